@@ -170,10 +170,10 @@ export const BLOB_REFERENCE_BYTES: u32 = 24;
 
 // ---- memtable arena -------------------------------------------------------------
 
-/** Head of an arena; nodes, leaves and versions follow, bump-allocated, never freed one by one. */
+/** Head of an arena; leaves and versions, free room and nodes follow. Nothing is freed one by one. */
 export const ARENA_ROOT: u32 = 0; // u32, atomic: tagged pointer to the root
-export const ARENA_TOP: u32 = 4; // u32: next free address
-export const ARENA_END: u32 = 8; // u32: end of the arena
+export const ARENA_TOP: u32 = 4; // u32: start of the free room; leaves and versions are taken from here upwards
+export const ARENA_END: u32 = 8; // u32: end of the free room; nodes are taken from here downwards
 export const ARENA_KEYS: u32 = 12; // u32: distinct keys
 export const ARENA_VERSIONS: u32 = 16; // u32: versions of keys
 export const ARENA_SEQUENCE_MIN: u32 = 24; // u64

@@ -1,0 +1,159 @@
+/**
+ * Builds the package into dist/:
+ *
+ *   kernel.wasm                          AssemblyScript, by asc
+ *   index.js index.cjs                   the library
+ *   index.d.ts index.d.cts               its types
+ *   workers/{shard,coordinator,job}.js   self-contained entries of the worker threads
+ *   cli.js                               the command line, a consumer of index.js
+ *   dev/                                 demonstration and benchmarks; not published
+ *
+ * `--fast` leaves the types out. `--if-stale` does nothing when no source is newer than the build.
+ */
+
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const DIST = join(ROOT, 'dist');
+const FAST = process.argv.includes('--fast');
+const VERSION = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version;
+
+const common = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  packages: 'external',
+  sourcemap: false,
+  legalComments: 'none',
+  charset: 'utf8',
+  logLevel: 'warning',
+  define: { __VERSION__: JSON.stringify(VERSION) },
+};
+
+/** The command line and its like use the library as anyone would: built, from `location`. */
+const libraryAt = (location) => ({
+  name: 'library-at',
+  setup(bundle) {
+    bundle.onResolve({ filter: /^(\.\.\/)+index\.js$/ }, () => ({
+      path: location,
+      external: true,
+    }));
+  },
+});
+
+async function buildLibrary() {
+  await Promise.all([
+    build({
+      ...common,
+      entryPoints: ['src/index.ts'],
+      format: 'esm',
+      outfile: 'dist/index.js',
+    }),
+    build({
+      ...common,
+      entryPoints: ['src/index.ts'],
+      format: 'cjs',
+      outfile: 'dist/index.cjs',
+      // CommonJS has no import.meta; the file's own URL says the same.
+      define: { ...common.define, 'import.meta.url': '__fileUrl' },
+      banner: { js: "const __fileUrl = require('node:url').pathToFileURL(__filename).href;" },
+    }),
+    build({
+      ...common,
+      entryPoints: ['workers/shard.ts', 'workers/coordinator.ts', 'workers/job.ts'],
+      format: 'esm',
+      outdir: 'dist/workers',
+    }),
+    build({
+      ...common,
+      entryPoints: ['src/cli/main.ts'],
+      format: 'esm',
+      outfile: 'dist/cli.js',
+      plugins: [libraryAt('./index.js')],
+    }),
+    build({
+      ...common,
+      entryPoints: {
+        demo: 'src/cli/demo/main.ts',
+        'demo-client': 'src/cli/demo/client.ts',
+        bench: 'bench/main.ts',
+      },
+      format: 'esm',
+      outdir: 'dist/dev',
+      plugins: [libraryAt('../index.js')],
+    }),
+  ]);
+  chmodSync(join(DIST, 'cli.js'), 0o755);
+}
+
+/** Types of the public surface, rolled into one file; the same file serves CommonJS. */
+async function buildTypes() {
+  const [{ rollup }, { dts }] = await Promise.all([import('rollup'), import('rollup-plugin-dts')]);
+  const bundle = await rollup({
+    input: join(ROOT, 'src/index.ts'),
+    plugins: [dts({ tsconfig: join(ROOT, 'tsconfig.json') })],
+    external: [/^node:/],
+    onwarn(warning, warn) {
+      if (warning.code !== 'CIRCULAR_DEPENDENCY') warn(warning);
+    },
+  });
+  await bundle.write({ file: join(DIST, 'index.d.ts'), format: 'es' });
+  await bundle.close();
+  copyFileSync(join(DIST, 'index.d.ts'), join(DIST, 'index.d.cts'));
+}
+
+/** Compiles beside the old kernel and swaps: a process that is just starting finds one or the other. */
+function buildKernel() {
+  const script = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).scripts;
+  const [, ...options] = script['build:kernel'].split(' ');
+  const fresh = join(DIST, 'kernel.wasm.new');
+  options[options.indexOf('-o') + 1] = relative(ROOT, fresh);
+  const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
+  const { status } = spawnSync(process.execPath, [asc, ...options], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
+  if (status !== 0) throw new Error('the kernel does not compile');
+  renameSync(fresh, join(DIST, 'kernel.wasm'));
+}
+
+/** Whether a source is newer than what is built, or something is not built at all. */
+function isStale() {
+  const outputs = ['index.js', 'index.cjs', 'cli.js', 'dev/demo.js', 'workers/job.js'];
+  if (!FAST) outputs.push('index.d.ts', 'index.d.cts');
+  const modifiedAtMs = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const builtAtMs = Math.min(...outputs.map((name) => modifiedAtMs(join(DIST, name))));
+  const sources = ['src', 'workers', 'scripts', 'bench'].flatMap((directory) =>
+    readdirSync(join(ROOT, directory), { recursive: true }).map((name) => join(directory, name)),
+  );
+  sources.push('package.json', 'tsconfig.json');
+  return sources.some((path) => modifiedAtMs(join(ROOT, path)) > builtAtMs);
+}
+
+if (process.argv.includes('--if-stale') && !isStale()) process.exit();
+const startedAtMs = performance.now();
+mkdirSync(DIST, { recursive: true });
+// Types of yesterday's sources are worse than none.
+for (const stale of ['index.d.ts', 'index.d.cts']) rmSync(join(DIST, stale), { force: true });
+await Promise.all([buildLibrary(), FAST ? undefined : buildTypes()]);
+buildKernel();
+const kib = (name) => Math.ceil(statSync(join(DIST, name)).size / 1024);
+console.log(
+  `built dist/ in ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s: ` +
+    `index.js ${kib('index.js')} KiB, workers ${kib('workers/shard.js') + kib('workers/coordinator.js') + kib('workers/job.js')} KiB, ` +
+    `kernel.wasm ${kib('kernel.wasm')} KiB`,
+);

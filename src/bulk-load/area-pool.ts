@@ -1,0 +1,31 @@
+/** Areas of the load's memory that come and go: whoever finds none waits in line. */
+export class AreaPool {
+  readonly #free: number[];
+  readonly #waiting: ((area: number) => void)[] = [];
+  readonly #onStarved: () => void;
+
+  /** `onStarved` is called whenever somebody begins to wait. */
+  constructor(count: number, onStarved: () => void = () => {}) {
+    this.#free = Array.from({ length: count }, (_, index) => count - 1 - index);
+    this.#onStarved = onStarved;
+  }
+
+  get isStarved(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  acquire(): Promise<number> {
+    const area = this.#free.pop();
+    if (area !== undefined) return Promise.resolve(area);
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#onStarved();
+    });
+  }
+
+  release(area: number): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(area);
+    else next(area);
+  }
+}

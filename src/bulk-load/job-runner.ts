@@ -1,0 +1,50 @@
+/** Hands jobs to the pool, a work area each where they need one, and ends all of them after a failure. */
+
+import { AreaPool } from './area-pool.js';
+import type { BulkJob, BulkJobResult } from './load-jobs.js';
+import { requestAbort } from './load-memory.js';
+import type { BulkLoadTarget } from './load-target.js';
+
+export class JobRunner {
+  readonly #target: BulkLoadTarget;
+  readonly #memory: WebAssembly.Memory;
+  readonly #works: AreaPool;
+  readonly #running = new Set<Promise<unknown>>();
+
+  constructor(target: BulkLoadTarget, memory: WebAssembly.Memory, works: number) {
+    this.#target = target;
+    this.#memory = memory;
+    this.#works = new AreaPool(works);
+  }
+
+  /** Jobs that are with the pool. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  async run<J extends BulkJob>(job: J): Promise<BulkJobResult<J>> {
+    const result = this.#target.runJob(job);
+    this.#running.add(result);
+    try {
+      return await result;
+    } finally {
+      this.#running.delete(result);
+    }
+  }
+
+  /** Runs the job that `make` makes for a work area, once there is one. */
+  async runInArea<J extends BulkJob>(make: (work: number) => J): Promise<BulkJobResult<J>> {
+    const work = await this.#works.acquire();
+    try {
+      return await this.run(make(work));
+    } finally {
+      this.#works.release(work);
+    }
+  }
+
+  /** Asks all jobs to end and waits until they have. */
+  async stop(): Promise<void> {
+    requestAbort(this.#memory);
+    await Promise.allSettled(this.#running);
+  }
+}

@@ -1,0 +1,32 @@
+/** What a bulk load needs of the database that it loads into. The caller holds it exclusively. */
+
+import type { ResolvedConfig } from '../config.js';
+import type { ResolvedEncoding } from '../encoding/encoding.js';
+import type { LinkIntent } from '../version/link-intent.js';
+import type { BulkJob, BulkJobResult } from './load-jobs.js';
+
+export interface BulkLoadTarget {
+  /** Directory of the database. */
+  readonly path: string;
+  readonly config: Pick<
+    ResolvedConfig,
+    'shards' | 'blockBytes' | 'tableBytesMax' | 'compression' | 'filterBitsPerKey' | 'arenaBytes'
+  >;
+  readonly keyEncoding: ResolvedEncoding<unknown>;
+  readonly valueEncoding: ResolvedEncoding<unknown>;
+  /** The compiled kernel. */
+  readonly module: WebAssembly.Module;
+  /** Threads of the pool. */
+  readonly jobThreads: number;
+  /** Runs a job in the pool; jobs start in the order of the calls. */
+  runJob<J extends BulkJob>(job: J): Promise<BulkJobResult<J>>;
+  /** Reserves consecutive file numbers in a shard; returns the first. They need not survive a crash. */
+  reserveFiles(shard: number, count: number): Promise<number>;
+  /** The sequence number and timestamp of the load: above those of every commit so far. */
+  nextCommit(): Promise<{ readonly sequence: number; readonly timestampUs: number }>;
+  /**
+   * Every shard flushes its memtables and adds its tables to its manifest (`linkEdit`), durably. The
+   * intent is on disk and commits the load: when this fails, the next open completes it.
+   */
+  link(intent: LinkIntent): Promise<void>;
+}

@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import { EXIT_NEGATIVE } from '../exit-codes.js';
+import { formatBytes, formatCount, formatSeconds } from '../number-format.js';
+import {
+  type CommandContext,
+  type CommonOptions,
+  newCommand,
+  openForReading,
+  withDatabase,
+} from './command.js';
+
+/** Exit code 1 when something is wrong. */
+export function checkCommand({ output, setExitCode }: CommandContext): Command {
+  return newCommand(
+    'check',
+    'Read everything and verify checksums, order, filters and indexes. ' +
+      'Prints what is wrong and where; exit code 1 when anything is.',
+    'lightning-db check --path ./data',
+  ).action(async (options: CommonOptions) => {
+    const startedAtMs = performance.now();
+    const report = await withDatabase(openForReading(options), (db) => db.check());
+    const seconds = (performance.now() - startedAtMs) / 1000;
+    if (report.problems.length > 0) setExitCode(EXIT_NEGATIVE);
+    if (options.json) {
+      await output.json({
+        path: options.path,
+        ok: report.problems.length === 0,
+        seconds,
+        ...report,
+      });
+      return;
+    }
+    for (const { file, offset, message } of report.problems) {
+      await output.line(`${file} at offset ${offset}: ${message}`);
+    }
+    const { tables, blocks, entries, bytes } = report;
+    const verdict =
+      report.problems.length === 0
+        ? 'Everything is as it was written'
+        : `${formatCount(report.problems.length)} problems`;
+    await output.line(
+      `${verdict}: ${formatCount(entries)} entries in ${formatCount(blocks)} blocks of ` +
+        `${formatCount(tables)} tables, ${formatBytes(bytes)}, read in ${formatSeconds(seconds)}`,
+    );
+  });
+}

@@ -1,0 +1,237 @@
+/**
+ * The control plane: what the main thread, the shard workers, the coordinator and attached threads
+ * say to each other outside the rings. Everything here is plain data or a comlink interface (each
+ * method's result is awaited by the caller; errors cross as `SerializedError`, see `Outcome`).
+ *
+ *   main → shard          ShardControl        on the shard worker's parentPort
+ *   main → coordinator    CoordinatorControl  on the coordinator worker's parentPort
+ *   shard ↔ coordinator   a MessagePort per shard; its interfaces belong to those two
+ *   client ↔ coordinator  a MessagePort per attached thread: AttachControl and AttachedClient
+ *
+ * `workerData` of a shard worker is a `ShardInit`, of the coordinator a `CoordinatorInit`. A worker
+ * exposes its interface first and does nothing until `start` is called.
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import type { ResolvedConfig } from '../config.js';
+import { deserializeError, type SerializedError, serializeError } from '../errors.js';
+
+/** A result that keeps its error's class and code across threads. */
+export type Outcome<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly error: SerializedError };
+
+/** Callee's side: runs the call and packs what comes of it. */
+export async function outcomeOf<T>(call: () => T | Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { ok: true, value: await call() };
+  } catch (error) {
+    return { ok: false, error: serializeError(error) };
+  }
+}
+
+/** Caller's side: the value, or the error thrown again. */
+export function unwrap<T>(outcome: Outcome<T>): T {
+  if (outcome.ok) return outcome.value;
+  throw deserializeError(outcome.error);
+}
+
+// ---- main and shard -----------------------------------------------------------------
+
+export interface ShardInit {
+  readonly shard: number;
+  readonly databaseId: string;
+  /** Directory of the database; the shard's own is below it. */
+  readonly path: string;
+  readonly config: ResolvedConfig;
+  /** Random, the same for all shards, new at each open of the database. */
+  readonly bootId: number;
+  /** How often this shard's worker was started since the database was opened; the first is 1. */
+  readonly generation: number;
+  readonly memory: WebAssembly.Memory;
+  readonly module: WebAssembly.Module;
+  readonly control: SharedArrayBuffer;
+  /** To the coordinator. */
+  readonly coordinator: MessagePort;
+}
+
+export interface ShardControl {
+  /**
+   * Recovers the shard and begins to serve. When it resolves, the control block says
+   * SHARD_SERVING (or SHARD_READ_ONLY), its sequence, epoch and timestamp are raised to what the
+   * shard has seen, and H_VISIBLE covers everything recovered. What a worker before this one had
+   * allocated is settled then: the shard calls `sequencesApplied` before it serves.
+   */
+  start(): Promise<Outcome<ShardStarted>>;
+  stats(): Promise<Outcome<ShardStats>>;
+  /** Writes the memtables to tables. Resolves when the tables are durable. */
+  flush(): Promise<Outcome<void>>;
+  /** Flushes, then merges everything into the bottom run. */
+  compact(): Promise<Outcome<void>>;
+  /** Verifies every byte of the shard's files. */
+  check(): Promise<Outcome<CheckReport>>;
+  /** A new coordinator has taken the place of one that died. */
+  connectCoordinator(port: MessagePort): Promise<Outcome<void>>;
+  /** Takes no more requests, answers what has arrived, syncs and closes the files. Idempotent. */
+  close(): Promise<Outcome<void>>;
+}
+
+export interface ShardStarted {
+  readonly lastSequence: number;
+  readonly recoveredCommits: number;
+  readonly recoveryMs: number;
+}
+
+export interface RunStats {
+  readonly tables: number;
+  readonly bytes: number;
+  readonly entries: number;
+}
+
+export interface ShardStats {
+  readonly shard: number;
+  /** Why the shard takes no writes, when it does not. */
+  readonly readOnlyReason?: string;
+  readonly lastSequence: number;
+  readonly memtables: { readonly count: number; readonly bytes: number; readonly keys: number };
+  /** Newest first; the last is the bottom run. */
+  readonly runs: readonly RunStats[];
+  readonly blobs: { readonly count: number; readonly bytes: number };
+  readonly cache: {
+    readonly bytes: number;
+    readonly inserts: number;
+    readonly evictions: number;
+    readonly promotions: number;
+  };
+  readonly wal: {
+    readonly segments: number;
+    readonly bytes: number;
+    readonly groups: number;
+    readonly commits: number;
+    readonly operations: number;
+    readonly bytesWritten: number;
+    readonly syncs: number;
+  };
+  readonly reads: {
+    readonly gets: number;
+    readonly memtableHits: number;
+    readonly filterChecks: number;
+    readonly filterNegatives: number;
+    readonly cacheHits: number;
+    readonly cacheMisses: number;
+    readonly scanned: number;
+    readonly blocksRead: number;
+    readonly bytesRead: number;
+  };
+  readonly flushes: JobStats;
+  readonly compactions: JobStats;
+  readonly stalls: {
+    readonly delays: number;
+    readonly stops: number;
+    readonly delayedMs: number;
+  };
+}
+
+export interface JobStats {
+  readonly running: number;
+  readonly done: number;
+  readonly failed: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+}
+
+export interface CheckProblem {
+  readonly file: string;
+  readonly offset: number;
+  readonly message: string;
+}
+
+/** What `check` found. No problems: every checksum, order, filter and index holds. */
+export interface CheckReport {
+  readonly problems: readonly CheckProblem[];
+  readonly tables: number;
+  readonly blocks: number;
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+// ---- main and coordinator -----------------------------------------------------------
+
+export interface CoordinatorInit {
+  readonly databaseId: string;
+  readonly path: string;
+  readonly config: ResolvedConfig;
+  readonly bootId: number;
+  /** The shards' present memories, in order; newer ones come with `shardRestarted`. */
+  readonly memories: readonly WebAssembly.Memory[];
+  readonly module: WebAssembly.Module;
+  readonly control: SharedArrayBuffer;
+  /** To each shard, in order. */
+  readonly shards: readonly MessagePort[];
+  /** `file:` URL of the pool's worker. */
+  readonly jobWorker: string;
+}
+
+export interface CoordinatorControl {
+  /**
+   * Opens the decision log and the pool. Called before the shards' `start`; when it resolves, the
+   * coordinator listens for attaching threads.
+   */
+  start(): Promise<Outcome<void>>;
+  stats(): Promise<Outcome<CoordinatorStats>>;
+  /** A shard's worker is gone: end its jobs. */
+  shardDown(shard: number): Promise<Outcome<void>>;
+  /** A shard has a new worker and memory: connect to it, tell the attached threads. */
+  shardRestarted(restart: ShardRestart, port: MessagePort): Promise<Outcome<void>>;
+  /** The database closes: tell the attached threads, take no more jobs. Idempotent. */
+  beginClose(): Promise<Outcome<void>>;
+  /** After the shards are closed: ends the pool, closes the log. Idempotent. */
+  close(): Promise<Outcome<void>>;
+}
+
+export interface ShardRestart {
+  readonly shard: number;
+  readonly generation: number;
+  readonly memory: WebAssembly.Memory;
+}
+
+export interface CoordinatorStats {
+  readonly queued: number;
+  readonly running: number;
+  readonly attachedClients: number;
+}
+
+// ---- attached threads and coordinator ------------------------------------------------
+
+export const ATTACH_MESSAGE = 'lightning-db:attach';
+
+/**
+ * Sent with `postMessageToThread` by a thread that has claimed `client` in the control block. The
+ * coordinator checks `databaseId`, exposes an `AttachControl` on the port and wraps the client's
+ * `AttachedClient`. The port's 'close' means that the thread has detached or died: the coordinator
+ * then calls `retireClient`, has every shard let go of the slot (epoch, rings, partial requests),
+ * and calls `freeClient`.
+ */
+export interface AttachRequest {
+  readonly kind: typeof ATTACH_MESSAGE;
+  readonly databaseId: string;
+  readonly client: number;
+  readonly port: MessagePort;
+}
+
+/** What an attached thread may ask the coordinator. */
+export interface AttachControl {
+  /** The shards' present memories, in order. */
+  hello(): Promise<Outcome<readonly ShardRestart[]>>;
+  flush(): Promise<Outcome<void>>;
+  compact(): Promise<Outcome<void>>;
+  check(): Promise<Outcome<CheckReport>>;
+  stats(): Promise<Outcome<readonly ShardStats[]>>;
+}
+
+/** What the coordinator tells an attached thread. */
+export interface AttachedClient {
+  shardRestarted(restart: ShardRestart): void;
+  /** The database closes; what is in flight still gets its answers. */
+  databaseClosing(): void;
+}

@@ -1,0 +1,461 @@
+/**
+ * A file system in memory that can lose power and refuse calls, for tests that run in one thread
+ * from one seed.
+ *
+ * What survives `crash()` is decided per file and per directory: synced contents and synced names
+ * always do; of the writes and name changes since the last sync, the `CrashMode` says which. In mode
+ * `random` every unsynced write survives whole, up to some sector, or not at all, independently of
+ * later writes (as disks do); the length follows the last byte that survived, gaps are zero. Name
+ * changes survive as a prefix of their order within a directory (as journals do).
+ *
+ * Faults: `failAt(k, errno)` makes the k-th mutating call from now throw, `crashAt(k)` makes it and
+ * every later call throw `PowerLossError` until `crash()` is called. A write that fails may have
+ * written a part of its bytes.
+ */
+import { IoError } from '../errors.js';
+import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
+
+const SECTOR_BYTES = 512;
+
+/** `synced`: only synced state survives. `all`: everything does (the process died, not the system). */
+export type CrashMode = 'synced' | 'all' | 'random';
+
+/** Thrown by every call after the power failed. Not an IoError: nobody may handle it. */
+export class PowerLossError extends Error {
+  constructor() {
+    super('The power failed');
+    this.name = 'PowerLossError';
+  }
+}
+
+/** A 32-bit generator of a Weyl sequence and a mixer (splitmix32): small, seeded, repeatable. */
+export function seededRandom(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x9e3779b9) | 0;
+    let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
+    return ((mixed ^ (mixed >>> 15)) >>> 0) / 0x1_0000_0000;
+  };
+}
+
+/** A change of contents that has not been synced: written bytes, or a new length. */
+type Change =
+  | { readonly kind: 'write'; readonly position: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'truncate'; readonly bytes: number };
+
+class Inode {
+  bytes: Uint8Array = new Uint8Array(0);
+  length = 0;
+  /** State on the medium, and what has changed since. */
+  synced: Uint8Array = new Uint8Array(0);
+  changes: Change[] = [];
+
+  resize(length: number): void {
+    if (length > this.bytes.length) {
+      const larger = new Uint8Array(Math.max(length, this.bytes.length * 2, 256));
+      larger.set(this.bytes.subarray(0, this.length));
+      this.bytes = larger;
+    }
+    if (length > this.length) this.bytes.fill(0, this.length, length);
+    this.length = length;
+  }
+
+  apply(change: Change): void {
+    if (change.kind === 'truncate') {
+      this.resize(change.bytes);
+      return;
+    }
+    const end = change.position + change.bytes.length;
+    if (end > this.length) this.resize(end);
+    this.bytes.set(change.bytes, change.position);
+  }
+
+  sync(): void {
+    this.synced = this.bytes.slice(0, this.length);
+    this.changes = [];
+  }
+
+  /** The inode as it is found after the power came back. */
+  survive(mode: CrashMode, random: () => number): void {
+    if (mode !== 'all') {
+      const changes = this.changes;
+      this.bytes = this.synced.slice();
+      this.length = this.synced.length;
+      if (mode === 'random') {
+        for (const change of changes) {
+          const luck = random();
+          if (luck < 0.4) this.apply(change);
+          else if (luck < 0.7 && change.kind === 'write') this.apply(torn(change, random));
+        }
+      }
+    }
+    this.sync();
+  }
+}
+
+function torn(change: Extract<Change, { kind: 'write' }>, random: () => number): Change {
+  const end = change.position + Math.floor(random() * (change.bytes.length + 1));
+  // A sector is written whole or not at all.
+  const cut = Math.max(0, Math.floor(end / SECTOR_BYTES) * SECTOR_BYTES - change.position);
+  return { kind: 'write', position: change.position, bytes: change.bytes.subarray(0, cut) };
+}
+
+interface NameChange {
+  readonly name: string;
+  /** undefined: the name goes away. */
+  readonly node: Inode | Directory | undefined;
+  /** Both halves of a rename within one directory happen together. */
+  readonly withNext: boolean;
+}
+
+class Directory {
+  entries = new Map<string, Inode | Directory>();
+  synced = new Map<string, Inode | Directory>();
+  changes: NameChange[] = [];
+
+  set(name: string, node: Inode | Directory | undefined, withNext = false): void {
+    if (node === undefined) this.entries.delete(name);
+    else this.entries.set(name, node);
+    this.changes.push({ name, node, withNext });
+  }
+
+  sync(): void {
+    this.synced = new Map(this.entries);
+    this.changes = [];
+  }
+
+  survive(mode: CrashMode, random: () => number): void {
+    if (mode !== 'all') {
+      const changes = this.changes;
+      this.entries = new Map(this.synced);
+      let kept = mode === 'random' ? Math.floor(random() * (changes.length + 1)) : 0;
+      while (kept > 0 && kept < changes.length && changes[kept - 1]?.withNext) kept++;
+      for (const { name, node } of changes.slice(0, kept)) {
+        if (node === undefined) this.entries.delete(name);
+        else this.entries.set(name, node);
+      }
+    }
+    this.sync();
+    for (const node of this.entries.values()) node.survive(mode, random);
+  }
+}
+
+interface Fault {
+  /** Number of the mutating call that is refused. */
+  readonly at: number;
+  readonly errno: string;
+}
+
+class MemoryFileHandle implements FileHandle {
+  readonly path: string;
+  #fs: MemoryFileSystem;
+  #node: Inode;
+  #writable: boolean;
+  #epoch: number;
+  #open = true;
+
+  constructor(fs: MemoryFileSystem, path: string, node: Inode, writable: boolean) {
+    this.#fs = fs;
+    this.path = path;
+    this.#node = node;
+    this.#writable = writable;
+    this.#epoch = fs.bootCount;
+  }
+
+  #check(syscall: string): void {
+    if (!this.#open || this.#epoch !== this.#fs.bootCount) {
+      throw fileError({ code: 'EBADF' }, syscall, this.path);
+    }
+  }
+
+  read(target: Uint8Array, position: number): number {
+    this.#check('read');
+    this.#fs.checkRead('read', this.path);
+    const got = Math.max(0, Math.min(target.length, this.#node.length - position));
+    target.set(this.#node.bytes.subarray(position, position + got));
+    return got;
+  }
+
+  write(bytes: Uint8Array, position: number): void {
+    this.#check('write');
+    if (!this.#writable) throw fileError({ code: 'EBADF' }, 'write', this.path);
+    // Copied: the caller's bytes may be shared memory that is written again.
+    const change: Change = { kind: 'write', position, bytes: Uint8Array.from(bytes) };
+    const refused = this.#fs.refuse();
+    if (refused !== undefined) {
+      const part = Math.floor(this.#fs.random() * (bytes.length + 1));
+      this.#change({ kind: 'write', position, bytes: change.bytes.subarray(0, part) });
+      throw this.#fs.refusal(refused, 'write', this.path);
+    }
+    const room = this.#fs.takeRoom(position + bytes.length - this.#node.length);
+    if (!room) {
+      const part = Math.floor(this.#fs.random() * bytes.length);
+      this.#change({ kind: 'write', position, bytes: change.bytes.subarray(0, part) });
+      throw fileError({ code: 'ENOSPC' }, 'write', this.path);
+    }
+    this.#change(change);
+  }
+
+  #change(change: Change): void {
+    this.#node.apply(change);
+    this.#node.changes.push(change);
+  }
+
+  datasync(): void {
+    this.#check('fdatasync');
+    this.#fs.step('fdatasync', this.path);
+    this.#node.sync();
+    this.#fs.syncs++;
+  }
+
+  sync(): void {
+    this.#check('fsync');
+    this.#fs.step('fsync', this.path);
+    this.#node.sync();
+    this.#fs.syncs++;
+  }
+
+  truncate(bytes: number): void {
+    this.#check('ftruncate');
+    this.#fs.step('ftruncate', this.path);
+    this.#change({ kind: 'truncate', bytes });
+  }
+
+  size(): number {
+    this.#check('fstat');
+    return this.#node.length;
+  }
+
+  close(): void {
+    this.#open = false;
+  }
+}
+
+export class MemoryFileSystem implements FileSystem {
+  readonly random: () => number;
+  /** Calls of fdatasync and fsync so far, for tests of who pays for durability. */
+  syncs = 0;
+  /** Mutating calls so far. */
+  calls = 0;
+  /** Handles from before a crash are dead. */
+  bootCount = 0;
+  #root = new Directory();
+  #faults: Fault[] = [];
+  #readFaults: { readonly path: string; readonly errno: string }[] = [];
+  #crashAt: number | undefined;
+  #powerLost = false;
+  #roomBytes = Number.POSITIVE_INFINITY;
+
+  constructor(seed = 1) {
+    this.random = seededRandom(seed);
+  }
+
+  // ---- faults ----------------------------------------------------------------
+
+  /** Makes the `k`-th mutating call from now (1: the next) throw `errno`. */
+  failAt(k: number, errno: string): void {
+    this.#faults.push({ at: this.calls + k, errno });
+  }
+
+  /** Makes every read of paths that contain `part` throw `errno`. */
+  failReads(part: string, errno: string): void {
+    this.#readFaults.push({ path: part, errno });
+  }
+
+  /** Makes the power fail in the `k`-th mutating call from now. */
+  crashAt(k: number): void {
+    this.#crashAt = this.calls + k;
+  }
+
+  /** Forgets planned faults. */
+  clearFaults(): void {
+    this.#faults = [];
+    this.#readFaults = [];
+    this.#crashAt = undefined;
+  }
+
+  /** Bytes that files may still grow by before ENOSPC. */
+  limitRoom(bytes: number): void {
+    this.#roomBytes = bytes;
+  }
+
+  get powerLost(): boolean {
+    return this.#powerLost;
+  }
+
+  /** Takes the power away and brings it back: handles die, unsynced state goes as `mode` says. */
+  crash(mode: CrashMode = 'synced'): void {
+    this.bootCount++;
+    this.#powerLost = false;
+    this.clearFaults();
+    this.#root.survive(mode, this.random);
+  }
+
+  /** Counts a mutating call; the errno it must fail with, 'POWER' for a power cut, or undefined. */
+  refuse(): string | undefined {
+    if (this.#powerLost) throw new PowerLossError();
+    this.calls++;
+    if (this.#crashAt !== undefined && this.calls >= this.#crashAt) return 'POWER';
+    return this.#faults.find((fault) => fault.at === this.calls)?.errno;
+  }
+
+  refusal(errno: string, syscall: string, path: string): Error {
+    if (errno !== 'POWER') return fileError({ code: errno }, syscall, path);
+    this.#powerLost = true;
+    return new PowerLossError();
+  }
+
+  step(syscall: string, path: string): void {
+    const refused = this.refuse();
+    if (refused !== undefined) throw this.refusal(refused, syscall, path);
+  }
+
+  checkRead(syscall: string, path: string): void {
+    if (this.#powerLost) throw new PowerLossError();
+    const fault = this.#readFaults.find((candidate) => path.includes(candidate.path));
+    if (fault !== undefined) throw fileError({ code: fault.errno }, syscall, path);
+  }
+
+  takeRoom(bytes: number): boolean {
+    if (bytes <= 0) return true;
+    if (bytes > this.#roomBytes) return false;
+    this.#roomBytes -= bytes;
+    return true;
+  }
+
+  /** Changes a byte behind everyone's back, on the medium too. */
+  corrupt(path: string, position: number, change: (byte: number) => number): void {
+    const node = this.#file(path, 'open');
+    const byte = node.bytes[position];
+    if (byte === undefined || position >= node.length) throw new Error('No such byte');
+    node.bytes[position] = change(byte);
+    if (position < node.synced.length) node.synced[position] = change(byte);
+  }
+
+  // ---- FileSystem -------------------------------------------------------------
+
+  open(path: string, mode: OpenMode): FileHandle {
+    const { directory, name } = this.#parent(path, 'open');
+    let node = directory.entries.get(name);
+    if (node instanceof Directory) throw fileError({ code: 'EISDIR' }, 'open', path);
+    if (mode === 'r' || mode === 'r+') {
+      this.checkRead('open', path);
+      if (node === undefined) throw fileError({ code: 'ENOENT' }, 'open', path);
+    } else if (node === undefined) {
+      this.step('open', path);
+      node = new Inode();
+      directory.set(name, node);
+    } else if (mode === 'create') {
+      this.step('open', path);
+      node.apply({ kind: 'truncate', bytes: 0 });
+      node.changes.push({ kind: 'truncate', bytes: 0 });
+    }
+    return new MemoryFileHandle(this, path, node, mode !== 'r');
+  }
+
+  rename(from: string, to: string): void {
+    const source = this.#parent(from, 'rename');
+    const target = this.#parent(to, 'rename');
+    const node = source.directory.entries.get(source.name);
+    if (node === undefined) throw fileError({ code: 'ENOENT' }, 'rename', from);
+    this.step('rename', from);
+    source.directory.set(source.name, undefined, source.directory === target.directory);
+    target.directory.set(target.name, node);
+  }
+
+  unlink(path: string): void {
+    const { directory, name } = this.#parent(path, 'unlink');
+    this.#file(path, 'unlink');
+    this.step('unlink', path);
+    directory.set(name, undefined);
+  }
+
+  mkdir(path: string): boolean {
+    const { directory, name } = this.#parent(path, 'mkdir');
+    const node = directory.entries.get(name);
+    if (node instanceof Directory) return false;
+    if (node !== undefined) throw fileError({ code: 'EEXIST' }, 'mkdir', path);
+    this.step('mkdir', path);
+    directory.set(name, new Directory());
+    return true;
+  }
+
+  readdir(path: string): string[] {
+    this.checkRead('scandir', path);
+    return [...this.#directory(path, 'scandir').entries.keys()].sort();
+  }
+
+  exists(path: string): boolean {
+    this.checkRead('access', path);
+    try {
+      const { directory, name } = this.#parent(path, 'access');
+      return name === '' || directory.entries.has(name);
+    } catch (error) {
+      if (error instanceof IoError) return false;
+      throw error;
+    }
+  }
+
+  fileSize(path: string): number {
+    return this.#file(path, 'stat').length;
+  }
+
+  syncDirectory(path: string): void {
+    const directory = this.#directory(path, 'fsync');
+    this.step('fsync', path);
+    directory.sync();
+    this.syncs++;
+  }
+
+  readFile(path: string): Buffer {
+    this.checkRead('read', path);
+    const node = this.#file(path, 'read');
+    return Buffer.from(node.bytes.subarray(0, node.length));
+  }
+
+  link(from: string, to: string): void {
+    const target = this.#parent(to, 'link');
+    const node = this.#file(from, 'link');
+    if (target.directory.entries.has(target.name)) {
+      throw fileError({ code: 'EEXIST' }, 'link', to);
+    }
+    this.step('link', from);
+    target.directory.set(target.name, node);
+  }
+
+  // ---- paths --------------------------------------------------------------------
+
+  #parts(path: string): string[] {
+    return path.split('/').filter((part) => part !== '' && part !== '.');
+  }
+
+  #walk(parts: readonly string[], syscall: string, path: string): Directory {
+    let directory = this.#root;
+    for (const part of parts) {
+      const node = directory.entries.get(part);
+      if (node === undefined) throw fileError({ code: 'ENOENT' }, syscall, path);
+      if (!(node instanceof Directory)) throw fileError({ code: 'ENOTDIR' }, syscall, path);
+      directory = node;
+    }
+    return directory;
+  }
+
+  #parent(path: string, syscall: string): { directory: Directory; name: string } {
+    const parts = this.#parts(path);
+    const directory = this.#walk(parts.slice(0, -1), syscall, path);
+    return { directory, name: parts.at(-1) ?? '' };
+  }
+
+  #directory(path: string, syscall: string): Directory {
+    return this.#walk(this.#parts(path), syscall, path);
+  }
+
+  #file(path: string, syscall: string): Inode {
+    const { directory, name } = this.#parent(path, syscall);
+    const node = directory.entries.get(name);
+    if (node === undefined) throw fileError({ code: 'ENOENT' }, syscall, path);
+    if (node instanceof Directory) throw fileError({ code: 'EISDIR' }, syscall, path);
+    return node;
+  }
+}

@@ -1,0 +1,295 @@
+/**
+ * Reading a raw (decompressed) block: docs/FORMAT.md, "Raw block".
+ *
+ * Everything here but `blockValidate` trusts the block: a block is validated once, when it comes
+ * from disk, and is immutable from then on. `blockFind` loads fingerprints 16 at a time and so may
+ * read up to 15 bytes behind the end of a very short block; it never uses them.
+ */
+
+import { compareBytes } from './bytes';
+import {
+  BLOCK_BASE_SEQUENCE,
+  BLOCK_COUNT,
+  BLOCK_FLAGS,
+  BLOCK_FLAG_WIDE,
+  BLOCK_HEAD_BYTES,
+  BLOCK_PREFIX_BYTES,
+  BLOB_REFERENCE_BYTES,
+  KEY_BYTES_MAX,
+  OP_DELETE,
+  OP_PUT,
+  OP_PUT_BLOB,
+} from './layout';
+
+/** A decoded entry, as `blockEntry` leaves it. */
+export const ENTRY_SUFFIX: u32 = 0; // u32 address
+export const ENTRY_SUFFIX_BYTES: u32 = 4; // u32
+export const ENTRY_VALUE: u32 = 8; // u32 address
+export const ENTRY_VALUE_BYTES: u32 = 12; // u32
+export const ENTRY_TYPE: u32 = 16; // u32, OP_*
+export const ENTRY_SEQUENCE: u32 = 24; // u64
+
+export const BLOCK_ENTRIES_MAX: u32 = 65535;
+const SEQUENCE_LIMIT: u64 = <u64>1 << 53;
+
+/** Entries of the block; versions of one key count each. */
+export function blockCount(block: u32): i32 {
+  return load<u16>(block, BLOCK_COUNT);
+}
+
+/** Length of the prefix that all keys of the block share. */
+export function blockPrefixLen(block: u32): u32 {
+  return load<u32>(block, BLOCK_PREFIX_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+function offsetsOf(block: u32, count: u32): u32 {
+  return block + ((BLOCK_HEAD_BYTES + count + 3) & ~3);
+}
+
+// @ts-ignore: decorator
+@inline
+function isWide(block: u32): u32 {
+  return <u32>load<u8>(block, BLOCK_FLAGS) & BLOCK_FLAG_WIDE;
+}
+
+/** Address of the prefix that all keys of the block share. */
+export function blockPrefixPtr(block: u32): u32 {
+  const count = <u32>load<u16>(block, BLOCK_COUNT);
+  return offsetsOf(block, count) + (count << (1 + isWide(block)));
+}
+
+// @ts-ignore: decorator
+@inline
+function entryAt(block: u32, offsets: u32, wide: u32, i: u32): u32 {
+  return block + (wide ? load<u32>(offsets + (i << 2)) : <u32>load<u16>(offsets + (i << 1)));
+}
+
+/** Where the last varint ended. */
+let cursor: u32 = 0;
+
+// @ts-ignore: decorator
+@inline
+function varint32(p: u32): u32 {
+  const byte = <u32>load<u8>(p);
+  if (byte < 0x80) {
+    cursor = p + 1;
+    return byte;
+  }
+  return longVarint32(p, byte);
+}
+
+function longVarint32(p: u32, byte: u32): u32 {
+  let value = byte & 0x7f;
+  let shift: u32 = 7;
+  do {
+    byte = load<u8>(++p);
+    value |= (byte & 0x7f) << shift;
+    shift += 7;
+  } while (byte >= 0x80);
+  cursor = p + 1;
+  return value;
+}
+
+// @ts-ignore: decorator
+@inline
+function varint64(p: u32): u64 {
+  const byte = <u32>load<u8>(p);
+  if (byte < 0x80) {
+    cursor = p + 1;
+    return byte;
+  }
+  return longVarint64(p, byte);
+}
+
+function longVarint64(p: u32, byte: u32): u64 {
+  let value: u64 = byte & 0x7f;
+  let shift: u64 = 7;
+  do {
+    byte = load<u8>(++p);
+    value |= <u64>(byte & 0x7f) << shift;
+    shift += 7;
+  } while (byte >= 0x80);
+  cursor = p + 1;
+  return value;
+}
+
+// @ts-ignore: decorator
+@inline
+function skipVarint(p: u32): u32 {
+  while (load<u8>(p) >= 0x80) p++;
+  return p + 1;
+}
+
+/** Decodes entry `i` into the struct ENTRY_* at `out`. */
+export function blockEntry(block: u32, i: i32, out: u32): void {
+  const count = <u32>load<u16>(block, BLOCK_COUNT);
+  const p = entryAt(block, offsetsOf(block, count), isWide(block), <u32>i);
+  const delta = varint64(p + 1);
+  const suffixBytes = varint32(cursor);
+  const valueBytes = varint32(cursor);
+  const suffix = cursor;
+  store<u32>(out, suffix, ENTRY_SUFFIX);
+  store<u32>(out, suffixBytes, ENTRY_SUFFIX_BYTES);
+  store<u32>(out, suffix + suffixBytes, ENTRY_VALUE);
+  store<u32>(out, valueBytes, ENTRY_VALUE_BYTES);
+  store<u32>(out, <u32>load<u8>(p), ENTRY_TYPE);
+  store<u64>(out, load<u64>(block, BLOCK_BASE_SEQUENCE) + delta, ENTRY_SEQUENCE);
+}
+
+/** Whether two runs of `n` bytes are the same. */
+function equalBytes(a: u32, b: u32, n: u32): bool {
+  if (n >= 8) {
+    const last = n - 8;
+    for (let i: u32 = 0; i < last; i += 8) {
+      if (load<u64>(a + i) != load<u64>(b + i)) return false;
+    }
+    return load<u64>(a + last) == load<u64>(b + last);
+  }
+  if (n >= 4) {
+    return (
+      load<u32>(a) == load<u32>(b) && load<u32>(a + n - 4) == load<u32>(b + n - 4)
+    );
+  }
+  for (let i: u32 = 0; i < n; i++) {
+    if (load<u8>(a + i) != load<u8>(b + i)) return false;
+  }
+  return true;
+}
+
+/**
+ * Index of the newest version of the key at or below `snapshot`, or -1. `hash` is xxh64(key, 0).
+ */
+export function blockFind(block: u32, key: u32, keyLength: u32, hash: u64, snapshot: u64): i32 {
+  const count = <u32>load<u16>(block, BLOCK_COUNT);
+  const prefixBytes = load<u32>(block, BLOCK_PREFIX_BYTES);
+  if (keyLength < prefixBytes) return -1;
+  const suffixWanted = keyLength - prefixBytes;
+  const fingerprints = block + BLOCK_HEAD_BYTES;
+  const wanted = i8x16.splat(<i8>(hash >> 56));
+  let samePrefix = false;
+  for (let base: u32 = 0; base < count; base += 16) {
+    let hits = <u32>i8x16.bitmask(i8x16.eq(v128.load(fingerprints + base), wanted));
+    const left = count - base;
+    if (left < 16) hits &= (<u32>1 << left) - 1;
+    while (hits) {
+      const i = base + ctz(hits);
+      hits &= hits - 1;
+      const offsets = offsetsOf(block, count);
+      const wide = isWide(block);
+      if (!samePrefix) {
+        if (!equalBytes(offsets + (count << (1 + wide)), key, prefixBytes)) return -1;
+        samePrefix = true;
+      }
+      const p = entryAt(block, offsets, wide, i);
+      const delta = varint64(p + 1);
+      const suffixBytes = varint32(cursor);
+      if (suffixBytes != suffixWanted) continue;
+      if (load<u64>(block, BLOCK_BASE_SEQUENCE) + delta > snapshot) continue;
+      const suffix = skipVarint(cursor);
+      if (equalBytes(suffix, key + prefixBytes, suffixBytes)) return <i32>i;
+    }
+  }
+  return -1;
+}
+
+/** Index of the first entry whose key is not below the target; the count when there is none. */
+export function blockSeek(block: u32, key: u32, keyLength: u32): i32 {
+  const count = <u32>load<u16>(block, BLOCK_COUNT);
+  const prefixBytes = load<u32>(block, BLOCK_PREFIX_BYTES);
+  const offsets = offsetsOf(block, count);
+  const wide = isWide(block);
+  const common = min(prefixBytes, keyLength);
+  const order = compareBytes(offsets + (count << (1 + wide)), common, key, common);
+  if (order > 0) return 0;
+  if (order < 0) return <i32>count;
+  if (keyLength <= prefixBytes) return 0;
+  const target = key + prefixBytes;
+  const targetBytes = keyLength - prefixBytes;
+  let low: u32 = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const p = skipVarint(entryAt(block, offsets, wide, middle) + 1);
+    const suffixBytes = varint32(p);
+    const suffix = skipVarint(cursor);
+    if (compareBytes(suffix, suffixBytes, target, targetBytes) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return <i32>low;
+}
+
+/** A varint of at most `bytesMax` bytes before `end`; `cursor` is 0 when there is none. */
+function checkedVarint(p: u32, end: u32, bytesMax: u32): u64 {
+  let value: u64 = 0;
+  let shift: u64 = 0;
+  const limit = end - p < bytesMax ? end : p + bytesMax;
+  while (p < limit) {
+    const byte = <u64>load<u8>(p++);
+    value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      cursor = p;
+      return value;
+    }
+    shift += 7;
+  }
+  cursor = 0;
+  return 0;
+}
+
+/**
+ * Whether `bytes` bytes at `block` are a well-formed block: every later read stays inside, entries
+ * lie back to back in ascending order of key and, for one key, in descending order of sequence.
+ * Works on any bytes. Fingerprints are not recomputed here: see verify.ts.
+ */
+export function blockValidate(block: u32, bytes: u32): bool {
+  if (bytes < BLOCK_HEAD_BYTES) return false;
+  const count = <u32>load<u16>(block, BLOCK_COUNT);
+  const prefixBytes = load<u32>(block, BLOCK_PREFIX_BYTES);
+  const flags = load<u16>(block, BLOCK_FLAGS);
+  if (count == 0 || flags > BLOCK_FLAG_WIDE || prefixBytes > KEY_BYTES_MAX) return false;
+  const wide = <u32>flags;
+  const offsets = offsetsOf(block, count);
+  const end = block + bytes;
+  const entries = offsets - block + (count << (1 + wide)) + prefixBytes;
+  if (entries > bytes) return false;
+  const base = load<u64>(block, BLOCK_BASE_SEQUENCE);
+  if (base >= SEQUENCE_LIMIT) return false;
+
+  let p = block + entries;
+  let previous: u32 = 0;
+  let previousBytes: u32 = 0;
+  let previousSequence: u64 = 0;
+  for (let i: u32 = 0; i < count; i++) {
+    if (entryAt(block, offsets, wide, i) != p || end - p < 4) return false;
+    const type = <u32>load<u8>(p);
+    const delta = checkedVarint(p + 1, end, 8);
+    if (!cursor) return false;
+    const suffixBytes = checkedVarint(cursor, end, 5);
+    if (!cursor) return false;
+    const valueBytes = checkedVarint(cursor, end, 5);
+    if (!cursor) return false;
+    const sequence = base + delta;
+    if (sequence >= SEQUENCE_LIMIT) return false;
+    if (suffixBytes + prefixBytes > KEY_BYTES_MAX) return false;
+    if (suffixBytes + valueBytes > <u64>(end - cursor)) return false;
+    if (type == OP_DELETE) {
+      if (valueBytes != 0) return false;
+    } else if (type == OP_PUT_BLOB) {
+      if (valueBytes != BLOB_REFERENCE_BYTES) return false;
+    } else if (type != OP_PUT) {
+      return false;
+    }
+    const suffix = cursor;
+    if (i) {
+      const order = compareBytes(previous, previousBytes, suffix, <u32>suffixBytes);
+      if (order > 0 || (order == 0 && previousSequence <= sequence)) return false;
+    }
+    previous = suffix;
+    previousBytes = <u32>suffixBytes;
+    previousSequence = sequence;
+    p = suffix + <u32>suffixBytes + <u32>valueBytes;
+  }
+  return p == end;
+}

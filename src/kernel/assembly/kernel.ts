@@ -1,0 +1,22 @@
+/** What the kernel offers to its host: every export of these files. */
+
+export * from './epoch';
+export * from './memtable';
+export * from './commit';
+export { ringPeek, ringPop, ringPushResponse } from './ring';
+export * from './hash';
+export * from './lz4';
+export * from './filter';
+export * from './block';
+export * from './table-index';
+export * from './table-builder';
+export * from './retention';
+export * from './flush';
+export * from './merge';
+export * from './verify';
+export { chunkAdd, chunkInit, chunkRoom, chunkSort, chunkSortRoom } from './sort';
+export { runsMerge, runsOpen, runsRoom, runsSplit, runsSplitRoom } from './load-merge';
+export * from './csv';
+export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
+export * from './cache';
+export { attach, get, scan, scratchBase } from './read';

@@ -1,0 +1,697 @@
+/**
+ * Point reads and scans on the caller's own thread, from memtables, filters, indexes and cached
+ * blocks. Nothing here takes a lock, performs I/O or writes shared state other than the reader's own
+ * line (counters, epoch) and CACHE_TOUCHED marks.
+ *
+ * Invariants:
+ * 1. A call enters an epoch before it loads H_VERSION and leaves after copying out; addresses from
+ *    shared memory are never kept across calls (status FOUND_HELD excepted: the host copies, then
+ *    leaves).
+ * 2. "Latest" reads load H_VERSION first and H_VISIBLE second. What the Version holds was compacted
+ *    under a horizon not above any H_VISIBLE read later, so the newest version at or below that
+ *    sequence is always still there.
+ * 3. A scan is stateless between batches: it seeks anew from the last key. Its snapshot is
+ *    registered, so compaction keeps what it must see.
+ */
+
+import { blockCount, blockEntry, blockFind, blockPrefixLen, blockPrefixPtr, blockSeek } from './block';
+import { compareBytes, copyBytes, headOf, isAscii } from './bytes';
+import { readerEnter, readerLeave } from './epoch';
+import { filterMayContain } from './filter';
+import { xxh64 } from './hash';
+import { tableFindBlock } from './table-index';
+import {
+  memtableFind,
+  memtableFirst,
+  memtableLast,
+  memtableNext,
+  memtablePrev,
+  memtableSeek,
+  memtableSeekLast,
+} from './memtable';
+import {
+  CACHE_GHOST,
+  CACHE_HEAD_BYTES,
+  CACHE_TOUCHED,
+  H_SCRATCH_BASE,
+  H_VERSION,
+  H_VISIBLE,
+  LEAF_HEAD,
+  LEAF_KEY,
+  LEAF_KEY_LENGTH,
+  OP_DELETE,
+  OP_PUT_BLOB,
+  READERS,
+  READER_BYTES,
+  READER_CACHE_HITS,
+  READER_CACHE_MISSES,
+  READER_FILTER_CHECKS,
+  READER_FILTER_NEGATIVES,
+  READER_GETS,
+  READER_MEMTABLE_HITS,
+  READER_SCANNED,
+  SCAN_BATCH_ENTRIES_MAX,
+  SCAN_DESCRIPTOR_BYTES,
+  SCRATCH_BYTES,
+  SCRATCH_CURSORS,
+  SCRATCH_DESCRIPTORS,
+  SCRATCH_KEY,
+  SCRATCH_KEY2,
+  SCRATCH_OUT,
+  SCRATCH_OUT_BYTES,
+  SCRATCH_RESULT,
+  SOURCES_MAX,
+  SOURCE_BYTES,
+  T_BLOCKS,
+  T_CACHE_REFS,
+  T_FILTER,
+  T_FILTER_LINES,
+  T_ID,
+  T_LARGEST,
+  T_LARGEST_BYTES,
+  T_SMALLEST,
+  T_SMALLEST_BYTES,
+  VERSION_LENGTH_MASK,
+  VERSION_OLDER,
+  VERSION_SEQUENCE,
+  VERSION_TYPE_SHIFT,
+  VERSION_VALUE,
+  VERSION_VALUE_LENGTH,
+  V_MEMTABLES,
+  V_MEMTABLE_COUNT,
+  V_RUNS,
+  V_RUN_BYTES,
+  V_RUN_COUNT,
+} from './layout';
+
+export const GET_ABSENT: i32 = 0;
+export const GET_FOUND: i32 = 1;
+export const GET_NEED_BLOCK: i32 = 2;
+export const GET_FOUND_HELD: i32 = 3;
+export const GET_BLOB: i32 = 4;
+
+export const SCAN_DONE: i32 = 0;
+export const SCAN_BATCH: i32 = 1;
+export const SCAN_NEED_BLOCK: i32 = 2;
+
+export const SCAN_REVERSE: u32 = 1;
+export const SCAN_HAS_START: u32 = 2;
+export const SCAN_START_EXCLUSIVE: u32 = 4;
+export const SCAN_HAS_END: u32 = 8;
+export const SCAN_END_INCLUSIVE: u32 = 16;
+export const SCAN_KEYS_ONLY: u32 = 32;
+
+/** Keys looked at in one call: bounds the time inside an epoch when most of them are deleted. */
+const KEYS_PER_CALL_MAX: u32 = 16384;
+const NO_PROGRESS: u32 = 0xffffffff;
+
+/** In a descriptor's value length. */
+const VALUE_ELSEWHERE: u32 = 0x80000000;
+const VALUE_ASCII: u32 = 0x40000000;
+const KEY_ASCII: u32 = 0x20000000;
+
+let slot: u32 = 0;
+let line: u32 = 0;
+let scratch: u32 = 0;
+
+/** Binds this instance, and so this thread, to a client slot. */
+export function attach(which: u32): void {
+  slot = which;
+  line = READERS + which * READER_BYTES;
+  scratch = load<u32>(H_SCRATCH_BASE) + which * SCRATCH_BYTES;
+}
+
+/** Address of the attached slot's scratch. */
+export function scratchBase(): u32 {
+  return scratch;
+}
+
+// @ts-ignore: decorator
+@inline
+function tally(counter: u32): void {
+  store<u64>(line + counter, load<u64>(line + counter) + 1);
+}
+
+// ---- get ------------------------------------------------------------------------
+
+/** Hands out the value at `ptr`: copied, or held in place when it is larger than the room. */
+function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
+  store<f64>(scratch + SCRATCH_RESULT, <f64>sequence, 24);
+  if (type == OP_DELETE) {
+    readerLeave(slot);
+    return GET_ABSENT;
+  }
+  store<u32>(scratch + SCRATCH_RESULT, length, 4);
+  if (length > SCRATCH_OUT_BYTES) {
+    store<u32>(scratch + SCRATCH_RESULT, ptr, 0);
+    store<u32>(scratch + SCRATCH_RESULT, <u32>isAscii(ptr, length), 8);
+    return GET_FOUND_HELD;
+  }
+  const out = scratch + SCRATCH_OUT;
+  copyBytes(out, ptr, length);
+  readerLeave(slot);
+  store<u32>(scratch + SCRATCH_RESULT, out, 0);
+  if (type == OP_PUT_BLOB) return GET_BLOB;
+  store<u32>(scratch + SCRATCH_RESULT, <u32>isAscii(out, length), 8);
+  return GET_FOUND;
+}
+
+/** The table of a run whose key range may hold the key, or 0. */
+function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
+  const tables = load<u32>(run, 4);
+  let low: i32 = 0;
+  let high: i32 = <i32>load<u32>(run) - 1;
+  // First table whose largest key is not below the key.
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const meta = load<u32>(tables + (<u32>middle << 2));
+    if (compareBytes(load<u32>(meta, T_LARGEST), load<u32>(meta, T_LARGEST_BYTES), key, keyLength) < 0) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  const meta = load<u32>(tables + (<u32>low << 2));
+  if (compareBytes(load<u32>(meta, T_SMALLEST), load<u32>(meta, T_SMALLEST_BYTES), key, keyLength) > 0) {
+    return 0;
+  }
+  if (compareBytes(load<u32>(meta, T_LARGEST), load<u32>(meta, T_LARGEST_BYTES), key, keyLength) < 0) {
+    return 0;
+  }
+  return meta;
+}
+
+// @ts-ignore: decorator
+@inline
+function snapshotOf(snapshot: f64): u64 {
+  return snapshot < 0 ? atomic.load<u64>(H_VISIBLE) : <u64>snapshot;
+}
+
+/** Scratch for a decoded block entry, behind the result words. */
+const ENTRY: u32 = SCRATCH_RESULT + 512;
+
+/**
+ * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
+ * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24.
+ */
+export function get(keyLength: u32, snapshot: f64): i32 {
+  const key = scratch + SCRATCH_KEY;
+  readerEnter(slot);
+  tally(READER_GETS);
+  const version = atomic.load<u32>(H_VERSION);
+  const at = snapshotOf(snapshot);
+  const memtables = load<u32>(version, V_MEMTABLE_COUNT);
+  for (let i: u32 = 0; i < memtables; i++) {
+    const record = memtableFind(load<u32>(version + V_MEMTABLES + (i << 2)), key, keyLength, at);
+    if (record) {
+      tally(READER_MEMTABLE_HITS);
+      const word = load<u32>(record, VERSION_VALUE_LENGTH);
+      return found(
+        word >> VERSION_TYPE_SHIFT,
+        record + VERSION_VALUE,
+        word & VERSION_LENGTH_MASK,
+        load<u64>(record, VERSION_SEQUENCE),
+      );
+    }
+  }
+  const runs = load<u32>(version, V_RUN_COUNT);
+  if (runs) {
+    const hash = xxh64(key, keyLength, 0);
+    for (let i: u32 = 0; i < runs; i++) {
+      const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
+      if (!meta) continue;
+      tally(READER_FILTER_CHECKS);
+      if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
+        tally(READER_FILTER_NEGATIVES);
+        continue;
+      }
+      const block = tableFindBlock(meta, key, keyLength);
+      const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
+      if (entry <= CACHE_GHOST) {
+        tally(READER_CACHE_MISSES);
+        store<u32>(scratch + SCRATCH_RESULT, load<u32>(meta, T_ID), 12);
+        store<u32>(scratch + SCRATCH_RESULT, block, 16);
+        readerLeave(slot);
+        return GET_NEED_BLOCK;
+      }
+      tally(READER_CACHE_HITS);
+      if (load<u32>(entry, CACHE_TOUCHED) != 1) store<u32>(entry, 1, CACHE_TOUCHED);
+      const raw = entry + CACHE_HEAD_BYTES;
+      const index = blockFind(raw, key, keyLength, hash, at);
+      if (index >= 0) {
+        const decoded = scratch + ENTRY;
+        blockEntry(raw, index, decoded);
+        return found(
+          load<u32>(decoded, 16),
+          load<u32>(decoded, 8),
+          load<u32>(decoded, 12),
+          load<u64>(decoded, 24),
+        );
+      }
+    }
+  }
+  readerLeave(slot);
+  store<f64>(scratch + SCRATCH_RESULT, 0, 24);
+  return GET_ABSENT;
+}
+
+// ---- scan -------------------------------------------------------------------------
+
+/** One sorted input of a scan. The key is contiguous: in the leaf, or materialized behind the struct. */
+@unmanaged
+class Source {
+  key: u32;
+  keyLength: u32;
+  /** Big-endian value of the first 8 bytes of the key, zero-padded: decides most comparisons. */
+  head: u64;
+  sequence: u64;
+  type: u32;
+  value: u32;
+  valueLength: u32;
+  /** 0 exhausted, 1 memtable, 2 run. */
+  kind: u32;
+  // memtable
+  arena: u32;
+  leaf: u32;
+  // run
+  run: u32;
+  table: i32;
+  meta: u32;
+  block: i32;
+  raw: u32;
+  entry: i32;
+  entries: i32;
+}
+
+const KIND_DONE: u32 = 0;
+const KIND_MEMTABLE: u32 = 1;
+const KIND_RUN: u32 = 2;
+
+/** Behind the struct: the memtable cursor, or the materialized key. */
+const SOURCE_CURSOR: u32 = 128;
+const SOURCE_KEY: u32 = 4352;
+
+let sourceCount: u32 = 0;
+let reverse: bool = false;
+let scanAt: u64 = 0;
+/** Set when a source needs a block that is not cached. */
+let missingTable: u32 = 0;
+let missingBlock: u32 = 0;
+let missing: bool = false;
+/** The last key the scan is done with: emitted, deleted or shadowed. */
+let consumed: u32 = 0;
+let consumedLength: u32 = NO_PROGRESS;
+
+// @ts-ignore: decorator
+@inline
+function source(i: u32): Source {
+  return changetype<Source>(scratch + SCRATCH_CURSORS + i * SOURCE_BYTES);
+}
+
+/** Positions a memtable source on its leaf: the newest version that the snapshot sees, if any. */
+function takeLeaf(s: Source): bool {
+  let record = atomic.load<u32>(s.leaf + LEAF_HEAD);
+  while (record && load<u64>(record, VERSION_SEQUENCE) > scanAt) record = load<u32>(record, VERSION_OLDER);
+  if (!record) return false;
+  s.key = s.leaf + LEAF_KEY;
+  s.keyLength = load<u32>(s.leaf, LEAF_KEY_LENGTH);
+  s.head = headOf(s.key, s.keyLength);
+  const word = load<u32>(record, VERSION_VALUE_LENGTH);
+  s.type = word >> VERSION_TYPE_SHIFT;
+  s.value = record + VERSION_VALUE;
+  s.valueLength = word & VERSION_LENGTH_MASK;
+  s.sequence = load<u64>(record, VERSION_SEQUENCE);
+  return true;
+}
+
+function advanceMemtable(s: Source, first: bool): void {
+  const cursor = changetype<u32>(s) + SOURCE_CURSOR;
+  while (true) {
+    if (!first) s.leaf = reverse ? memtablePrev(cursor) : memtableNext(cursor);
+    first = false;
+    if (!s.leaf) {
+      s.kind = KIND_DONE;
+      return;
+    }
+    if (takeLeaf(s)) return;
+  }
+}
+
+/** Points the source at a block of its table. False: the block is not cached. */
+function openBlock(s: Source, block: i32): bool {
+  s.block = block;
+  const entry = atomic.load<u32>(load<u32>(s.meta, T_CACHE_REFS) + (<u32>block << 2));
+  if (entry <= CACHE_GHOST) {
+    missing = true;
+    missingTable = load<u32>(s.meta, T_ID);
+    missingBlock = <u32>block;
+    return false;
+  }
+  s.raw = entry + CACHE_HEAD_BYTES;
+  s.entries = blockCount(s.raw);
+  const prefix = blockPrefixLen(s.raw);
+  s.key = changetype<u32>(s) + SOURCE_KEY;
+  copyBytes(s.key, blockPrefixPtr(s.raw), prefix);
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function metaOf(s: Source, table: i32): u32 {
+  return load<u32>(load<u32>(s.run, 4) + (<u32>table << 2));
+}
+
+/** Steps to the block after (before) the current one, across tables. False: exhausted or missing. */
+function nextBlock(s: Source): bool {
+  if (reverse) {
+    if (s.block > 0) {
+      if (!openBlock(s, s.block - 1)) return false;
+    } else {
+      if (s.table == 0) {
+        s.kind = KIND_DONE;
+        return false;
+      }
+      s.table--;
+      s.meta = metaOf(s, s.table);
+      if (!openBlock(s, <i32>load<u32>(s.meta, T_BLOCKS) - 1)) return false;
+    }
+    s.entry = s.entries - 1;
+    return true;
+  }
+  if (s.block + 1 < <i32>load<u32>(s.meta, T_BLOCKS)) {
+    if (!openBlock(s, s.block + 1)) return false;
+  } else {
+    if (s.table + 1 >= <i32>load<u32>(s.run)) {
+      s.kind = KIND_DONE;
+      return false;
+    }
+    s.table++;
+    s.meta = metaOf(s, s.table);
+    if (!openBlock(s, 0)) return false;
+  }
+  s.entry = 0;
+  return true;
+}
+
+/** Decodes entry `s.entry` into the source. */
+// @ts-ignore: decorator
+@inline
+function decodeEntry(s: Source): void {
+  const decoded = scratch + ENTRY;
+  blockEntry(s.raw, s.entry, decoded);
+  const prefix = blockPrefixLen(s.raw);
+  const suffix = load<u32>(decoded, 4);
+  copyBytes(s.key + prefix, load<u32>(decoded, 0), suffix);
+  s.keyLength = prefix + suffix;
+  s.head = headOf(s.key, s.keyLength);
+  s.value = load<u32>(decoded, 8);
+  s.valueLength = load<u32>(decoded, 12);
+  s.type = load<u32>(decoded, 16);
+  s.sequence = load<u64>(decoded, 24);
+}
+
+/** True when entries i and j of the source's block have the same key. */
+function sameKey(s: Source, i: i32, j: i32): bool {
+  const a = scratch + ENTRY;
+  const b = scratch + ENTRY + 64;
+  blockEntry(s.raw, i, a);
+  blockEntry(s.raw, j, b);
+  const length = load<u32>(a, 4);
+  return (
+    length == load<u32>(b, 4) &&
+    compareBytes(load<u32>(a, 0), length, load<u32>(b, 0), length) == 0
+  );
+}
+
+/**
+ * Moves a run source to the next entry the snapshot sees, starting with `s.entry` itself. Versions
+ * of one key stand together, newest first, in one block; older ones are stepped over by the merge.
+ */
+function settleRun(s: Source): void {
+  while (true) {
+    if (reverse) {
+      while (s.entry >= 0) {
+        // The oldest version comes first when walking back: find the newest visible of the key.
+        let first = s.entry;
+        while (first > 0 && sameKey(s, first - 1, s.entry)) first--;
+        const last = s.entry;
+        s.entry = first - 1;
+        for (let i = first; i <= last; i++) {
+          blockEntry(s.raw, i, scratch + ENTRY);
+          if (load<u64>(scratch + ENTRY, 24) <= scanAt) {
+            s.entry = i;
+            decodeEntry(s);
+            s.entry = first - 1;
+            return;
+          }
+        }
+      }
+    } else {
+      while (s.entry < s.entries) {
+        decodeEntry(s);
+        s.entry++;
+        if (s.sequence <= scanAt) return;
+      }
+    }
+    if (!nextBlock(s)) return;
+  }
+}
+
+function compareSources(a: Source, b: Source): i32 {
+  if (a.head != b.head) return a.head < b.head ? -1 : 1;
+  return compareBytes(a.key, a.keyLength, b.key, b.keyLength);
+}
+
+/** Positions a run source on the first key of the range. False: a block is missing. */
+function seekRun(s: Source, key: u32, keyLength: u32, hasStart: bool): bool {
+  const tables = <i32>load<u32>(s.run);
+  let table: i32 = reverse ? tables - 1 : 0;
+  if (hasStart) {
+    let low: i32 = 0;
+    let high: i32 = tables;
+    if (reverse) {
+      // Last table whose smallest key is not above the start.
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        const meta = metaOf(s, middle);
+        if (compareBytes(load<u32>(meta, T_SMALLEST), load<u32>(meta, T_SMALLEST_BYTES), key, keyLength) <= 0) {
+          low = middle + 1;
+        } else {
+          high = middle;
+        }
+      }
+      table = low - 1;
+    } else {
+      // First table whose largest key is not below the start.
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        const meta = metaOf(s, middle);
+        if (compareBytes(load<u32>(meta, T_LARGEST), load<u32>(meta, T_LARGEST_BYTES), key, keyLength) < 0) {
+          low = middle + 1;
+        } else {
+          high = middle;
+        }
+      }
+      table = low;
+    }
+  }
+  if (table < 0 || table >= tables) {
+    s.kind = KIND_DONE;
+    return true;
+  }
+  s.table = table;
+  s.meta = metaOf(s, table);
+  let block: i32 = reverse ? <i32>load<u32>(s.meta, T_BLOCKS) - 1 : 0;
+  if (hasStart) block = <i32>tableFindBlock(s.meta, key, keyLength);
+  if (!openBlock(s, block)) return false;
+  if (!hasStart) {
+    s.entry = reverse ? s.entries - 1 : 0;
+  } else {
+    const at = blockSeek(s.raw, key, keyLength);
+    if (!reverse) {
+      s.entry = at;
+    } else {
+      // Last entry with a key not above the start: every version of the start key itself included.
+      let entry = at;
+      while (entry < s.entries && entryEquals(s, entry, key, keyLength)) entry++;
+      s.entry = entry - 1;
+    }
+  }
+  settleRun(s);
+  return !missing;
+}
+
+function entryEquals(s: Source, entry: i32, key: u32, keyLength: u32): bool {
+  const decoded = scratch + ENTRY;
+  blockEntry(s.raw, entry, decoded);
+  const prefix = blockPrefixLen(s.raw);
+  const suffix = load<u32>(decoded, 4);
+  if (prefix + suffix != keyLength) return false;
+  return (
+    compareBytes(blockPrefixPtr(s.raw), prefix, key, prefix) == 0 &&
+    compareBytes(load<u32>(decoded, 0), suffix, key + prefix, suffix) == 0
+  );
+}
+
+function advance(s: Source): void {
+  if (s.kind == KIND_MEMTABLE) {
+    advanceMemtable(s, false);
+    return;
+  }
+  // Step over the older versions of the key just seen.
+  if (!reverse) {
+    while (s.entry < s.entries && sameKey(s, s.entry, s.entry - 1)) s.entry++;
+  }
+  settleRun(s);
+}
+
+/**
+ * Fills one batch of a scan as of `snapshot`. Bounds: SCRATCH_KEY holds the start (`startLength`),
+ * SCRATCH_KEY2 the far bound (`endLength`); in reverse the start is the upper side. At most
+ * `entriesMax` entries and SCRATCH_OUT_BYTES are copied out. See SCAN_* for flags and status.
+ *
+ * Result words: 0 entries; 3, 4 table id and number of the missing block; 5 length of the key the
+ * scan got to, which then stands at SCRATCH_KEY and is the next call's exclusive start, or
+ * NO_PROGRESS. A batch may be empty and yet have moved on (deleted keys); it may come with
+ * SCAN_NEED_BLOCK, and then its entries are good too.
+ */
+export function scan(
+  startLength: u32,
+  endLength: u32,
+  flags: u32,
+  snapshot: f64,
+  entriesMax: u32,
+): i32 {
+  reverse = (flags & SCAN_REVERSE) != 0;
+  const hasStart = (flags & SCAN_HAS_START) != 0;
+  const hasEnd = (flags & SCAN_HAS_END) != 0;
+  const keysOnly = (flags & SCAN_KEYS_ONLY) != 0;
+  const start = scratch + SCRATCH_KEY;
+  const end = scratch + SCRATCH_KEY2;
+  const endHead = hasEnd ? headOf(end, endLength) : 0;
+  missing = false;
+  consumedLength = NO_PROGRESS;
+  entriesMax = min(entriesMax, SCAN_BATCH_ENTRIES_MAX);
+  store<u32>(scratch + SCRATCH_RESULT, 0);
+
+  readerEnter(slot);
+  const version = atomic.load<u32>(H_VERSION);
+  scanAt = snapshotOf(snapshot);
+  sourceCount = 0;
+
+  const memtables = load<u32>(version, V_MEMTABLE_COUNT);
+  for (let i: u32 = 0; i < memtables && sourceCount < SOURCES_MAX; i++) {
+    const s = source(sourceCount);
+    s.kind = KIND_MEMTABLE;
+    s.arena = load<u32>(version + V_MEMTABLES + (i << 2));
+    const cursor = changetype<u32>(s) + SOURCE_CURSOR;
+    if (hasStart) {
+      s.leaf = reverse
+        ? memtableSeekLast(cursor, s.arena, start, startLength)
+        : memtableSeek(cursor, s.arena, start, startLength);
+    } else {
+      s.leaf = reverse ? memtableLast(cursor, s.arena) : memtableFirst(cursor, s.arena);
+    }
+    advanceMemtable(s, true);
+    if (s.kind != KIND_DONE) sourceCount++;
+  }
+  const runs = load<u32>(version, V_RUN_COUNT);
+  for (let i: u32 = 0; i < runs && sourceCount < SOURCES_MAX; i++) {
+    const s = source(sourceCount);
+    s.kind = KIND_RUN;
+    s.run = version + V_RUNS + i * V_RUN_BYTES;
+    if (!seekRun(s, start, startLength, hasStart)) return endBatch(0, SCAN_NEED_BLOCK);
+    if (s.kind != KIND_DONE) sourceCount++;
+  }
+
+  let entries: u32 = 0;
+  let seen: u32 = 0;
+  let out = scratch + SCRATCH_OUT;
+  const outEnd = out + SCRATCH_OUT_BYTES;
+  const skipStart = hasStart && (flags & SCAN_START_EXCLUSIVE) != 0;
+
+  while (true) {
+    // The smallest (largest) key; among equals the first source, which is the newest.
+    let winner: i32 = -1;
+    for (let i: u32 = 0; i < sourceCount; i++) {
+      const s = source(i);
+      if (s.kind == KIND_DONE) continue;
+      if (winner < 0) {
+        winner = <i32>i;
+        continue;
+      }
+      const order = compareSources(s, source(<u32>winner));
+      if (reverse ? order > 0 : order < 0) winner = <i32>i;
+    }
+    if (winner < 0) return endBatch(entries, SCAN_DONE);
+    const w = source(<u32>winner);
+
+    if (hasEnd) {
+      let order: i32;
+      if (w.head != endHead) order = w.head < endHead ? -1 : 1;
+      else order = compareBytes(w.key, w.keyLength, end, endLength);
+      if (reverse) order = -order;
+      if (order > 0 || (order == 0 && !(flags & SCAN_END_INCLUSIVE))) return endBatch(entries, SCAN_DONE);
+    }
+
+    let emit = w.type != OP_DELETE;
+    if (skipStart && entries == 0 && compareBytes(w.key, w.keyLength, start, startLength) == 0) emit = false;
+    // Keys are copied first: the sources below may be advanced past this entry.
+    const copiedKey = out;
+    const keyLength = w.keyLength;
+    if (out + keyLength > outEnd || entries == entriesMax || seen == KEYS_PER_CALL_MAX) {
+      return endBatch(entries, SCAN_BATCH);
+    }
+    copyBytes(out, w.key, keyLength);
+    if (emit) {
+      const descriptor = scratch + SCRATCH_DESCRIPTORS + entries * SCAN_DESCRIPTOR_BYTES;
+      let word: u32 = 0;
+      let valueAt: u32 = 0;
+      let used = keyLength;
+      if (isAscii(copiedKey, keyLength)) word |= KEY_ASCII;
+      if (keysOnly) {
+        // nothing to copy
+      } else if (w.type == OP_PUT_BLOB || w.valueLength > SCRATCH_OUT_BYTES / 2) {
+        word |= VALUE_ELSEWHERE;
+      } else {
+        if (out + keyLength + w.valueLength > outEnd) return endBatch(entries, SCAN_BATCH);
+        valueAt = out + keyLength;
+        copyBytes(valueAt, w.value, w.valueLength);
+        used += w.valueLength;
+        word |= w.valueLength;
+        if (isAscii(valueAt, w.valueLength)) word |= VALUE_ASCII;
+      }
+      store<u32>(descriptor, copiedKey);
+      store<u32>(descriptor, keyLength, 4);
+      store<u32>(descriptor, valueAt, 8);
+      store<u32>(descriptor, word, 12);
+      entries++;
+      out += used;
+    }
+    seen++;
+    consumed = copiedKey;
+    consumedLength = keyLength;
+    // Step every source that stands on this key; older versions of it are shadowed.
+    const winnerHead = w.head;
+    for (let i: u32 = 0; i < sourceCount; i++) {
+      const s = source(i);
+      if (s.kind == KIND_DONE) continue;
+      if (<i32>i != winner) {
+        if (s.head != winnerHead || compareBytes(s.key, s.keyLength, copiedKey, keyLength) != 0) continue;
+      }
+      advance(s);
+      if (missing) return endBatch(entries, SCAN_NEED_BLOCK);
+    }
+  }
+}
+
+function endBatch(entries: u32, status: i32): i32 {
+  readerLeave(slot);
+  store<u32>(scratch + SCRATCH_RESULT, entries);
+  store<u32>(scratch + SCRATCH_RESULT, consumedLength, 20);
+  if (consumedLength != NO_PROGRESS) copyBytes(scratch + SCRATCH_KEY, consumed, consumedLength);
+  store<u32>(scratch + SCRATCH_RESULT, missingTable, 12);
+  store<u32>(scratch + SCRATCH_RESULT, missingBlock, 16);
+  store<u64>(line + READER_SCANNED, load<u64>(line + READER_SCANNED) + entries);
+  return status;
+}

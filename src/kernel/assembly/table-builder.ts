@@ -1,0 +1,464 @@
+/**
+ * Builds tables one after the other in a memory region of its own: docs/FORMAT.md, "Table".
+ *
+ * Entries come in order (key ascending, sequence descending). Blocks go to an output buffer that the
+ * host writes out; fences, offsets and key hashes gather until `builderFinish` turns them into the
+ * index and filter sections. The region:
+ *
+ *   state | compressor's table | smallest key | blob ids | hashes, then filter | heads, offsets,
+ *   fence offsets, fences | stage | raw block | output
+ *
+ * One builder per kernel instance, so one job per thread at a time.
+ */
+
+import { compareBytes, copyBytes, headOf } from './bytes';
+import {
+  commonPrefix,
+  stageAdd,
+  stageClear,
+  stageEntries,
+  stageEntriesBeforeKey,
+  stageEstimate,
+  stageEstimateWithKey,
+  stageHasRoom,
+  stageInit,
+  stageKeepKey,
+  stageKey,
+  stageKeyLength,
+  stageLayOut,
+  stagePreviousKey,
+  stagePreviousKeyLength,
+} from './block-builder';
+import { BLOCK_ENTRIES_MAX } from './block';
+import { FILTER_HEAD_BYTES, FILTER_LINE_BYTES, filterBuild } from './filter';
+import { placementSeed, xxh64 } from './hash';
+import { LZ4_TABLE_BYTES, lz4Bound, lz4Compress, lz4SetTable } from './lz4';
+import {
+  BUILDER_STATE_BYTES,
+  JOB_DISORDER,
+  JOB_DONE,
+  JOB_DRAIN,
+  JOB_FULL,
+  JOB_TOO_LARGE,
+  TABLE_BLOBS_MAX,
+  WRITE_BYTES_MIN,
+} from './job-layout';
+import {
+  BLOB_REFERENCE_BYTES,
+  BLOCK_TRAILER_BYTES,
+  KEY_BYTES_MAX,
+  OP_DELETE,
+  OP_PUT,
+  OP_PUT_BLOB,
+} from './layout';
+import {
+  INDEX_COUNT,
+  INDEX_FENCE_BYTES,
+  INDEX_HEAD_BYTES,
+  INDEX_PREFIX_BYTES,
+} from './table-index';
+
+/** BUILDER_* of job-layout.ts. */
+@unmanaged
+class State {
+  out: u32;
+  outBytes: u32;
+  filter: u32;
+  filterBytes: u32;
+  index: u32;
+  indexBytes: u32;
+  room: u32;
+  roomBytes: u32;
+  smallest: u32;
+  smallestBytes: u32;
+  largest: u32;
+  largestBytes: u32;
+  blobs: u32;
+  blobCount: u32;
+  keys: u32;
+  blocks: u32;
+  entries: f64;
+  tombstones: f64;
+  rawBytes: f64;
+  fileBytes: f64;
+  sequenceMin: f64;
+  sequenceMax: f64;
+}
+
+const CHECKSUM_BYTES: u32 = 8;
+/** Blocks larger than this stay as they are: they need no third buffer of their size. */
+const COMPRESSED_RAW_BYTES_MAX: u32 = 8 << 20;
+/** Room beside a stage's worth of entries for what the block adds. */
+const BLOCK_SLACK_BYTES: u32 = 256 << 10;
+const ALIGN: u32 = 63;
+/** Part of the region for hashes and index, as a divisor, and the most they take. */
+const GATHER_SHARE: u32 = 3;
+const GATHER_BYTES_MAX: u32 = 64 << 20;
+/** Expected bytes of a fence, to divide the index's room into arrays and fences. */
+const FENCE_BYTES_EXPECTED: u32 = 32;
+const INDEX_BYTES_PER_BLOCK: u32 = 16;
+const REGION_BYTES_MIN: u32 = 6 << 20;
+
+let state = changetype<State>(<usize>0);
+let hashes: u32 = 0;
+let hashBytes: u32 = 0;
+let index: u32 = 0;
+let blocksMax: u32 = 0;
+let heads: u32 = 0;
+let offsets: u32 = 0;
+let fenceOffsets: u32 = 0;
+let fences: u32 = 0;
+let fencesEnd: u32 = 0;
+let fenceTop: u32 = 0;
+let raw: u32 = 0;
+let rawCapacity: u32 = 0;
+let out: u32 = 0;
+let outCapacity: u32 = 0;
+
+let tableId: f64 = 0;
+let blockBytesTarget: u32 = 0;
+let tableBytesMax: f64 = 0;
+let compression: bool = false;
+let filterBitsPerKey: u32 = 0;
+let keysMax: u32 = 0;
+let fileBytes: u32 = 0;
+let outBytes: u32 = 0;
+let blocks: u32 = 0;
+let keys: u32 = 0;
+let entries: u64 = 0;
+let tombstones: u64 = 0;
+let rawBytes: u64 = 0;
+let sequenceMin: u64 = 0;
+let sequenceMax: u64 = 0;
+let blobs: u32 = 0;
+let fingerprint: u32 = 0;
+
+/**
+ * Divides the region, 64-byte aligned, among the parts. Returns the most bytes that the versions of
+ * one key may take in a block, or 0 when the region is too small.
+ */
+export function builderInit(region: u32, bytes: u32): u32 {
+  if (bytes < REGION_BYTES_MIN || (region & ALIGN) != 0) return 0;
+  state = changetype<State>(<usize>region);
+  let at = region + BUILDER_STATE_BYTES;
+  lz4SetTable(at);
+  at += LZ4_TABLE_BYTES;
+  state.smallest = at;
+  at += KEY_BYTES_MAX + 64;
+  state.blobs = at;
+  at += TABLE_BLOBS_MAX * 8;
+
+  const gather = min(bytes / GATHER_SHARE, GATHER_BYTES_MAX) & ~ALIGN;
+  hashes = at;
+  hashBytes = (gather / 4) * 3;
+  index = (at + hashBytes + ALIGN) & ~ALIGN;
+  at += gather + 64;
+  blocksMax = (gather / 4 - INDEX_HEAD_BYTES - 64) / (INDEX_BYTES_PER_BLOCK + FENCE_BYTES_EXPECTED);
+  heads = index + INDEX_HEAD_BYTES;
+  offsets = heads + (blocksMax << 3);
+  fenceOffsets = offsets + ((blocksMax + 1) << 2);
+  fences = fenceOffsets + ((blocksMax + 1) << 2);
+  fencesEnd = at - CHECKSUM_BYTES - 64;
+
+  // A third of the rest each for stage, raw block and output, until raw blocks that large are no
+  // longer compressed: then half of it.
+  const rest = region + bytes - at - WRITE_BYTES_MIN - 4 * BLOCK_SLACK_BYTES;
+  let stageBytes = (rest - rest / 128) / 3;
+  rawCapacity = stageBytes + BLOCK_SLACK_BYTES;
+  if (rawCapacity > COMPRESSED_RAW_BYTES_MAX) {
+    rawCapacity = COMPRESSED_RAW_BYTES_MAX;
+    stageBytes = (rest - rawCapacity) / 2;
+  }
+  stageBytes &= ~ALIGN;
+  stageInit(at, stageBytes);
+  at += stageBytes;
+  raw = at;
+  at = (at + rawCapacity + ALIGN) & ~ALIGN;
+  out = at;
+  outCapacity = region + bytes - out;
+  return stageBytes - 1024;
+}
+
+/** Starts a table. The builder is initialized; what was in it is forgotten. */
+export function builderBegin(
+  id: f64,
+  blockBytes: u32,
+  tableBytes: f64,
+  compress: bool,
+  bitsPerKey: u32,
+): void {
+  tableId = id;
+  blockBytesTarget = blockBytes;
+  tableBytesMax = tableBytes;
+  compression = compress;
+  filterBitsPerKey = bitsPerKey;
+  keysMax = <u32>(
+    ((<u64>(hashBytes - FILTER_HEAD_BYTES - FILTER_LINE_BYTES - 128) * 8) / (64 + bitsPerKey))
+  );
+  stageClear();
+  fileBytes = 0;
+  outBytes = 0;
+  blocks = 0;
+  keys = 0;
+  entries = 0;
+  tombstones = 0;
+  rawBytes = 0;
+  sequenceMin = u64.MAX_VALUE;
+  sequenceMax = 0;
+  blobs = 0;
+  fenceTop = fences;
+  store<u32>(fenceOffsets, 0);
+  state.out = out;
+  state.outBytes = 0;
+  state.largestBytes = 0;
+}
+
+/** The output has been written: its buffer is free again. */
+export function builderDrained(): void {
+  outBytes = 0;
+  state.outBytes = 0;
+}
+
+function askDrain(): i32 {
+  state.outBytes = outBytes;
+  return JOB_DRAIN;
+}
+
+/** Writes a block with the first `count` staged entries to the output. JOB_DONE or JOB_DRAIN. */
+function cutBlock(count: u32): i32 {
+  const estimate = stageEstimate();
+  const needed = lz4Bound(estimate) + BLOCK_TRAILER_BYTES;
+  if (outBytes > 0 && (outBytes >= WRITE_BYTES_MIN || needed > outCapacity - outBytes)) {
+    return askDrain();
+  }
+  const target = out + outBytes;
+  let length: u32;
+  let stored: u32 = 0;
+  if (compression && estimate <= rawCapacity) {
+    length = stageLayOut(count, raw);
+    // Worth it from an eighth on. The compressor keeps away from its capacity by 32 bytes.
+    stored = lz4Compress(raw, length, target, length - (length >> 3) + 32);
+    if (stored == 0) copyBytes(target, raw, length);
+  } else {
+    length = stageLayOut(count, target);
+  }
+  const compressed: u32 = stored ? 1 : 0;
+  if (!compressed) stored = length;
+  store<u32>(target + stored, (length << 1) | compressed);
+  store<u64>(
+    target + stored + 4,
+    xxh64(target, stored + 4, placementSeed(tableId, <f64>fileBytes)),
+  );
+  store<u32>(offsets + (blocks << 2), fileBytes);
+  blocks++;
+  rawBytes += length;
+  fileBytes += stored + BLOCK_TRAILER_BYTES;
+  outBytes += stored + BLOCK_TRAILER_BYTES;
+  return JOB_DONE;
+}
+
+/** The fence between the block just cut, which ends with key a, and the next, which begins with b. */
+function addFence(a: u32, aLength: u32, b: u32, bLength: u32): void {
+  const length = commonPrefix(a, aLength, b, bLength) + 1;
+  copyBytes(fenceTop, b, length);
+  store<u32>(fenceOffsets + (blocks << 2), fenceTop - fences);
+  fenceTop += length;
+}
+
+function isFull(): bool {
+  return (
+    <f64>fileBytes >= tableBytesMax ||
+    blocks + 2 >= blocksMax ||
+    fenceTop + 2 * (KEY_BYTES_MAX + 16) > fencesEnd
+  );
+}
+
+/** Room for the first entry of a new key: cuts the block before it when that is large enough. */
+function openKey(key: u32, keyLength: u32, valueLength: u32): i32 {
+  // Half of the blob list is left to the versions of one key.
+  if (keys >= keysMax || blobs >= TABLE_BLOBS_MAX / 2) return JOB_FULL;
+  const staged = stageEntries();
+  if (staged) {
+    if (
+      stageEstimateWithKey(keyLength, valueLength) > blockBytesTarget ||
+      staged >= BLOCK_ENTRIES_MAX ||
+      !stageHasRoom(keyLength, valueLength)
+    ) {
+      const status = cutBlock(staged);
+      if (status != JOB_DONE) return status;
+      stageClear();
+    }
+  }
+  if (stageEntries() == 0) {
+    if (blocks > 0) {
+      if (isFull()) return JOB_FULL;
+      addFence(stageKey(), stageKeyLength(), key, keyLength);
+    }
+    if (!stageHasRoom(keyLength, valueLength)) return JOB_TOO_LARGE;
+  }
+  return JOB_DONE;
+}
+
+/** Room for another version of the newest key: such a key gets a block of its own. */
+function openVersion(keyLength: u32, valueLength: u32): i32 {
+  const before = stageEntriesBeforeKey();
+  if (before > 0 && stageEstimate() + keyLength + valueLength > blockBytesTarget) {
+    const status = cutBlock(before);
+    if (status != JOB_DONE) return status;
+    addFence(stagePreviousKey(), stagePreviousKeyLength(), stageKey(), keyLength);
+    stageKeepKey();
+  }
+  if (stageEntries() >= BLOCK_ENTRIES_MAX || !stageHasRoom(0, valueLength)) return JOB_TOO_LARGE;
+  return JOB_DONE;
+}
+
+/**
+ * Adds an entry whose order the caller vouches for. `newKey`: the key is not that of the entry
+ * before. JOB_DONE; JOB_DRAIN or JOB_FULL (only at a new key): nothing was added, call again
+ * afterwards; JOB_TOO_LARGE.
+ */
+export function builderAppend(
+  key: u32,
+  keyLength: u32,
+  newKey: bool,
+  type: u32,
+  sequence: u64,
+  value: u32,
+  valueLength: u32,
+): i32 {
+  if (type == OP_PUT_BLOB && blobs >= TABLE_BLOBS_MAX) return JOB_TOO_LARGE;
+  if (newKey) {
+    const status = openKey(key, keyLength, valueLength);
+    if (status != JOB_DONE) return status;
+    const hash = xxh64(key, keyLength, 0);
+    store<u64>(hashes + (keys << 3), hash);
+    fingerprint = <u32>(hash >> 56);
+    if (keys == 0) {
+      copyBytes(state.smallest, key, keyLength);
+      state.smallestBytes = keyLength;
+    }
+    keys++;
+  } else {
+    const status = openVersion(keyLength, valueLength);
+    if (status != JOB_DONE) return status;
+  }
+  stageAdd(key, keyLength, newKey, fingerprint, type, sequence, value, valueLength);
+  entries++;
+  if (type == OP_DELETE) tombstones++;
+  else if (type == OP_PUT_BLOB) store<f64>(state.blobs + (blobs++ << 3), load<f64>(value));
+  sequenceMin = min(sequenceMin, sequence);
+  sequenceMax = max(sequenceMax, sequence);
+  return JOB_DONE;
+}
+
+let lastSequence: u64 = 0;
+
+/**
+ * Adds an entry and checks that it belongs behind the last one. As `builderAppend`, and
+ * JOB_DISORDER when it does not, or is not well formed.
+ */
+export function builderAdd(
+  key: u32,
+  keyLength: u32,
+  type: u32,
+  sequence: f64,
+  value: u32,
+  valueLength: u32,
+): i32 {
+  const number = <u64>sequence;
+  let newKey = true;
+  if (keyLength > KEY_BYTES_MAX || type < OP_PUT || type > OP_PUT_BLOB) return JOB_DISORDER;
+  if (type == OP_DELETE && valueLength != 0) return JOB_DISORDER;
+  if (type == OP_PUT_BLOB && valueLength != BLOB_REFERENCE_BYTES) return JOB_DISORDER;
+  if (keys > 0) {
+    const order = compareBytes(stageKey(), stageKeyLength(), key, keyLength);
+    if (order > 0 || (order == 0 && number >= lastSequence)) return JOB_DISORDER;
+    newKey = order != 0;
+  }
+  const status = builderAppend(key, keyLength, newKey, type, number, value, valueLength);
+  if (status == JOB_DONE) lastSequence = number;
+  return status;
+}
+
+/**
+ * Ends the table: the last block goes to the output (JOB_DRAIN: write, drain, call again), then the
+ * index and filter sections are made. JOB_DONE: the state describes the whole table, and its output
+ * must still be drained. The table has at least one entry.
+ */
+export function builderFinish(): i32 {
+  const staged = stageEntries();
+  if (staged) {
+    const status = cutBlock(staged);
+    if (status != JOB_DONE) return status;
+    stageClear();
+  }
+  if (outBytes > 0) {
+    // The sections need the room behind the output.
+    return askDrain();
+  }
+  state.largest = stageKey();
+  state.largestBytes = stageKeyLength();
+  state.blobCount = blobs;
+  state.keys = keys;
+  state.blocks = blocks;
+  state.entries = <f64>entries;
+  state.tombstones = <f64>tombstones;
+  state.rawBytes = <f64>rawBytes;
+  state.fileBytes = <f64>fileBytes;
+  state.sequenceMin = <f64>sequenceMin;
+  state.sequenceMax = <f64>sequenceMax;
+  state.room = out;
+  state.roomBytes = outCapacity;
+  makeFilter();
+  makeIndex();
+  return JOB_DONE;
+}
+
+function makeFilter(): void {
+  const filter = (hashes + (keys << 3) + ALIGN) & ~ALIGN;
+  const lines = max<u32>(1, <u32>((<u64>keys * filterBitsPerKey + 511) >> 9));
+  memory.fill(filter, 0, FILTER_HEAD_BYTES);
+  store<u32>(filter, lines);
+  filterBuild(hashes, keys, filter + FILTER_HEAD_BYTES, lines);
+  const length = FILTER_HEAD_BYTES + lines * FILTER_LINE_BYTES;
+  store<u64>(filter + length, xxh64(filter, length, placementSeed(tableId, <f64>fileBytes)));
+  state.filter = filter;
+  state.filterBytes = length + CHECKSUM_BYTES;
+}
+
+/** The arrays were laid out for `blocksMax`; they move together in place. */
+function makeIndex(): void {
+  const fenceBytes = fenceTop - fences;
+  store<u32>(offsets + (blocks << 2), fileBytes);
+  store<u32>(fenceOffsets + (blocks << 2), fenceBytes);
+  let prefixBytes: u32 = 0;
+  if (blocks > 1) {
+    const first = load<u32>(fenceOffsets, 4);
+    const second = load<u32>(fenceOffsets, 8);
+    const last = load<u32>(fenceOffsets + ((blocks - 1) << 2));
+    prefixBytes = commonPrefix(fences + first, second - first, fences + last, fenceBytes - last);
+  }
+  store<u64>(heads, 0);
+  for (let i: u32 = 1; i < blocks; i++) {
+    const from = load<u32>(fenceOffsets + (i << 2));
+    const to = load<u32>(fenceOffsets + (i << 2), 4);
+    store<u64>(heads + (i << 3), headOf(fences + from + prefixBytes, to - from - prefixBytes));
+  }
+  memory.fill(index, 0, INDEX_HEAD_BYTES);
+  store<u32>(index, blocks, INDEX_COUNT);
+  store<u32>(index, prefixBytes, INDEX_PREFIX_BYTES);
+  store<u32>(index, fenceBytes, INDEX_FENCE_BYTES);
+  const array = (blocks + 1) << 2;
+  let end = heads + (blocks << 3);
+  memory.copy(end, offsets, array);
+  end += array;
+  memory.copy(end, fenceOffsets, array);
+  end += array;
+  memory.copy(end, fences, fenceBytes);
+  end += fenceBytes;
+  const length = end - index;
+  const offset = <f64>fileBytes + <f64>state.filterBytes;
+  store<u64>(end, xxh64(index, length, placementSeed(tableId, offset)));
+  state.index = index;
+  state.indexBytes = length + CHECKSUM_BYTES;
+}

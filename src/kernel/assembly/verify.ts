@@ -1,0 +1,183 @@
+/**
+ * Checks a table block by block, more thoroughly than reading does: fingerprints, the filter, the
+ * fences and the order across blocks, and counts what the properties claim.
+ */
+
+import { compareBytes, copyBytes } from './bytes';
+import {
+  ENTRY_SEQUENCE,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  ENTRY_TYPE,
+  blockCount,
+  blockEntry,
+  blockPrefixLen,
+  blockPrefixPtr,
+  blockValidate,
+} from './block';
+import { filterMayContain } from './filter';
+import { placementSeed, xxh64 } from './hash';
+import {
+  VERIFY_BLOBS,
+  VERIFY_CHECKSUM,
+  VERIFY_COMPRESSION,
+  VERIFY_ENTRIES,
+  VERIFY_ENTRY_BYTES,
+  VERIFY_FENCE,
+  VERIFY_FILTER,
+  VERIFY_FINGERPRINT,
+  VERIFY_FIRST,
+  VERIFY_FIRST_BYTES,
+  VERIFY_KEY_BYTES,
+  VERIFY_LAST,
+  VERIFY_LAST_BYTES,
+  VERIFY_MALFORMED,
+  VERIFY_OK,
+  VERIFY_ORDER,
+  VERIFY_RAW,
+  VERIFY_RAW_BYTES,
+  VERIFY_SEQUENCE_MAX,
+  VERIFY_SEQUENCE_MIN,
+  VERIFY_STATE_BYTES,
+  VERIFY_TOMBSTONES,
+} from './job-layout';
+import {
+  BLOCK_HEAD_BYTES,
+  BLOCK_TRAILER_BYTES,
+  OP_DELETE,
+  OP_PUT_BLOB,
+  T_BLOCKS,
+  T_FENCES,
+  T_FENCE_OFFSETS,
+  T_FILTER,
+  T_FILTER_LINES,
+  T_ID,
+  T_OFFSETS,
+} from './layout';
+import { LZ4_RATIO_MAX, lz4Decompress } from './lz4';
+
+let state: u32 = 0;
+let first: u32 = 0;
+let last: u32 = 0;
+let next: u32 = 0;
+let lastKnown: bool = false;
+let rawWanted: u32 = 0;
+
+/** Starts with a table; `address` has VERIFY_BYTES, 16-byte aligned, and holds the results VERIFY_*. */
+export function verifyInit(address: u32): void {
+  state = address;
+  memory.fill(state, 0, VERIFY_STATE_BYTES + VERIFY_ENTRY_BYTES);
+  store<f64>(state, Infinity, VERIFY_SEQUENCE_MIN);
+  first = state + VERIFY_STATE_BYTES + VERIFY_ENTRY_BYTES;
+  last = first + VERIFY_KEY_BYTES;
+  next = last + VERIFY_KEY_BYTES;
+  lastKnown = false;
+}
+
+/** The capacity that VERIFY_RAW asks for. */
+export function verifyRawBytes(): u32 {
+  return rawWanted;
+}
+
+// @ts-ignore: decorator
+@inline
+function add(field: u32, amount: f64): void {
+  store<f64>(state + field, load<f64>(state + field) + amount);
+}
+
+/**
+ * Checks block number `block` of the table at `meta`, which stands as in the file at `chunk`; `raw`
+ * has room for `rawCapacity` decompressed bytes. Blocks come in order. Returns VERIFY_*.
+ */
+export function verifyBlock(
+  meta: u32,
+  block: u32,
+  chunk: u32,
+  raw: u32,
+  rawCapacity: u32,
+): i32 {
+  const offsets = load<u32>(meta, T_OFFSETS);
+  const from = load<u32>(offsets + (block << 2));
+  const stored = load<u32>(offsets + (block << 2), 4) - from - BLOCK_TRAILER_BYTES;
+  const word = load<u32>(chunk + stored);
+  const seed = placementSeed(<f64>load<u32>(meta, T_ID), <f64>from);
+  if (load<u64>(chunk + stored + 4) != xxh64(chunk, stored + 4, seed)) return VERIFY_CHECKSUM;
+  const rawBytes = word >> 1;
+  let address = chunk;
+  if (word & 1) {
+    if (rawBytes / LZ4_RATIO_MAX > stored) return VERIFY_COMPRESSION;
+    if (rawBytes > rawCapacity) {
+      rawWanted = rawBytes;
+      return VERIFY_RAW;
+    }
+    if (lz4Decompress(chunk, stored, raw, rawBytes) != <i32>rawBytes) return VERIFY_COMPRESSION;
+    address = raw;
+  } else if (rawBytes != stored) {
+    return VERIFY_COMPRESSION;
+  }
+  if (!blockValidate(address, rawBytes)) return VERIFY_MALFORMED;
+  add(VERIFY_RAW_BYTES, <f64>rawBytes);
+  return verifyEntries(meta, block, address);
+}
+
+function verifyEntries(meta: u32, block: u32, address: u32): i32 {
+  const decoded = state + VERIFY_STATE_BYTES;
+  const prefixBytes = blockPrefixLen(address);
+  const count = blockCount(address);
+  let result = VERIFY_OK;
+  for (let i = 0; i < count; i++) {
+    blockEntry(address, i, decoded);
+    const suffixBytes = load<u32>(decoded, ENTRY_SUFFIX_BYTES);
+    const length = prefixBytes + suffixBytes;
+    copyBytes(next, blockPrefixPtr(address), prefixBytes);
+    copyBytes(next + prefixBytes, load<u32>(decoded, ENTRY_SUFFIX), suffixBytes);
+    if (i == 0) {
+      if (lastKnown && compareBytes(last, load<u32>(state, VERIFY_LAST_BYTES), next, length) >= 0) {
+        result = VERIFY_ORDER;
+      }
+      if (!fenceHolds(meta, block, next, length)) result = VERIFY_FENCE;
+    }
+    if (i == count - 1 && !fenceAbove(meta, block + 1, next, length)) result = VERIFY_FENCE;
+    const hash = xxh64(next, length, 0);
+    if (load<u8>(address + BLOCK_HEAD_BYTES + i) != <u8>(hash >> 56)) result = VERIFY_FINGERPRINT;
+    if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
+      result = VERIFY_FILTER;
+    }
+    if (!lastKnown) {
+      copyBytes(first, next, length);
+      store<u32>(state, first, VERIFY_FIRST);
+      store<u32>(state, length, VERIFY_FIRST_BYTES);
+      lastKnown = true;
+    }
+    const swap = last;
+    last = next;
+    next = swap;
+    store<u32>(state, last, VERIFY_LAST);
+    store<u32>(state, length, VERIFY_LAST_BYTES);
+    const type = load<u32>(decoded, ENTRY_TYPE);
+    const sequence = <f64>load<u64>(decoded, ENTRY_SEQUENCE);
+    add(VERIFY_ENTRIES, 1);
+    if (type == OP_DELETE) add(VERIFY_TOMBSTONES, 1);
+    if (type == OP_PUT_BLOB) add(VERIFY_BLOBS, 1);
+    store<f64>(state, min(load<f64>(state, VERIFY_SEQUENCE_MIN), sequence), VERIFY_SEQUENCE_MIN);
+    store<f64>(state, max(load<f64>(state, VERIFY_SEQUENCE_MAX), sequence), VERIFY_SEQUENCE_MAX);
+  }
+  return result;
+}
+
+function compareFence(meta: u32, block: u32, key: u32, length: u32): i32 {
+  const fenceOffsets = load<u32>(meta, T_FENCE_OFFSETS);
+  const from = load<u32>(fenceOffsets + (block << 2));
+  const to = load<u32>(fenceOffsets + (block << 2), 4);
+  return compareBytes(load<u32>(meta, T_FENCES) + from, to - from, key, length);
+}
+
+/** Whether the block's fence is not above its first key. */
+function fenceHolds(meta: u32, block: u32, key: u32, length: u32): bool {
+  return compareFence(meta, block, key, length) <= 0;
+}
+
+/** Whether the fence of the block after, if there is one, is above the key. */
+function fenceAbove(meta: u32, block: u32, key: u32, length: u32): bool {
+  return block >= load<u32>(meta, T_BLOCKS) || compareFence(meta, block, key, length) > 0;
+}

@@ -1,0 +1,74 @@
+import type { TableExports } from './table-exports.js';
+
+/** Signatures of the functions that the kernel exports; each is documented where it is defined. */
+export interface KernelExports extends TableExports {
+  // read.ts
+  attach(slot: number): void;
+  scratchBase(): number;
+  get(keyLength: number, snapshot: number): number;
+  scan(
+    startLength: number,
+    endLength: number,
+    flags: number,
+    snapshot: number,
+    entriesMax: number,
+  ): number;
+
+  // cache.ts
+  cacheInit(): void;
+  cacheInsert(
+    meta: number,
+    block: number,
+    source: number,
+    length: number,
+    fileOffset: number,
+    scan: number,
+  ): number;
+  cacheDropTable(meta: number): void;
+  cacheUsedBytes(): number;
+
+  // epoch.ts
+  readerEnter(slot: number): void;
+  readerLeave(slot: number): void;
+  readerForceLeave(slot: number): void;
+  retire(): number;
+  epochReached(epoch: number): number;
+
+  // sort.ts
+  chunkInit(chunk: number, bytes: number): void;
+  chunkRoom(chunk: number): number;
+  chunkAdd(
+    chunk: number,
+    key: number,
+    keyLength: number,
+    value: number,
+    valueLength: number,
+  ): number;
+  chunkSortRoom(chunk: number): number;
+  chunkSort(chunk: number, shards: number, temporary: number, out: number): number;
+
+  // load-merge.ts
+  runsSplitRoom(runs: number, parts: number): number;
+  runsSplit(
+    list: number,
+    runs: number,
+    part: number,
+    parts: number,
+    room: number,
+    out: number,
+  ): void;
+  runsRoom(runs: number): number;
+  runsOpen(list: number, runs: number, room: number): void;
+  runsMerge(sequence: number): number;
+
+  // csv.ts
+  csvParse(state: number): number;
+  csvSplit(state: number): number;
+
+  // text.ts
+  textCount(address: number, length: number, byte: number): number;
+  textFind(address: number, end: number, byte: number): number;
+  textFindRecord(address: number, end: number, inQuotes: number): number;
+  utf8Valid(address: number, length: number): number;
+  jsonScan(state: number): void;
+}

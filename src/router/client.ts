@@ -1,0 +1,235 @@
+/**
+ * The client side of a database on one thread: a slot in the control block, a connection to every
+ * shard, and what they share: the key scratch, the pump for answers, the flush at the end of a turn.
+ *
+ * Works with encoded keys; the key of the current call is in `key`. Typed access, closing and
+ * arguments' checks are the business of `LightningDb` and `Snapshot`.
+ */
+
+import { LightningError } from '../errors.js';
+import {
+  type AcquiredSnapshot,
+  type ClientDoorbell,
+  type ControlBlock,
+  SHARD_READ_ONLY,
+  SHARD_SERVING,
+} from './control-block.js';
+import { KeepAlive } from './keep-alive.js';
+import { KeyScratch } from './key-scratch.js';
+import { shardOf } from './murmur3.js';
+import { ResponsePump } from './response-pump.js';
+import type { KeptSink } from './response-sink.js';
+import { type RequestListener, ShardClient, unavailable } from './shard-client.js';
+
+/** A wait on the thread is cut into slices: between two of them the shard's health is looked at. */
+const WAIT_SLICE_MS = 50;
+/** A shard worker whose heart stood still this long is not coming back in time. */
+const HEARTBEAT_MS_MAX = 10_000;
+/** No wait on the thread is longer. */
+const WAIT_MS_MAX = 30_000;
+/** A read from disk is often answered before a wait would have begun. */
+const SPIN_MS = 0.03;
+
+export interface ShardConnection {
+  readonly memory: WebAssembly.Memory;
+  readonly generation: number;
+}
+
+export class Client implements RequestListener {
+  readonly control: ControlBlock;
+  readonly slot: number;
+  readonly shards: readonly ShardClient[];
+  readonly key = new KeyScratch();
+  readonly keepAlive = new KeepAlive();
+  readonly #module: WebAssembly.Module;
+  readonly #doorbell: ClientDoorbell;
+  readonly #pump: ResponsePump;
+  #flushScheduled = false;
+
+  constructor(
+    control: ControlBlock,
+    slot: number,
+    module: WebAssembly.Module,
+    connections: readonly ShardConnection[],
+  ) {
+    this.control = control;
+    this.slot = slot;
+    this.#module = module;
+    this.shards = connections.map(({ memory, generation }, index) => {
+      const shard = new ShardClient(index, control, slot, this);
+      shard.connect(module, memory, generation);
+      return shard;
+    });
+    this.#doorbell = control.clientDoorbell(slot);
+    this.#pump = new ResponsePump(this.#doorbell, this.shards, this.keepAlive, () =>
+      this.checkShards(),
+    );
+  }
+
+  /** The shard of the key in the scratch. */
+  route(): ShardClient {
+    const { shards } = this;
+    const index = shards.length === 1 ? 0 : shardOf(this.key.hash, shards.length);
+    return shards[index] as ShardClient;
+  }
+
+  /** A shard has a new worker and memory. */
+  reconnect(shard: number, { memory, generation }: ShardConnection): void {
+    const connection = this.shards[shard] as ShardClient;
+    connection.failAll();
+    connection.connect(this.#module, memory, generation);
+  }
+
+  // ---- the end of a turn ----------------------------------------------------------
+
+  /** Publishes all requests of a turn together, when the turn's own code is done. */
+  requestMade(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    queueMicrotask(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    for (const shard of this.shards) if (shard.isDirty) shard.flush();
+    this.#pump.start();
+  };
+
+  /** Fails what waits for shards that have stopped. */
+  checkShards(): void {
+    for (const shard of this.shards) {
+      if (shard.pending > 0 && !shard.isServing()) shard.failAll();
+    }
+  }
+
+  /** Requests without an answer, on all shards. */
+  pending(): number {
+    let pending = 0;
+    for (const shard of this.shards) pending += shard.pending;
+    return pending;
+  }
+
+  // ---- waiting on the thread --------------------------------------------------------
+
+  /**
+   * Waits on this thread for the answer to a request of `shard`. Answers to other requests are kept
+   * for later. The sink is settled when this returns; a shard that died or hangs settles it too.
+   */
+  waitSync(shard: ShardClient, sink: KeptSink): void {
+    const { words, doorbell, waiting } = this.#doorbell;
+    const startMs = performance.now();
+    let heartbeat = shard.heartbeat();
+    let heartbeatMs = startMs;
+    shard.flush();
+    try {
+      for (;;) {
+        Atomics.store(words, waiting, 1);
+        const rings = Atomics.load(words, doorbell);
+        shard.receive(sink);
+        if (shard.hasQueued) shard.flush();
+        if (sink.settled) return;
+        const nowMs = performance.now();
+        if (nowMs - startMs < SPIN_MS) continue;
+        if (shard.heartbeat() !== heartbeat) {
+          heartbeat = shard.heartbeat();
+          heartbeatMs = nowMs;
+        }
+        if (!shard.isServing()) shard.failAll();
+        else if (nowMs - heartbeatMs > HEARTBEAT_MS_MAX || nowMs - startMs > WAIT_MS_MAX) {
+          sink.fail(unavailable('unknown'));
+        } else Atomics.wait(words, doorbell, rings, WAIT_SLICE_MS);
+        if (sink.settled) return;
+      }
+    } finally {
+      this.#pump.restoreWaiting();
+    }
+  }
+
+  // ---- snapshots --------------------------------------------------------------------
+
+  /**
+   * Registers a snapshot that covers every write acknowledged so far, to whichever thread. Waits, on
+   * this thread, for commits with smaller numbers that are still being applied: at most the time of
+   * a group commit.
+   */
+  acquireSnapshot(): AcquiredSnapshot {
+    const wanted = this.#visibleSequence();
+    const startMs = performance.now();
+    for (;;) {
+      const snapshot = this.#tryAcquire(wanted);
+      if (snapshot !== undefined) return snapshot;
+      this.#checkPendingShards(startMs);
+      this.control.waitStableSync(wanted, WAIT_SLICE_MS);
+    }
+  }
+
+  /** As `acquireSnapshot`, without holding up the thread. */
+  async acquireSnapshotAsync(): Promise<AcquiredSnapshot> {
+    const wanted = this.#visibleSequence();
+    const startMs = performance.now();
+    for (;;) {
+      const snapshot = this.#tryAcquire(wanted);
+      if (snapshot !== undefined) return snapshot;
+      this.#checkPendingShards(startMs);
+      const isLong = performance.now() - startMs > 1;
+      await new Promise<void>((resolve) => {
+        if (isLong) setTimeout(resolve, 1);
+        else setImmediate(resolve);
+      });
+    }
+  }
+
+  releaseSnapshot(slot: number): void {
+    this.control.releaseSnapshot(slot);
+  }
+
+  #tryAcquire(wanted: number): AcquiredSnapshot | undefined {
+    const snapshot = this.control.acquireSnapshot(this.slot);
+    if (snapshot === undefined) {
+      throw new LightningError(
+        'LIGHTNING_LIMIT_EXCEEDED',
+        'Too many snapshots and scans are open: close some of them',
+      );
+    }
+    if (snapshot.sequence >= wanted) return snapshot;
+    this.control.releaseSnapshot(snapshot.slot);
+    return undefined;
+  }
+
+  /** The highest sequence number that any read may have seen. */
+  #visibleSequence(): number {
+    let visible = 0;
+    for (const shard of this.shards) visible = Math.max(visible, shard.visibleSequence());
+    return visible;
+  }
+
+  #checkPendingShards(startMs: number): void {
+    for (const shard of this.shards) {
+      if (!this.control.hasPendingSequences(shard.shard)) continue;
+      const state = this.control.shardState(shard.shard);
+      if (state !== SHARD_SERVING && state !== SHARD_READ_ONLY) throw unavailable('none');
+    }
+    if (performance.now() - startMs > WAIT_MS_MAX) throw unavailable('none');
+  }
+
+  // ---- the end ------------------------------------------------------------------------
+
+  /** Lets every request that is under way get its answer. */
+  async drain(): Promise<void> {
+    while (this.pending() > 0) {
+      for (const shard of this.shards) if (shard.isDirty) shard.flush();
+      this.checkShards();
+      if (this.pending() === 0) return;
+      this.#pump.start();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** Fails what is left and lets go of everything but the slot. */
+  close(): void {
+    for (const shard of this.shards) shard.failAll();
+    this.#pump.stop();
+    this.keepAlive.close();
+    this.control.releaseSnapshotsOf(this.slot);
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Point reads. The answer comes from the shard's shared memory, on the caller's thread; only a block
+ * that is not cached, or a large value that has its own file, is fetched through the shard worker.
+ *
+ * `snapshot` is a sequence number, or SNAPSHOT_LATEST. The key of single reads is in the client's
+ * scratch.
+ */
+
+import { REQUEST_GET, REQUEST_GET_MANY, SCRATCH_OUT } from '../kernel/assembly/layout.js';
+import { encodeGetMany, GET_HEAD_BYTES } from '../protocol/requests.js';
+import type { Client } from './client.js';
+import { type Codec, copyOf, decode, encodeKey } from './codec.js';
+import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
+import { KeptSink, PresenceSink, ValueSink } from './response-sink.js';
+import type { ShardClient } from './shard-client.js';
+
+/** Answers of the kernel's `get`. */
+const GET_ABSENT = 0;
+const GET_FOUND = 1;
+const GET_NEED_BLOCK = 2;
+const GET_FOUND_HELD = 3;
+
+/** Keys asked for in one request, so that one answer stays small enough to be put together. */
+const GET_MANY_KEYS_MAX = 512;
+
+/** Keys of a getMany whose values have to be fetched: positions in the answer, and the keys. */
+interface Fetch {
+  readonly shard: ShardClient;
+  /** Whether more keys may be added to the request. */
+  readonly shared: boolean;
+  readonly positions: number[];
+  readonly keys: Buffer[];
+}
+
+export class Reader {
+  readonly #client: Client;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  getSync(codec: Codec, snapshot: number): unknown {
+    const shard = this.#client.route();
+    const status = shard.lookup(this.#client.key, snapshot);
+    if (status === GET_ABSENT) return undefined;
+    if (status === GET_FOUND) return decodeResult(shard, codec);
+    if (status === GET_FOUND_HELD) return decodeHeld(shard, codec);
+    const sink = new KeptSink();
+    this.#request(shard, snapshot, sink, true);
+    this.#client.waitSync(shard, sink);
+    return sink.value(codec);
+  }
+
+  get(codec: Codec, snapshot: number): Promise<unknown> {
+    const shard = this.#client.route();
+    const status = shard.lookup(this.#client.key, snapshot);
+    if (status === GET_ABSENT) return Promise.resolve(undefined);
+    if (status === GET_FOUND) return Promise.resolve(decodeResult(shard, codec));
+    if (status === GET_FOUND_HELD) return Promise.resolve(decodeHeld(shard, codec));
+    const promise = newPromise<unknown>();
+    const sink = new ValueSink(codec, resolvePart(), rejectPart());
+    this.#request(shard, snapshot, sink, false);
+    return promise;
+  }
+
+  hasSync(snapshot: number): boolean {
+    const shard = this.#client.route();
+    const status = shard.lookup(this.#client.key, snapshot);
+    if (status !== GET_NEED_BLOCK) return isPresent(shard, status);
+    const sink = new KeptSink();
+    this.#request(shard, snapshot, sink, true);
+    this.#client.waitSync(shard, sink);
+    sink.check();
+    return sink.isPresent();
+  }
+
+  has(snapshot: number): Promise<boolean> {
+    const shard = this.#client.route();
+    const status = shard.lookup(this.#client.key, snapshot);
+    if (status !== GET_NEED_BLOCK) return Promise.resolve(isPresent(shard, status));
+    const promise = newPromise<boolean>();
+    const sink = new PresenceSink(resolvePart(), rejectPart());
+    this.#request(shard, snapshot, sink, false);
+    return promise;
+  }
+
+  getManySync(
+    keyCodec: Codec,
+    valueCodec: Codec,
+    keys: readonly unknown[],
+    snapshot: number,
+  ): unknown[] {
+    const values: unknown[] = new Array(keys.length);
+    const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values);
+    const sinks = fetches.map((fetch) => this.#fetch(fetch, snapshot));
+    fetches.forEach((fetch, index) => {
+      const sink = sinks[index] as KeptSink;
+      this.#client.waitSync(fetch.shard, sink);
+      fill(values, fetch, sink, valueCodec);
+    });
+    return values;
+  }
+
+  getMany(
+    keyCodec: Codec,
+    valueCodec: Codec,
+    keys: readonly unknown[],
+    snapshot: number,
+  ): Promise<unknown[]> {
+    const values: unknown[] = new Array(keys.length);
+    const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values);
+    if (fetches.length === 0) return Promise.resolve(values);
+    return this.#fetchAll(fetches, valueCodec, snapshot, values);
+  }
+
+  async #fetchAll(
+    fetches: readonly Fetch[],
+    codec: Codec,
+    snapshot: number,
+    values: unknown[],
+  ): Promise<unknown[]> {
+    const sinks = fetches.map((fetch) => this.#fetch(fetch, snapshot));
+    for (const [index, sink] of sinks.entries()) {
+      await sink.wait();
+      fill(values, fetches[index] as Fetch, sink, codec);
+    }
+    return values;
+  }
+
+  /** Reads what is in memory into `values`; returns what has to be fetched. */
+  #lookupMany(
+    keyCodec: Codec,
+    valueCodec: Codec,
+    keys: readonly unknown[],
+    snapshot: number,
+    values: unknown[],
+  ): Fetch[] {
+    const client = this.#client;
+    const fetches: Fetch[] = [];
+    for (let i = 0; i < keys.length; i++) {
+      encodeKey(client.key, keyCodec, keys[i], 'keys');
+      const shard = client.route();
+      const status = shard.lookup(client.key, snapshot);
+      if (status === GET_FOUND) values[i] = decodeResult(shard, valueCodec);
+      else if (status === GET_ABSENT) values[i] = undefined;
+      else if (status === GET_FOUND_HELD) values[i] = decodeHeld(shard, valueCodec);
+      else addFetch(fetches, shard, i, client.key.toBuffer(), status === GET_NEED_BLOCK);
+    }
+    return fetches;
+  }
+
+  #fetch({ shard, keys }: Fetch, snapshot: number): KeptSink {
+    const sink = new KeptSink();
+    shard.send(REQUEST_GET_MANY, 0, keys.length, encodeGetMany(snapshot, keys), sink);
+    return sink;
+  }
+
+  /** Asks the shard worker for the value of the key in the scratch. */
+  #request(
+    shard: ShardClient,
+    snapshot: number,
+    sink: KeptSink | ValueSink | PresenceSink,
+    first: boolean,
+  ): void {
+    const { key } = this.#client;
+    const payload = Buffer.allocUnsafe(GET_HEAD_BYTES + key.length);
+    payload.writeDoubleLE(snapshot, 0);
+    payload.set(key.bytes.subarray(0, key.length), GET_HEAD_BYTES);
+    shard.send(REQUEST_GET, 0, 0, payload, sink, first);
+  }
+}
+
+/** The value that a lookup copied out. */
+function decodeResult(shard: ShardClient, codec: Codec): unknown {
+  const { resultWord } = shard;
+  const words = shard.kernel.u32;
+  const start = shard.scratch + SCRATCH_OUT;
+  return decode(
+    codec,
+    shard.bytes,
+    start,
+    start + (words[resultWord + 1] as number),
+    words[resultWord + 2] !== 0,
+  );
+}
+
+/** The value that a lookup holds in place. No user code runs before it is let go. */
+function decodeHeld(shard: ShardClient, codec: Codec): unknown {
+  const words = shard.kernel.u32;
+  const start = words[shard.resultWord] as number;
+  const end = start + (words[shard.resultWord + 1] as number);
+  let copy: Buffer;
+  try {
+    if (codec.kind !== 'custom') {
+      return decode(codec, shard.bytes, start, end, words[shard.resultWord + 2] !== 0);
+    }
+    copy = copyOf(shard.bytes, start, end);
+  } finally {
+    shard.leave();
+  }
+  return codec.decode(copy);
+}
+
+function isPresent(shard: ShardClient, status: number): boolean {
+  if (status === GET_FOUND_HELD) shard.leave();
+  return status !== GET_ABSENT;
+}
+
+/** A large value (`shared` false) is fetched alone, others of a shard together. */
+function addFetch(
+  fetches: Fetch[],
+  shard: ShardClient,
+  position: number,
+  key: Buffer,
+  shared: boolean,
+): void {
+  const last = shared
+    ? fetches.findLast((fetch) => fetch.shard === shard && fetch.shared)
+    : undefined;
+  if (last !== undefined && last.keys.length < GET_MANY_KEYS_MAX) {
+    last.positions.push(position);
+    last.keys.push(key);
+  } else {
+    fetches.push({ shard, shared, positions: [position], keys: [key] });
+  }
+}
+
+function fill(values: unknown[], { positions }: Fetch, sink: KeptSink, codec: Codec): void {
+  sink.values(codec, positions.length).forEach((value, index) => {
+    values[positions[index] as number] = value;
+  });
+}

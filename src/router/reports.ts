@@ -1,0 +1,72 @@
+/** What `stats` and `check` say about the whole database, from what its shards say. */
+
+import type {
+  CheckReport,
+  CoordinatorStats,
+  ShardStats,
+} from '../coordinator/control-plane.js';
+import type { ControlBlock } from './control-block.js';
+
+export interface DatabaseStats {
+  readonly shards: readonly ShardStats[];
+  /** Sums over all shards. */
+  readonly total: {
+    readonly tables: number;
+    readonly tableBytes: number;
+    /** Versions of keys in tables, deletes included; memtables not counted. */
+    readonly tableEntries: number;
+    readonly memtableBytes: number;
+    readonly cacheBytes: number;
+    readonly walBytes: number;
+  };
+  readonly lastSequence: number;
+  readonly snapshots: {
+    /** Snapshots and scans that are open, on all threads. */
+    readonly open: number;
+    /** How many sequence numbers the oldest of them lies back. */
+    readonly oldestAge: number;
+  };
+  /** Threads that have the database open. */
+  readonly clients: number;
+  /** Jobs in the background. */
+  readonly background: { readonly queued: number; readonly running: number };
+}
+
+export function databaseStats(
+  control: ControlBlock,
+  shards: readonly ShardStats[],
+  background: Pick<CoordinatorStats, 'queued' | 'running'>,
+): DatabaseStats {
+  const runs = shards.flatMap((shard) => shard.runs);
+  const lastSequence = control.lastSequence();
+  const { open, oldest } = control.openSnapshots();
+  return {
+    shards,
+    total: {
+      tables: sum(runs, (run) => run.tables),
+      tableBytes: sum(runs, (run) => run.bytes),
+      tableEntries: sum(runs, (run) => run.entries),
+      memtableBytes: sum(shards, (shard) => shard.memtables.bytes),
+      cacheBytes: sum(shards, (shard) => shard.cache.bytes),
+      walBytes: sum(shards, (shard) => shard.wal.bytes),
+    },
+    lastSequence,
+    snapshots: { open, oldestAge: oldest === undefined ? 0 : lastSequence - oldest },
+    clients: control.activeClients().length,
+    background: { queued: background.queued, running: background.running },
+  };
+}
+
+export function joinReports(reports: readonly CheckReport[]): CheckReport {
+  return {
+    problems: reports.flatMap(({ problems }) => problems),
+    tables: sum(reports, (report) => report.tables),
+    blocks: sum(reports, (report) => report.blocks),
+    entries: sum(reports, (report) => report.entries),
+    bytes: sum(reports, (report) => report.bytes),
+  };
+}
+
+function sum<T>(items: readonly T[], value: (item: T) => number): number {
+  return items.reduce((total, item) => total + value(item), 0);
+}

@@ -1,0 +1,172 @@
+/**
+ * Brings answers to whoever awaits them, on the event loop, for all shards of a client at once.
+ *
+ * While requests are pending the pump first polls, a turn of the event loop at a time: that answers
+ * an awaited operation in the time the shard needs. When nothing has come for a while it parks:
+ * one `Atomics.waitAsync` on the client's doorbell, which costs nothing and wakes late. How long
+ * polling goes on adapts to what it yields: a shard that syncs every write is not worth a core.
+ *
+ * States: idle (nothing pending), polling (a turn is scheduled), parked (only the doorbell wakes).
+ * A wait that was armed stays armed until the doorbell rings, through polling and idling; the
+ * doorbell's `waiting` word is 1 only while the ring is wanted.
+ */
+
+import type { ClientDoorbell } from './control-block.js';
+import type { KeepAlive } from './keep-alive.js';
+import type { ShardClient } from './shard-client.js';
+
+/** Longest time without an answer that is spent polling, and what it shrinks to. */
+const POLL_US_MAX = 80;
+const POLL_US_MIN = 5;
+/** How many parkings in a row go without polling before it is tried again. */
+const POLL_RETRY_AFTER = 32;
+
+interface WaitAsync {
+  waitAsync(
+    words: Int32Array,
+    index: number,
+    value: number,
+  ): { readonly async: false } | { readonly async: true; readonly value: Promise<string> };
+}
+
+const atomics = Atomics as unknown as WaitAsync;
+
+export class ResponsePump {
+  readonly #doorbell: ClientDoorbell;
+  readonly #shards: readonly ShardClient[];
+  readonly #keepAlive: KeepAlive;
+  /** Called when a shard's state may have changed. */
+  readonly #checkShards: () => void;
+  #active = false;
+  #polling = false;
+  #armed = false;
+  #pollUs = POLL_US_MAX;
+  #parksWithoutPoll = 0;
+  #lastAnswerMs = 0;
+
+  constructor(
+    doorbell: ClientDoorbell,
+    shards: readonly ShardClient[],
+    keepAlive: KeepAlive,
+    checkShards: () => void,
+  ) {
+    this.#doorbell = doorbell;
+    this.#shards = shards;
+    this.#keepAlive = keepAlive;
+    this.#checkShards = checkShards;
+  }
+
+  /** Something is pending: see to it that its answer is taken. */
+  start(): void {
+    if (!this.#active) {
+      this.#active = true;
+      this.#keepAlive.hold();
+    }
+    if (this.#polling) return;
+    this.#lastAnswerMs = performance.now();
+    this.#poll();
+  }
+
+  /** Ends the wait on the doorbell, if there is one. The pump can be started again. */
+  stop(): void {
+    this.#idle();
+    if (this.#armed) Atomics.notify(this.#doorbell.words, this.#doorbell.doorbell);
+  }
+
+  /** Says whether rings are wanted; a wait on the thread itself leaves this to be restored. */
+  restoreWaiting(): void {
+    this.#setWaiting(this.#active && !this.#polling ? 1 : 0);
+  }
+
+  #poll(): void {
+    this.#polling = true;
+    this.#setWaiting(0);
+    setImmediate(this.#turn);
+  }
+
+  readonly #turn = (): void => {
+    this.#polling = false;
+    const answers = this.#receive();
+    if (answers > 0) this.#pollUs = POLL_US_MAX;
+    this.#goOn(answers);
+  };
+
+  #goOn(answers: number): void {
+    if (this.#pending() === 0) {
+      this.#idle();
+      return;
+    }
+    const nowMs = performance.now();
+    if (answers > 0) {
+      this.#lastAnswerMs = nowMs;
+      this.#poll();
+    } else if ((nowMs - this.#lastAnswerMs) * 1000 < this.#pollUs) {
+      this.#poll();
+    } else {
+      this.#park();
+    }
+  }
+
+  #park(): void {
+    // Polling did not pay: next time less of it, and now and then a try.
+    this.#pollUs = Math.max(this.#pollUs / 2, POLL_US_MIN);
+    if (++this.#parksWithoutPoll >= POLL_RETRY_AFTER) {
+      this.#parksWithoutPoll = 0;
+      this.#pollUs = POLL_US_MAX;
+    }
+    const { words, doorbell } = this.#doorbell;
+    this.#setWaiting(1);
+    const rings = Atomics.load(words, doorbell);
+    this.#checkShards();
+    if (this.#receive() > 0 || this.#pending() === 0) {
+      this.#lastAnswerMs = performance.now();
+      this.#poll();
+      return;
+    }
+    if (this.#armed) return;
+    const wait = atomics.waitAsync(words, doorbell, rings);
+    if (!wait.async) {
+      this.#poll();
+      return;
+    }
+    this.#armed = true;
+    void wait.value.then(this.#wake);
+  }
+
+  readonly #wake = (): void => {
+    this.#armed = false;
+    if (!this.#active || this.#polling) return;
+    this.#setWaiting(0);
+    this.#checkShards();
+    this.#lastAnswerMs = performance.now();
+    this.#goOn(this.#receive());
+  };
+
+  #idle(): void {
+    if (!this.#active) return;
+    this.#active = false;
+    this.#setWaiting(0);
+    this.#keepAlive.drop();
+  }
+
+  /** Takes the answers of all shards and moves what waits for room in their rings. */
+  #receive(): number {
+    let answers = 0;
+    for (const shard of this.#shards) {
+      if (shard.pending === 0) continue;
+      answers += shard.receive();
+      if (shard.hasQueued) shard.flush();
+    }
+    return answers;
+  }
+
+  #pending(): number {
+    let pending = 0;
+    for (const shard of this.#shards) pending += shard.pending;
+    return pending;
+  }
+
+  #setWaiting(value: number): void {
+    Atomics.store(this.#doorbell.words, this.#doorbell.waiting, value);
+  }
+}

@@ -1,0 +1,263 @@
+/**
+ * The entries of one shard that a scan is after, a batch at a time: `kernel.scan` fills the thread's
+ * scratch, and what it found is copied to private memory at once, because the next call on this
+ * thread uses the scratch again. Between batches nothing is held but the key the scan got to.
+ *
+ * When a block is not in the cache the kernel says which. It is asked for, with those that come
+ * after it: one at first, then twice as many each time, up to `prefetchBlocks`. A batch that ends at
+ * a missing block asks for it right away, so that it is on its way while the batch is consumed.
+ */
+
+import { LightningError } from '../errors.js';
+import {
+  RECORD_FLAG_SCAN,
+  REQUEST_LOAD_BLOCKS,
+  SCAN_BATCH_ENTRIES_MAX,
+  SCRATCH_DESCRIPTORS,
+  SCRATCH_KEY,
+  SCRATCH_KEY2,
+  SCRATCH_OUT,
+  SOURCES_MAX,
+} from '../kernel/assembly/layout.js';
+import { encodeLoadBlocks, LOAD_BLOCKS_BYTES } from '../protocol/requests.js';
+import { KeptSink } from './response-sink.js';
+import type { Bound, ScanQuery } from './scan-query.js';
+import type { ShardClient } from './shard-client.js';
+import { allocateStringBuffer, type StringBuffer } from './string-buffer.js';
+
+/** Answers of the kernel's `scan`. */
+const SCAN_DONE = 0;
+const SCAN_NEED_BLOCK = 2;
+
+const SCAN_REVERSE = 1;
+const SCAN_HAS_START = 2;
+const SCAN_START_EXCLUSIVE = 4;
+const SCAN_HAS_END = 8;
+const SCAN_END_INCLUSIVE = 16;
+const SCAN_KEYS_ONLY = 32;
+
+/** Result words. */
+const RESULT_ENTRIES = 0;
+const RESULT_TABLE = 3;
+const RESULT_BLOCK = 4;
+const RESULT_CONSUMED = 5;
+const NO_PROGRESS = 0xffffffff;
+
+/** Words of an entry's descriptor, and flags in its value length. */
+const WORDS = 4;
+const VALUE_ELSEWHERE = 0x80000000;
+const VALUE_ASCII = 0x40000000;
+const KEY_ASCII = 0x20000000;
+const LENGTH_MASK = 0x1fffffff;
+
+const BATCH_GROWTH = 4;
+/** Loads in a row that brought a scan no further: the cache cannot hold what it needs at once. */
+const FRUITLESS_LOADS_MAX = 256;
+
+/** A source of entries for the merge, in the order of the scan. */
+export interface EntryStream {
+  /** Bytes of the present batch; entries are addressed in them. */
+  readonly bytes: StringBuffer;
+  /** Entries of the present batch, and the one that is next. */
+  readonly count: number;
+  index: number;
+  /** Nothing comes after the present batch. */
+  readonly done: boolean;
+  keyStart(index: number): number;
+  keyLength(index: number): number;
+}
+
+/** Buffers of finished scans, for the next ones. */
+export class ScanBuffers {
+  readonly #free: StringBuffer[] = [];
+
+  take(bytes: number): StringBuffer {
+    const buffer = this.#free.pop();
+    if (buffer !== undefined && buffer.length >= bytes) return buffer;
+    return allocateStringBuffer(Math.max(bytes, 4096));
+  }
+
+  give(buffer: StringBuffer): void {
+    if (this.#free.length < 64 && buffer.length > 0) this.#free.push(buffer);
+  }
+}
+
+export class ScanStream implements EntryStream {
+  readonly shard: ShardClient;
+  bytes: StringBuffer;
+  count = 0;
+  index = 0;
+  done = false;
+
+  readonly #query: ScanQuery;
+  readonly #snapshot: number;
+  readonly #buffers: ScanBuffers;
+  #descriptors = new Uint32Array(0);
+  /** Address that the descriptors count from. */
+  #base = 0;
+  /** Where the next batch starts: the first bound, then the key the scan got to. */
+  #start: Bound | undefined;
+  readonly #end: Bound | undefined;
+  #entriesMax: number;
+  #loading: KeptSink | undefined;
+  #loadBlocks = 1;
+  #fruitlessLoads = 0;
+
+  constructor(shard: ShardClient, query: ScanQuery, snapshot: number, buffers: ScanBuffers) {
+    this.shard = shard;
+    this.#query = query;
+    this.#snapshot = snapshot;
+    this.#buffers = buffers;
+    this.bytes = buffers.take(0);
+    this.#start = query.reverse ? query.upper : query.lower;
+    this.#end = query.reverse ? query.lower : query.upper;
+    this.#entriesMax = Math.min(32, SCAN_BATCH_ENTRIES_MAX);
+  }
+
+  /** Blocks that have to be loaded before the next `fill` can succeed. */
+  get loading(): KeptSink | undefined {
+    return this.#loading;
+  }
+
+  /**
+   * Reads the next batch, of at most `entriesMax` entries; the present one must be consumed. False:
+   * a block is missing and on its way: wait for `loading` and call again.
+   */
+  fill(entriesMax: number): boolean {
+    if (this.#loading !== undefined) {
+      if (!this.#loading.settled) return false;
+      this.#loading.check();
+      this.#loading = undefined;
+    }
+    this.index = 0;
+    this.count = 0;
+    for (;;) {
+      const status = this.#scan(Math.min(entriesMax, this.#entriesMax));
+      if (status === SCAN_DONE) this.done = true;
+      if (this.count > 0) this.#entriesMax = Math.min(this.#entriesMax * BATCH_GROWTH, SCAN_BATCH_ENTRIES_MAX);
+      if (status === SCAN_NEED_BLOCK) {
+        // With entries in hand the next block may not be wanted at all.
+        if (this.count === 0 || this.#query.prefetchBlocks > 0) this.#load();
+        return this.count > 0;
+      }
+      if (this.count > 0 || this.done) return true;
+    }
+  }
+
+  /** Gives the buffer back; the stream is not used any more. */
+  close(): void {
+    this.done = true;
+    this.count = 0;
+    this.#buffers.give(this.bytes);
+    this.bytes = allocateStringBuffer(0);
+  }
+
+  keyStart(index: number): number {
+    return (this.#descriptors[index * WORDS] as number) - this.#base;
+  }
+
+  keyLength(index: number): number {
+    return this.#descriptors[index * WORDS + 1] as number;
+  }
+
+  valueStart(index: number): number {
+    return (this.#descriptors[index * WORDS + 2] as number) - this.#base;
+  }
+
+  valueLength(index: number): number {
+    return (this.#descriptors[index * WORDS + 3] as number) & LENGTH_MASK;
+  }
+
+  isKeyAscii(index: number): boolean {
+    return ((this.#descriptors[index * WORDS + 3] as number) & KEY_ASCII) !== 0;
+  }
+
+  isValueAscii(index: number): boolean {
+    return ((this.#descriptors[index * WORDS + 3] as number) & VALUE_ASCII) !== 0;
+  }
+
+  /** The value is too large for a batch: get it by its key. */
+  isValueElsewhere(index: number): boolean {
+    return ((this.#descriptors[index * WORDS + 3] as number) & VALUE_ELSEWHERE) !== 0;
+  }
+
+  #scan(entriesMax: number): number {
+    const { shard } = this;
+    const { kernel, scratch, resultWord } = shard;
+    const start = this.#start;
+    const end = this.#end;
+    let flags = this.#query.reverse ? SCAN_REVERSE : 0;
+    if (this.#query.select === 'keys') flags |= SCAN_KEYS_ONLY;
+    if (start !== undefined) {
+      flags |= SCAN_HAS_START | (start.inclusive ? 0 : SCAN_START_EXCLUSIVE);
+      shard.bytes.set(start.key, scratch + SCRATCH_KEY);
+    }
+    if (end !== undefined) {
+      flags |= SCAN_HAS_END | (end.inclusive ? SCAN_END_INCLUSIVE : 0);
+      shard.bytes.set(end.key, scratch + SCRATCH_KEY2);
+    }
+    const status = kernel.exports.scan(
+      start?.key.length ?? 0,
+      end?.key.length ?? 0,
+      flags,
+      this.#snapshot,
+      entriesMax,
+    );
+    this.#takeEntries(kernel.u32[resultWord + RESULT_ENTRIES] as number);
+    const consumed = kernel.u32[resultWord + RESULT_CONSUMED] as number;
+    if (consumed !== NO_PROGRESS) {
+      this.#fruitlessLoads = 0;
+      if (status !== SCAN_DONE) {
+        const at = scratch + SCRATCH_KEY;
+        this.#start = { key: Buffer.from(shard.bytes.subarray(at, at + consumed)), inclusive: false };
+      }
+    }
+    return status;
+  }
+
+  /** Copies the entries out of the scratch. */
+  #takeEntries(count: number): void {
+    this.count = count;
+    if (count === 0) return;
+    const { shard } = this;
+    const words = shard.kernel.u32;
+    const first = (shard.scratch + SCRATCH_DESCRIPTORS) >>> 2;
+    if (this.#descriptors.length < count * WORDS) this.#descriptors = new Uint32Array(count * WORDS);
+    this.#descriptors.set(words.subarray(first, first + count * WORDS));
+    this.#base = 0;
+    const out = shard.scratch + SCRATCH_OUT;
+    const last = count - 1;
+    const keyEnd = this.keyStart(last) + this.keyLength(last);
+    const used = Math.max(keyEnd, this.valueStart(last) + this.valueLength(last)) - out;
+    this.#base = out;
+    if (this.bytes.length < used) {
+      this.#buffers.give(this.bytes);
+      this.bytes = this.#buffers.take(used);
+    }
+    this.bytes.set(shard.bytes.subarray(out, out + used));
+  }
+
+  /** Asks for the block that is missing, and for those that the scan comes to next. */
+  #load(): void {
+    const { kernel, resultWord } = this.shard;
+    const table = kernel.u32[resultWord + RESULT_TABLE] as number;
+    const block = kernel.u32[resultWord + RESULT_BLOCK] as number;
+    if (++this.#fruitlessLoads > FRUITLESS_LOADS_MAX) {
+      throw new LightningError(
+        'LIGHTNING_LIMIT_EXCEEDED',
+        'Cannot scan: the cache cannot hold the blocks that are needed at one time; raise "cacheSize"',
+      );
+    }
+    // Reading ahead into a cache that is too small for it would throw out what is needed now.
+    if (this.#fruitlessLoads > SOURCES_MAX) this.#loadBlocks = 1;
+    const count = Math.max(1, Math.min(this.#loadBlocks, this.#query.prefetchBlocks));
+    this.#loadBlocks = Math.min(this.#loadBlocks * 2, 1024);
+    const firstBlock = this.#query.reverse ? Math.max(0, block - count + 1) : block;
+    const blocks = this.#query.reverse ? block - firstBlock + 1 : count;
+    const payload = Buffer.allocUnsafe(LOAD_BLOCKS_BYTES);
+    encodeLoadBlocks(payload, 0, { table, firstBlock, count: blocks });
+    const sink = new KeptSink();
+    this.shard.send(REQUEST_LOAD_BLOCKS, RECORD_FLAG_SCAN, 0, payload, sink);
+    this.#loading = sink;
+  }
+}

@@ -1,0 +1,446 @@
+/**
+ * One shard as one client thread sees it: the shard's memory for reads, its pair of rings for
+ * everything else, and the requests that wait for an answer.
+ *
+ * Requests go out in the order they were made. Each has an id, which is the index of its sink; an id
+ * is used again only after its answer, so an answer can never meet the wrong sink. The whole
+ * connection is replaced when the shard's worker is replaced: old memory, old rings, old ids.
+ *
+ * User code never runs inside: sinks resolve promises, whose reactions run later, and decoders get
+ * private bytes. While a caller waits on its thread (`receive` with `only`), answers to others are
+ * copied and handed out afterwards, in order.
+ */
+
+import { LightningError, ShardUnavailableError } from '../errors.js';
+import {
+  H_ARENA_BYTES,
+  H_DOORBELL,
+  H_HEARTBEAT,
+  H_SLEEPING,
+  H_VISIBLE,
+  RECORD_FLAG_MORE,
+  REQUEST_BLOB_BEGIN,
+  REQUEST_WRITE,
+  RESPONSE_ERROR,
+  SCRATCH_KEY,
+  SCRATCH_RESULT,
+} from '../kernel/assembly/layout.js';
+import { Kernel } from '../kernel/kernel.js';
+import { valueInlineBytesMax } from '../kernel/shard-memory.js';
+import { encodeBlobHead } from '../protocol/requests.js';
+import { decodeError } from '../protocol/responses.js';
+import { requestRing, responseRing } from '../ring/ring-location.js';
+import { RingReader } from '../ring/ring-reader.js';
+import { FULL, RingWriter } from '../ring/ring-writer.js';
+import { checkValueBytes, copyOf } from './codec.js';
+import type { ControlBlock } from './control-block.js';
+import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
+import type { KeyScratch } from './key-scratch.js';
+import { putBytesMax, writeDelete, writePut } from './operation-writer.js';
+import { RequestQueue } from './request-queue.js';
+import type { ResponseSink } from './response-sink.js';
+import { allocateStringBuffer, asStringBuffer, type StringBuffer } from './string-buffer.js';
+
+/** Committed but unpublished bytes after which the shard is let at them without further ado. */
+const UNPUBLISHED_BYTES_MAX = 32 * 1024;
+
+/** Told when something needs to be published, and awaited. */
+export interface RequestListener {
+  requestMade(): void;
+}
+
+/** A response that comes in pieces. */
+interface PartialResponse {
+  bytes: StringBuffer;
+  length: number;
+}
+
+interface DeferredResponse {
+  readonly sink: ResponseSink;
+  readonly kind: number;
+  readonly payload: StringBuffer;
+}
+
+export class ShardClient {
+  readonly shard: number;
+  /** Views of the shard's memory. */
+  kernel!: Kernel;
+  bytes!: StringBuffer;
+  view!: DataView;
+  /** Index of the first result word, and of the key, in 32-bit words. */
+  resultWord = 0;
+  /** Address of this thread's scratch. */
+  scratch = 0;
+  /** Longer values travel, and are stored, on their own. */
+  valueInlineBytesMax = 0;
+
+  readonly #control: ControlBlock;
+  readonly #client: number;
+  readonly #listener: RequestListener;
+  #generation = 0;
+  #keyWord = 0;
+  #requests!: RingWriter;
+  #responses!: RingReader;
+  readonly #sinks: (ResponseSink | undefined)[] = [];
+  readonly #freeIds: number[] = [];
+  #pending = 0;
+  readonly #queue = new RequestQueue();
+  readonly #partial = new Map<number, PartialResponse>();
+  #deferred: DeferredResponse[] = [];
+  #unpublishedBytes = 0;
+
+  constructor(shard: number, control: ControlBlock, client: number, listener: RequestListener) {
+    this.shard = shard;
+    this.#control = control;
+    this.#client = client;
+    this.#listener = listener;
+  }
+
+  /** Takes up the shard's (new) memory. What was pending must have been failed before. */
+  connect(module: WebAssembly.Module, memory: WebAssembly.Memory, generation: number): void {
+    const kernel = new Kernel(module, memory);
+    kernel.exports.attach(this.#client);
+    this.kernel = kernel;
+    this.bytes = asStringBuffer(kernel.bytes);
+    this.view = new DataView(memory.buffer);
+    this.scratch = kernel.exports.scratchBase();
+    this.resultWord = (this.scratch + SCRATCH_RESULT) >>> 2;
+    this.#keyWord = (this.scratch + SCRATCH_KEY) >>> 2;
+    this.valueInlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
+    this.#requests = new RingWriter(kernel, requestRing(kernel, this.#client));
+    this.#responses = new RingReader(kernel, responseRing(kernel, this.#client));
+    this.#generation = generation;
+    this.#partial.clear();
+    this.#unpublishedBytes = 0;
+  }
+
+  // ---- reads from memory --------------------------------------------------------
+
+  /** Looks the key up on this thread; the answer is a GET_* of the kernel. */
+  lookup(key: KeyScratch, snapshot: number): number {
+    key.copyToWords(this.kernel.i32, this.#keyWord);
+    return this.kernel.exports.get(key.length, snapshot);
+  }
+
+  /** Leaves the epoch that a lookup with a value held in place stays in. */
+  leave(): void {
+    this.kernel.exports.readerLeave(this.#client);
+  }
+
+  /** Every commit of this shard up to this sequence number is applied. */
+  visibleSequence(): number {
+    return Number(Atomics.load(this.kernel.u64, H_VISIBLE >>> 3));
+  }
+
+  /** Counts the turns of the shard worker's loop. */
+  heartbeat(): number {
+    return Atomics.load(this.kernel.i32, H_HEARTBEAT >>> 2);
+  }
+
+  // ---- requests -----------------------------------------------------------------
+
+  /** Requests without an answer. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** True while something is written that the shard cannot see yet. */
+  get isDirty(): boolean {
+    return this.#unpublishedBytes > 0 || this.#queue.length > 0;
+  }
+
+  /** True while requests wait for room. */
+  get hasQueued(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  put(key: KeyScratch, value: string | Uint8Array, flags: number, sink: ResponseSink): void {
+    this.#checkServing();
+    const bytesMax = putBytesMax(key.length, value);
+    if (bytesMax <= this.valueInlineBytesMax) {
+      const address = this.#reserve(bytesMax);
+      if (address !== FULL) {
+        const end = writePut(this, address, key, value);
+        this.#commit(REQUEST_WRITE, flags, 1, end - address, sink);
+        return;
+      }
+    }
+    this.#putSlowly(key, value, flags, sink);
+  }
+
+  delete(key: KeyScratch, flags: number, sink: ResponseSink): void {
+    this.#checkServing();
+    const address = this.#reserve(key.length + 8);
+    if (address !== FULL) {
+      const end = writeDelete(this, address, key);
+      this.#commit(REQUEST_WRITE, flags, 1, end - address, sink);
+      return;
+    }
+    const target = privateTarget(key.length + 8);
+    const end = writeDelete(target, 0, key);
+    this.#enqueue(REQUEST_WRITE, flags, 1, target.bytes.subarray(0, end), EMPTY, sink);
+  }
+
+  /** A value that is large, or may be, or found the ring full. */
+  #putSlowly(key: KeyScratch, value: string | Uint8Array, flags: number, sink: ResponseSink): void {
+    const valueBytes = typeof value === 'string' ? Buffer.byteLength(value) : value.length;
+    checkValueBytes(valueBytes);
+    if (valueBytes > this.valueInlineBytesMax) {
+      const head = encodeBlobHead(valueBytes, key.bytes.subarray(0, key.length));
+      // The caller may change its bytes before they are sent.
+      const body = typeof value === 'string' ? Buffer.from(value) : Buffer.from(value);
+      this.#enqueue(REQUEST_BLOB_BEGIN, flags, 0, head, body, sink);
+      return;
+    }
+    const target = privateTarget(putBytesMax(key.length, value));
+    const end = writePut(target, 0, key, value);
+    this.send(REQUEST_WRITE, flags, 1, target.bytes.subarray(0, end), sink);
+  }
+
+  /**
+   * Sends a request with a payload that the caller gives away: it must not change any more. With
+   * `first`, before everything that waits for room.
+   */
+  send(
+    kind: number,
+    flags: number,
+    argument: number,
+    payload: Uint8Array,
+    sink: ResponseSink,
+    first = false,
+  ): void {
+    this.#checkServing();
+    const address = this.#reserve(payload.length);
+    if (address === FULL) {
+      this.#enqueue(kind, flags, argument, payload, EMPTY, sink, first);
+      return;
+    }
+    this.bytes.set(payload, address);
+    this.#commit(kind, flags, argument, payload.length, sink);
+  }
+
+  /** True when a payload of this size would go into the ring at once, so that no copy is needed. */
+  fits(payloadBytes: number): boolean {
+    return this.#reserve(payloadBytes) !== FULL;
+  }
+
+  /** Room in the ring for a whole request, in turn; FULL when it has to queue. */
+  #reserve(payloadBytes: number): number {
+    if (payloadBytes > this.#requests.payloadBytesMax) return FULL;
+    if (this.#queue.length > 0) {
+      // The caller makes requests without a pause: use the room that came up meanwhile.
+      this.flush();
+      if (this.#queue.length > 0) return FULL;
+    }
+    const address = this.#requests.reserve(payloadBytes);
+    if (address !== FULL) return address;
+    this.flush();
+    return this.#requests.reserve(payloadBytes);
+  }
+
+  #commit(
+    kind: number,
+    flags: number,
+    argument: number,
+    payloadBytes: number,
+    sink: ResponseSink,
+  ): void {
+    this.#requests.commit(kind, flags, this.#register(sink), argument, payloadBytes);
+    this.#unpublishedBytes += payloadBytes;
+    this.#listener.requestMade();
+    if (this.#unpublishedBytes > UNPUBLISHED_BYTES_MAX) this.flush();
+  }
+
+  #enqueue(
+    kind: number,
+    flags: number,
+    argument: number,
+    head: Uint8Array,
+    body: Uint8Array,
+    sink: ResponseSink,
+    first = false,
+  ): void {
+    if (!first && this.#queue.isFull) {
+      throw new LightningError(
+        'LIGHTNING_LIMIT_EXCEEDED',
+        'Too many operations are under way: await some of them before starting more',
+      );
+    }
+    const requestId = this.#register(sink);
+    const request = { kind, flags, requestId, argument, head, body, sent: 0 };
+    if (first) this.#queue.pushFirst(request);
+    else this.#queue.push(request);
+    this.#listener.requestMade();
+    this.flush();
+  }
+
+  #register(sink: ResponseSink): number {
+    const id = this.#freeIds.pop() ?? this.#sinks.length;
+    this.#sinks[id] = sink;
+    this.#pending++;
+    return id;
+  }
+
+  /** Publishes what was written, moves what waits as far as it fits, wakes the shard if it sleeps. */
+  flush(): void {
+    const ring = this.#requests;
+    if (this.#queue.length > 0 && !this.#queue.pump(ring, this.bytes)) {
+      ring.publish();
+      ring.block();
+      // Room may have come up before the mark was there to be seen.
+      if (this.#queue.pump(ring, this.bytes)) ring.unblock();
+    }
+    ring.publish();
+    this.#unpublishedBytes = 0;
+    this.ring();
+  }
+
+  /** Wakes the shard worker if it sleeps. Whatever it is to see must be published before. */
+  ring(): void {
+    const words = this.kernel.i32;
+    if (Atomics.load(words, H_SLEEPING >>> 2) === 0) return;
+    Atomics.add(words, H_DOORBELL >>> 2, 1);
+    Atomics.notify(words, H_DOORBELL >>> 2);
+  }
+
+  // ---- responses ----------------------------------------------------------------
+
+  /**
+   * Hands out the answers that have arrived; returns how many. With `only`, answers to other
+   * requests are kept for the next call without.
+   */
+  receive(only?: ResponseSink): number {
+    const responses = this.#responses;
+    let count = 0;
+    for (;;) {
+      if (only === undefined && this.#deferred.length > 0) {
+        this.#deliverDeferred();
+        count++;
+      }
+      if (!responses.next()) break;
+      count++;
+      this.#take(responses, only);
+    }
+    if (responses.release()) this.ring();
+    return count;
+  }
+
+  #take(response: RingReader, only: ResponseSink | undefined): void {
+    const { kind, flags, requestId, payload, payloadBytes } = response;
+    const sink = this.#sinks[requestId];
+    // Nothing else can be done about an answer that nobody asked for.
+    if (sink === undefined) return;
+    const partial = this.#partial.get(requestId);
+    const isLast = (flags & RECORD_FLAG_MORE) === 0;
+    if (partial === undefined && isLast) {
+      this.#release(requestId);
+      this.#deliver(sink, kind, this.bytes, payload, payload + payloadBytes, only);
+      return;
+    }
+    const whole = partial ?? this.#beginPartial(requestId, response.argument);
+    append(whole, this.bytes, payload, payloadBytes);
+    if (!isLast) return;
+    this.#partial.delete(requestId);
+    this.#release(requestId);
+    this.#deliver(sink, kind, whole.bytes, 0, whole.length, only);
+  }
+
+  #beginPartial(requestId: number, totalBytes: number): PartialResponse {
+    const partial = { bytes: asStringBuffer(Buffer.allocUnsafe(totalBytes)), length: 0 };
+    this.#partial.set(requestId, partial);
+    return partial;
+  }
+
+  #release(requestId: number): void {
+    this.#sinks[requestId] = undefined;
+    this.#freeIds.push(requestId);
+    this.#pending--;
+  }
+
+  #deliver(
+    sink: ResponseSink,
+    kind: number,
+    bytes: StringBuffer,
+    start: number,
+    end: number,
+    only: ResponseSink | undefined,
+  ): void {
+    if (only !== undefined && only !== sink) {
+      this.#deferred.push({ sink, kind, payload: copyOf(bytes, start, end) });
+      // Still awaited: somebody has to come back for it.
+      this.#pending++;
+      return;
+    }
+    if (kind === RESPONSE_ERROR) sink.fail(decodeError(bytes.subarray(start, end)));
+    else sink.respond(kind, bytes, start, end);
+  }
+
+  #deliverDeferred(): void {
+    const deferred = this.#deferred;
+    this.#deferred = [];
+    for (const { sink, kind, payload } of deferred) {
+      this.#pending--;
+      this.#deliver(sink, kind, payload, 0, payload.length, undefined);
+    }
+  }
+
+  // ---- the shard's health ---------------------------------------------------------
+
+  /** True while the shard answers through this connection. */
+  isServing(): boolean {
+    const state = this.#control.shardState(this.shard);
+    return (
+      (state === SHARD_SERVING || state === SHARD_READ_ONLY) &&
+      this.#control.shardGeneration(this.shard) === this.#generation
+    );
+  }
+
+  #checkServing(): void {
+    if (!this.isServing()) throw unavailable('none');
+  }
+
+  /** Fails everything that waits for an answer: the shard's worker is gone. */
+  failAll(): void {
+    this.receive();
+    const unsent = this.#queue.unsentIds();
+    const failing = this.#sinks.map((sink, id) => ({ sink, id }));
+    this.#sinks.length = 0;
+    this.#freeIds.length = 0;
+    this.#queue.clear();
+    this.#partial.clear();
+    this.#pending = 0;
+    for (const { sink, id } of failing) sink?.fail(unavailable(unsent.has(id) ? 'none' : 'unknown'));
+  }
+}
+
+/** `outcome` 'none': nothing was applied; 'unknown': a write may have been. */
+export function unavailable(outcome: 'none' | 'unknown'): ShardUnavailableError {
+  const message =
+    outcome === 'none'
+      ? 'Part of the database is not available at present: try again later'
+      : 'Part of the database stopped before it answered: a write may have been applied or not';
+  return new ShardUnavailableError(message, { details: { outcome } });
+}
+
+function append(
+  partial: PartialResponse,
+  bytes: StringBuffer,
+  start: number,
+  length: number,
+): void {
+  const end = partial.length + length;
+  if (end > partial.bytes.length) {
+    const larger = asStringBuffer(Buffer.allocUnsafe(Math.max(end, partial.bytes.length * 2)));
+    larger.set(partial.bytes.subarray(0, partial.length));
+    partial.bytes = larger;
+  }
+  partial.bytes.set(bytes.subarray(start, start + length), partial.length);
+  partial.length = end;
+}
+
+function privateTarget(bytes: number): { bytes: StringBuffer; view: DataView } {
+  const buffer = allocateStringBuffer(bytes);
+  return { bytes: buffer, view: new DataView(buffer.buffer) };
+}
+
+const EMPTY = new Uint8Array(0);

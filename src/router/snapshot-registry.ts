@@ -1,0 +1,61 @@
+/**
+ * Snapshot slots that this thread holds. A slot keeps old versions alive on disk, so one that is
+ * forgotten (an iterator that was never finished, a snapshot that was never closed) is given back
+ * when its owner is collected.
+ */
+
+import type { AcquiredSnapshot, ControlBlock } from './control-block.js';
+
+export interface SnapshotHold {
+  readonly sequence: number;
+  /** Gives the slot back. Idempotent. */
+  release(): void;
+}
+
+class Hold implements SnapshotHold {
+  readonly sequence: number;
+  readonly slot: number;
+  readonly #registry: SnapshotRegistry;
+  #released = false;
+
+  constructor(registry: SnapshotRegistry, { slot, sequence }: AcquiredSnapshot) {
+    this.#registry = registry;
+    this.slot = slot;
+    this.sequence = sequence;
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#registry.released(this);
+  }
+}
+
+export class SnapshotRegistry {
+  readonly #control: ControlBlock;
+  readonly #forgotten = new FinalizationRegistry<Hold>((hold) => hold.release());
+  readonly #held = new Set<Hold>();
+
+  constructor(control: ControlBlock) {
+    this.#control = control;
+  }
+
+  /** Takes care of a slot for `owner`, which must not be reachable from the hold. */
+  hold(snapshot: AcquiredSnapshot, owner: object): SnapshotHold {
+    const hold = new Hold(this, snapshot);
+    this.#held.add(hold);
+    this.#forgotten.register(owner, hold, hold);
+    return hold;
+  }
+
+  /** @internal */
+  released(hold: Hold): void {
+    this.#forgotten.unregister(hold);
+    if (this.#held.delete(hold)) this.#control.releaseSnapshot(hold.slot);
+  }
+
+  /** The database closes: nothing is held any more. */
+  releaseAll(): void {
+    for (const hold of this.#held) hold.release();
+  }
+}

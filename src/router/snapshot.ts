@@ -1,0 +1,94 @@
+/** A view of the whole database as of one moment. */
+
+import type { EncodingOption, EncodingType } from '../encoding/encoding.js';
+import { ClosedError } from '../errors.js';
+import { type Readable, type ReadOptions, ReadView, type ScanEntry } from './read-view.js';
+import type { Scan, SyncScan } from './scan.js';
+import type { ScanOptions } from './scan-query.js';
+import type { Session } from './session.js';
+import type { SnapshotHold } from './snapshot-registry.js';
+
+/**
+ * The database as it was when `db.snapshot()` was called: everything written and acknowledged before
+ * is there, nothing that came later, on all shards alike. It keeps old versions on disk: close it.
+ */
+export class Snapshot<K = string, V = string> implements Readable<K, V> {
+  readonly #view: ReadView;
+  readonly #hold: SnapshotHold;
+  #open = true;
+
+  /** @internal */
+  constructor(session: Session) {
+    const acquired = session.client.acquireSnapshot();
+    this.#hold = session.snapshots.hold(acquired, this);
+    this.#view = new ReadView(session, {
+      sequence: acquired.sequence,
+      checkOpen: () => {
+        session.checkOpen();
+        if (!this.#open) throw new ClosedError('The snapshot is closed: take a new one');
+      },
+    });
+  }
+
+  get(key: K): Promise<V | undefined>;
+  get<E extends EncodingOption>(
+    key: K,
+    options: ReadOptions<E> | undefined,
+  ): Promise<EncodingType<E> | undefined>;
+  get(key: K, options?: ReadOptions): Promise<unknown> {
+    return this.#view.get(key, options);
+  }
+
+  getSync(key: K): V | undefined;
+  getSync<E extends EncodingOption>(
+    key: K,
+    options: ReadOptions<E> | undefined,
+  ): EncodingType<E> | undefined;
+  getSync(key: K, options?: ReadOptions): unknown {
+    return this.#view.getSync(key, options);
+  }
+
+  getMany(keys: readonly K[]): Promise<(V | undefined)[]>;
+  getMany<E extends EncodingOption>(
+    keys: readonly K[],
+    options: ReadOptions<E> | undefined,
+  ): Promise<(EncodingType<E> | undefined)[]>;
+  getMany(keys: readonly K[], options?: ReadOptions): Promise<unknown[]> {
+    return this.#view.getMany(keys, options);
+  }
+
+  getManySync(keys: readonly K[]): (V | undefined)[];
+  getManySync<E extends EncodingOption>(
+    keys: readonly K[],
+    options: ReadOptions<E> | undefined,
+  ): (EncodingType<E> | undefined)[];
+  getManySync(keys: readonly K[], options?: ReadOptions): unknown[] {
+    return this.#view.getManySync(keys, options);
+  }
+
+  has(key: K): Promise<boolean> {
+    return this.#view.has(key);
+  }
+
+  hasSync(key: K): boolean {
+    return this.#view.hasSync(key);
+  }
+
+  scan<const O extends ScanOptions<K>>(options?: O): Scan<ScanEntry<K, V, O>> {
+    return this.#view.scan(options);
+  }
+
+  scanSync<const O extends ScanOptions<K>>(options?: O): SyncScan<ScanEntry<K, V, O>> {
+    return this.#view.scanSync(options);
+  }
+
+  /** Lets go of the moment; further reads are refused. Idempotent. */
+  close(): void {
+    this.#open = false;
+    this.#hold.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

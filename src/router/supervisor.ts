@@ -1,0 +1,343 @@
+/**
+ * The worker threads of an open database, seen from the thread that opened it: starts them, replaces
+ * those that die, ends them. A shard that keeps dying is fenced: its data is out of reach until the
+ * database is opened again, the other shards go on.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { MessageChannel } from 'node:worker_threads';
+import { transfer } from 'comlink';
+import type { Artifacts } from '../artifacts.js';
+import type { ResolvedConfig } from '../config.js';
+import type {
+  CheckReport,
+  CoordinatorControl,
+  CoordinatorInit,
+  CoordinatorStats,
+  ShardControl,
+  ShardInit,
+  ShardStats,
+} from '../coordinator/control-plane.js';
+import { createShardMemory } from '../kernel/shard-memory.js';
+import type { ShardConnection } from './client.js';
+import {
+  type ControlBlock,
+  DATABASE_CLOSED,
+  DATABASE_CLOSING,
+  DATABASE_SERVING,
+  SHARD_CLOSED,
+  SHARD_DOWN,
+  SHARD_FENCED,
+  SHARD_STARTING,
+} from './control-block.js';
+import { joinReports } from './reports.js';
+import { EngineWorker, type WorkerEnd } from './spawn.js';
+
+/** Deaths of one worker within the window after which it is not replaced any more. */
+const RESTARTS_MAX = 3;
+const RESTART_WINDOW_MS = 60_000;
+/** How long the end of the coordinator may hold up a close. */
+const COORDINATOR_CLOSE_MS_MAX = 30_000;
+
+export interface SupervisorOptions {
+  readonly path: string;
+  readonly databaseId: string;
+  readonly config: ResolvedConfig;
+  readonly artifacts: Artifacts;
+  readonly module: WebAssembly.Module;
+  readonly control: ControlBlock;
+  /** A shard has a new worker and memory. */
+  readonly onShardRestarted: (shard: number, connection: ShardConnection) => void;
+}
+
+interface RunningShard {
+  worker: EngineWorker<ShardControl>;
+  connection: ShardConnection;
+  /** When the worker died, lately. */
+  readonly deathsMs: number[];
+  fencedReason: string | undefined;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #bootId = randomBytes(6).readUIntLE(0, 6);
+  readonly #shards: RunningShard[] = [];
+  #coordinator: EngineWorker<CoordinatorControl> | undefined;
+  readonly #coordinatorDeathsMs: number[] = [];
+  /** Replacements under way. */
+  readonly #restarts = new Set<Promise<void>>();
+  #closing = false;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** The shards' present memories. */
+  get connections(): readonly ShardConnection[] {
+    return this.#shards.map(({ connection }) => connection);
+  }
+
+  /** Starts everything; resolves when all shards serve. After a failure, call `terminate`. */
+  async start(): Promise<void> {
+    const { control, config } = this.#options;
+    const channels = Array.from({ length: config.shards }, () => new MessageChannel());
+    for (const [shard, { port1 }] of channels.entries()) {
+      const connection = this.#newConnection(shard);
+      const worker = this.#spawnShard(shard, connection, port1);
+      this.#shards.push({ worker, connection, deathsMs: [], fencedReason: undefined });
+    }
+    await this.#startCoordinator(channels.map(({ port2 }) => port2));
+    const starts = this.#shards.map(({ worker }) => worker.call((shard) => shard.start()));
+    const outcomes = await Promise.allSettled(starts);
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+    for (const [shard, { worker }] of this.#shards.entries()) this.#watchShard(shard, worker);
+    control.setDatabaseState(DATABASE_SERVING);
+  }
+
+  // ---- calls to all shards ------------------------------------------------------------
+
+  async flush(): Promise<void> {
+    await this.#callAll((worker) => worker.call((shard) => shard.flush()));
+  }
+
+  async compact(): Promise<void> {
+    await this.#callAll((worker) => worker.call((shard) => shard.compact()));
+  }
+
+  async check(): Promise<CheckReport> {
+    const reports = await this.#callAll((worker) => worker.call((shard) => shard.check()));
+    return joinReports(reports);
+  }
+
+  async shardStats(): Promise<readonly ShardStats[]> {
+    return this.#callAll((worker) => worker.call((shard) => shard.stats()));
+  }
+
+  async coordinatorStats(): Promise<CoordinatorStats> {
+    const coordinator = this.#coordinator;
+    if (coordinator === undefined) return { queued: 0, running: 0, attachedClients: 0 };
+    return coordinator.call((control) => control.stats());
+  }
+
+  /** Waits for every shard before it reports the first failure. */
+  async #callAll<T>(call: (worker: EngineWorker<ShardControl>) => Promise<T>): Promise<T[]> {
+    const outcomes = await Promise.allSettled(this.#shards.map(({ worker }) => call(worker)));
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
+  }
+
+  // ---- the end --------------------------------------------------------------------------
+
+  /** The database takes no more work from attached threads, and dead workers stay dead. */
+  async beginClose(): Promise<void> {
+    this.#closing = true;
+    this.#options.control.setDatabaseState(DATABASE_CLOSING);
+    await Promise.allSettled(this.#restarts);
+    // Without a coordinator there is nobody to tell.
+    await this.#coordinator?.call((control) => control.beginClose()).catch(ignore);
+  }
+
+  /** Closes shards, then the coordinator; workers end last. Throws the first failure, at the end. */
+  async close(): Promise<void> {
+    const outcomes = await Promise.allSettled(
+      this.#shards
+        .filter(({ fencedReason }) => fencedReason === undefined)
+        .map(({ worker }) => worker.call((shard) => shard.close())),
+    );
+    const coordinator = this.#coordinator?.call((control) => control.close());
+    if (coordinator !== undefined) {
+      outcomes.push(...(await Promise.allSettled([within(COORDINATOR_CLOSE_MS_MAX, coordinator)])));
+    }
+    await this.terminate();
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  /** Ends every worker, whatever it does. Idempotent. */
+  async terminate(): Promise<void> {
+    this.#closing = true;
+    const workers = [...this.#shards.map(({ worker }) => worker), this.#coordinator];
+    await Promise.all(workers.map((worker) => worker?.terminate()));
+    const { control } = this.#options;
+    for (let shard = 0; shard < this.#shards.length; shard++) {
+      control.setShardState(shard, SHARD_CLOSED);
+    }
+    control.setCoordinatorThread(0);
+    control.setDatabaseState(DATABASE_CLOSED);
+  }
+
+  // ---- shards -----------------------------------------------------------------------------
+
+  #newConnection(shard: number): ShardConnection {
+    const { control, config } = this.#options;
+    const generation = control.nextShardGeneration(shard);
+    control.setShardState(shard, SHARD_STARTING);
+    const memory = createShardMemory({
+      shard,
+      cacheBytes: config.cacheBytesPerShard,
+      arenaBytes: config.arenaBytes,
+      arenaCount: config.arenaCount,
+      requestRingBytes: config.requestRingBytes,
+      responseRingBytes: config.responseRingBytes,
+    });
+    return { memory, generation };
+  }
+
+  #spawnShard(
+    shard: number,
+    { memory, generation }: ShardConnection,
+    coordinator: MessageChannel['port1'],
+  ): EngineWorker<ShardControl> {
+    const { path, databaseId, config, module, control, artifacts } = this.#options;
+    const workerData: ShardInit = {
+      shard,
+      databaseId,
+      path,
+      config,
+      bootId: this.#bootId,
+      generation,
+      memory,
+      module,
+      control: control.buffer,
+      coordinator,
+    };
+    return new EngineWorker<ShardControl>({
+      location: artifacts.shardWorker,
+      name: `lightning-db shard ${shard}`,
+      workerData,
+      transferList: [coordinator],
+    });
+  }
+
+  #watchShard(shard: number, worker: EngineWorker<ShardControl>): void {
+    void worker.ended.then((end) => {
+      if (this.#closing || end.expected) return;
+      const restart = this.#restartShard(shard, end);
+      this.#restarts.add(restart);
+      void restart.finally(() => this.#restarts.delete(restart));
+    });
+  }
+
+  /** Replaces a dead worker, as often as that is sensible. Never rejects. */
+  async #restartShard(shard: number, end: WorkerEnd): Promise<void> {
+    const { control } = this.#options;
+    const running = this.#shards[shard] as RunningShard;
+    let reason = end.reason;
+    for (;;) {
+      control.setShardState(shard, SHARD_DOWN);
+      await this.#coordinator?.call((it) => it.shardDown(shard)).catch(ignore);
+      if (this.#closing) return;
+      if (!mayRestart(running.deathsMs)) {
+        this.#fence(shard, running, reason);
+        return;
+      }
+      try {
+        await this.#startAgain(shard, running);
+        return;
+      } catch (error) {
+        reason = error instanceof Error ? error.message : String(error);
+        await running.worker.terminate();
+      }
+    }
+  }
+
+  async #startAgain(shard: number, running: RunningShard): Promise<void> {
+    const { onShardRestarted } = this.#options;
+    const connection = this.#newConnection(shard);
+    const { port1, port2 } = new MessageChannel();
+    const worker = this.#spawnShard(shard, connection, port1);
+    running.worker = worker;
+    running.connection = connection;
+    const restart = { shard, ...connection };
+    await this.#coordinator?.call((it) => it.shardRestarted(restart, transfer(port2, [port2])));
+    await worker.call((it) => it.start());
+    this.#watchShard(shard, worker);
+    onShardRestarted(shard, connection);
+  }
+
+  #fence(shard: number, running: RunningShard, reason: string): void {
+    running.fencedReason = reason;
+    // Snapshots must not wait for commits that nobody will finish.
+    this.#options.control.sequencesApplied(shard);
+    this.#options.control.setShardState(shard, SHARD_FENCED);
+  }
+
+  // ---- the coordinator --------------------------------------------------------------------
+
+  async #startCoordinator(ports: readonly MessageChannel['port1'][]): Promise<void> {
+    const { path, databaseId, config, module, control, artifacts } = this.#options;
+    const workerData: CoordinatorInit = {
+      databaseId,
+      path,
+      config,
+      bootId: this.#bootId,
+      memories: this.#shards.map(({ connection }) => connection.memory),
+      module,
+      control: control.buffer,
+      shards: ports,
+      jobWorker: artifacts.jobWorker.href,
+    };
+    const coordinator = new EngineWorker<CoordinatorControl>({
+      location: artifacts.coordinatorWorker,
+      name: 'lightning-db coordinator',
+      workerData,
+      transferList: ports,
+    });
+    this.#coordinator = coordinator;
+    await coordinator.call((it) => it.start());
+    control.setCoordinatorThread(coordinator.threadId);
+    void coordinator.ended.then((end) => {
+      if (this.#closing || end.expected) return;
+      const restart = this.#restartCoordinator();
+      this.#restarts.add(restart);
+      void restart.finally(() => this.#restarts.delete(restart));
+    });
+  }
+
+  /** A new coordinator, connected to the shards that are there. Never rejects. */
+  async #restartCoordinator(): Promise<void> {
+    const { control } = this.#options;
+    control.setCoordinatorThread(0);
+    this.#coordinator = undefined;
+    while (!this.#closing && mayRestart(this.#coordinatorDeathsMs)) {
+      const channels = this.#shards.map(() => new MessageChannel());
+      try {
+        await this.#startCoordinator(channels.map(({ port2 }) => port2));
+        const connects = this.#shards.map(async ({ worker, fencedReason }, shard) => {
+          const port = (channels[shard] as MessageChannel).port1;
+          if (fencedReason !== undefined) return;
+          await worker.call((it) => it.connectCoordinator(transfer(port, [port])));
+        });
+        await Promise.allSettled(connects);
+        return;
+      } catch {
+        // Tried again, or given up: shards then work without background jobs until they are full.
+        await (this.#coordinator as EngineWorker<CoordinatorControl> | undefined)?.terminate();
+        this.#coordinator = undefined;
+      }
+    }
+  }
+}
+
+/** Notes a death; true when there were not too many of them lately. */
+function mayRestart(deathsMs: number[]): boolean {
+  const nowMs = performance.now();
+  deathsMs.push(nowMs);
+  while ((deathsMs[0] as number) < nowMs - RESTART_WINDOW_MS) deathsMs.shift();
+  return deathsMs.length <= RESTARTS_MAX;
+}
+
+async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), milliseconds);
+  });
+  try {
+    return await Promise.race([work, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,97 @@
+/**
+ * The large values of a shard: which blob files exist, how they come and go.
+ *
+ * A blob file is durable before anything refers to it, and is deleted only after a durable Version
+ * holds no table that refers to it and no memtable does. What is left over by a crash in between is
+ * found at recovery.
+ */
+import { LightningError } from '../errors.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import {
+  type BlobFiles,
+  BlobReader,
+  type BlobReference,
+  BlobWriter,
+  blobPath,
+  type PieceWindow,
+} from './blob-file.js';
+
+export interface BlobStoreOptions {
+  readonly fs: FileSystem;
+  readonly directory: string;
+  readonly shard: number;
+  readonly window: PieceWindow;
+  readonly allocateFile: () => number;
+}
+
+export class BlobStore {
+  readonly #options: BlobStoreOptions;
+  readonly #files: BlobFiles;
+  /** File number → bytes of the value. */
+  readonly #blobs = new Map<number, number>();
+  #bytes = 0;
+
+  constructor(options: BlobStoreOptions) {
+    this.#options = options;
+    this.#files = options;
+  }
+
+  get count(): number {
+    return this.#blobs.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get numbers(): number[] {
+    return [...this.#blobs.keys()];
+  }
+
+  /** Recovery: notes a file that is there. */
+  adopt(blob: number, bytes: number): void {
+    this.#blobs.set(blob, bytes);
+    this.#bytes += bytes;
+  }
+
+  /** Starts a blob; `written` must be called with what its `finish` returned. */
+  begin(): BlobWriter {
+    return new BlobWriter(this.#files, this.#options.allocateFile());
+  }
+
+  written(reference: BlobReference): void {
+    this.adopt(reference.blob, reference.bytes);
+  }
+
+  /** Writes a value that is whole in memory. */
+  put(value: Uint8Array): BlobReference {
+    const writer = this.begin();
+    try {
+      writer.write(value);
+      const reference = writer.finish();
+      this.written(reference);
+      return reference;
+    } catch (error) {
+      writer.abort();
+      throw error;
+    }
+  }
+
+  open(reference: BlobReference): BlobReader {
+    return new BlobReader(this.#files, reference);
+  }
+
+  /** Deletes a blob that nothing refers to any more. */
+  delete(blob: number): void {
+    const bytes = this.#blobs.get(blob);
+    if (bytes === undefined) return;
+    this.#blobs.delete(blob);
+    this.#bytes -= bytes;
+    try {
+      this.#options.fs.unlink(blobPath(this.#options, blob));
+    } catch (error) {
+      // It stays as a file that nothing refers to: opening the database deletes it.
+      if (!(error instanceof LightningError)) throw error;
+    }
+  }
+}

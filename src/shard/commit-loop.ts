@@ -1,0 +1,501 @@
+/**
+ * One turn of the shard worker: takes what clients sent, commits it as a group, answers.
+ *
+ * Nothing here blocks. When there is no memtable for a group, the group waits gathered, unnumbered
+ * and unwritten, and turns go on serving reads until a flush has finished; when flushes cannot
+ * finish (the disk is full), it is refused instead. A commit that is written is always applied to
+ * its end before the next is gathered.
+ */
+import { InvalidArgumentError, type LightningError } from '../errors.js';
+import {
+  H_HEARTBEAT,
+  H_TOUCHED,
+  READER_COUNT,
+  RECORD_FLAG_MORE,
+  RECORD_FLAG_SYNC,
+  REQUEST_BLOB_BEGIN,
+  REQUEST_WRITE,
+} from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { ControlBlock } from '../router/control-block.js';
+import { COMMIT_PLAIN } from '../wal/segment-format.js';
+import { ClientSession } from './client-session.js';
+import type { Memtables } from './memtables.js';
+import type { ReadyCommit, RequestHandler } from './request-handler.js';
+import { NOBODY, refusalOf, type WalCommit } from './wal-commit.js';
+
+/** What groupCollect answers (commit.ts). */
+const COLLECT_EMPTY = 0;
+const COLLECT_OTHER = 2;
+const COLLECT_BLOCKED = 3;
+const MALFORMED = -1;
+const RECORD_MALFORMED = 0xffffffff;
+
+/** Records of one client that are handled on the host's side in one turn. */
+const RECORDS_PER_TURN_MAX = 256;
+/** A memtable takes this much more than the bytes of an operation in the log, at most in the mean. */
+const OPERATION_OVERHEAD_BYTES = 96;
+
+export interface CommitLoopOptions {
+  readonly kernel: Kernel;
+  readonly control: ControlBlock;
+  readonly memtables: Memtables;
+  readonly commit: WalCommit;
+  readonly handler: RequestHandler;
+  /** Most operations of a group. */
+  readonly groupOpsMax: number;
+  readonly nowMs: () => number;
+  /** Why writes are refused for good; undefined while they are taken. */
+  readonly refusal: () => LightningError | undefined;
+  /** Why no memtable becomes free: the last flush failed; undefined while flushes work. */
+  readonly flushFailure: () => LightningError | undefined;
+  /** Makes an empty memtable active; false when no arena is free. */
+  readonly switchMemtable: () => boolean;
+  /** Milliseconds to hold the next group of such a size up; Infinity: until a compaction ends. */
+  readonly delayMs: (groupBytes: number) => number;
+  readonly deleteBlobs: (blobs: readonly number[]) => void;
+  /** After a group is applied. */
+  readonly afterCommit: () => void;
+}
+
+export class CommitLoop {
+  readonly #options: CommitLoopOptions;
+  readonly #sessions: ClientSession[] = [];
+  /** Clients that something was sent to, or made room for, in this turn. */
+  readonly #touched = new Set<number>();
+  /** A group is gathered and not yet written. */
+  #isGathered = false;
+  #gatheredSync = false;
+  /** The group under way came from rings, to be acknowledged by the kernel. */
+  #isGroup = false;
+  #large: ReadyCommit | undefined;
+  #firstClient = 0;
+  #carriedAcks = 0;
+  #resumeAtMs = 0;
+  #isStopped = false;
+  delays = 0;
+  stops = 0;
+  delayedMs = 0;
+  #delayStartMs = 0;
+
+  constructor(options: CommitLoopOptions) {
+    this.#options = options;
+    for (let client = 0; client < READER_COUNT; client++) {
+      this.#sessions.push(new ClientSession(options.kernel, client));
+    }
+  }
+
+  /** Does what there is to do; true when there was something. */
+  turn(): boolean {
+    const { kernel, handler } = this.#options;
+    Atomics.add(kernel.u32, H_HEARTBEAT >>> 2, 1);
+    const nowMs = this.#options.nowMs();
+    let worked = this.#sendWaiting();
+    if (handler.hasWaiting) worked = handler.retryWaiting(nowMs) || worked;
+    worked = this.#progress(nowMs) || worked;
+    worked = this.#collect(nowMs) || worked;
+    if (worked) this.#progress(nowMs);
+    this.#ringClients();
+    return worked;
+  }
+
+  /** Whether a turn would find requests it can take. For the moment before parking. */
+  get hasRequests(): boolean {
+    const takesWrites = !this.#isHolding && !this.#isStopped;
+    return this.#sessions.some((session) => {
+      if (!session.hasRequests || this.#isUnanswerable(session)) return false;
+      return takesWrites || !isWrite(session.nextKind());
+    });
+  }
+
+  /** Milliseconds until held up writes go on; undefined when nothing is held up by time. */
+  resumesInMs(nowMs: number): number | undefined {
+    if (this.#isStopped) return undefined;
+    return this.#resumeAtMs > nowMs ? this.#resumeAtMs - nowMs : undefined;
+  }
+
+  /** Whether a commit is under way or held: something that must end before the shard closes. */
+  get isBusy(): boolean {
+    return this.#isHolding || this.#options.handler.hasWaiting;
+  }
+
+  /** Whether responses wait for room in some client's ring. */
+  get hasUnsent(): boolean {
+    return this.#carriedAcks > 0 || this.#sessions.some((s) => s.responses.isBlocked);
+  }
+
+  /** Requests of a client that does not take its answers stay where they are. */
+  #isUnanswerable(session: ClientSession): boolean {
+    return session.responses.isBlocked || (this.#carriedAcks > 0 && session.isResponseBlocked);
+  }
+
+  get #isHolding(): boolean {
+    return this.#isGathered || this.#large !== undefined || this.#options.commit.isApplying;
+  }
+
+  /** The client is gone: forgets its requests and answers. Its rings are empty afterwards. */
+  releaseClient(client: number): void {
+    const session = this.#session(client);
+    this.#options.kernel.exports.groupForget(client);
+    this.#options.handler.forget(session);
+    session.clear();
+  }
+
+  /** Answers every request that is in the rings with an error: the shard closes. */
+  refuseAll(error: LightningError): void {
+    for (const session of this.#sessions) {
+      const { requests, responses } = session;
+      requests.reload();
+      while (requests.next()) {
+        if ((requests.flags & RECORD_FLAG_MORE) === 0) responses.error(requests.requestId, error);
+        this.#touched.add(session.client);
+      }
+      requests.release();
+    }
+    this.#ringClients();
+  }
+
+  #session(client: number): ClientSession {
+    return this.#sessions[client] as ClientSession;
+  }
+
+  // ---- commits under way ------------------------------------------------------------
+
+  /** Moves the commit that is held or being applied on. True when something happened. */
+  #progress(nowMs: number): boolean {
+    const { commit } = this.#options;
+    let progress = false;
+    for (;;) {
+      if (commit.isApplying) {
+        if (!commit.advance()) return progress;
+        this.#acknowledge();
+        this.#options.afterCommit();
+      } else if (this.#isGathered) {
+        if (!this.#writeGathered(nowMs)) return progress;
+      } else if (this.#large !== undefined) {
+        if (!this.#writeLarge(this.#large, nowMs)) return progress;
+      } else {
+        return progress;
+      }
+      progress = true;
+    }
+  }
+
+  /** Writes the gathered group, or refuses it. False: it goes on waiting. */
+  #writeGathered(nowMs: number): boolean {
+    const { exports } = this.#options.kernel;
+    const { commit } = this.#options;
+    const bytes = exports.groupBytes() >>> 0;
+    const refusal = this.#admit(bytes, exports.groupOps() >>> 0, nowMs);
+    if (refusal === 'wait') return false;
+    if (refusal !== undefined) {
+      this.#refuseGathered(refusal);
+      return true;
+    }
+    const outcome = commit.writeGroup(this.#gatheredSync || exports.groupSync() !== 0, []);
+    if (outcome.kind === 'refused') {
+      this.#refuseGathered(refusalOf(outcome.error));
+      return true;
+    }
+    this.#isGathered = false;
+    this.#isGroup = true;
+    return true;
+  }
+
+  #refuseGathered(error: LightningError): void {
+    const { exports } = this.#options.kernel;
+    const commits = exports.groupCommits() >>> 0;
+    const refused: [client: number, requestId: number][] = [];
+    for (let i = 0; i < commits; i++) {
+      refused.push([exports.groupClient(i) >>> 0, exports.groupRequestId(i) >>> 0]);
+    }
+    exports.groupBegin();
+    this.#isGathered = false;
+    for (const [client, requestId] of refused) {
+      if (client === NOBODY) continue;
+      this.#session(client).responses.error(requestId, error);
+      this.#touched.add(client);
+    }
+  }
+
+  #writeLarge(ready: ReadyCommit, nowMs: number): boolean {
+    const { operations } = ready;
+    const refusal = this.#admit(operations.length, 0, nowMs);
+    if (refusal === 'wait') return false;
+    let error: LightningError | undefined = refusal;
+    if (error === undefined) {
+      const outcome = this.#options.commit.writeLarge(ready);
+      if (outcome.kind === 'written') {
+        this.#isGroup = false;
+        return true;
+      }
+      error = refusalOf(outcome.error);
+    }
+    this.#large = undefined;
+    // When the write may survive, so must what it refers to; recovery knows.
+    if (this.#options.commit.poison === undefined) this.#options.deleteBlobs(ready.blobs);
+    ready.session.responses.error(ready.requestId, error);
+    this.#touched.add(ready.session.client);
+    return true;
+  }
+
+  /**
+   * Whether a commit may be written now: there is room in memory for it. An error when it is to be
+   * refused.
+   */
+  #admit(bytes: number, operations: number, nowMs: number): LightningError | 'wait' | undefined {
+    const { memtables, commit } = this.#options;
+    const refusal = this.#options.refusal();
+    if (refusal !== undefined) return refusal;
+    if (nowMs < this.#resumeAtMs) return 'wait';
+    if (commit.isApplying) return 'wait';
+    const wanted = Math.min(
+      bytes + operations * OPERATION_OVERHEAD_BYTES,
+      Math.floor(memtables.arenaBytes / 2),
+    );
+    const { active } = memtables;
+    if (memtables.bytesFree(active) >= wanted) return undefined;
+    if (memtables.canSwitch && this.#options.switchMemtable()) return undefined;
+    const failure = this.#options.flushFailure();
+    if (failure !== undefined) return failure;
+    this.#noteStop(nowMs);
+    return 'wait';
+  }
+
+  #acknowledge(): void {
+    const { commit } = this.#options;
+    this.#endStop();
+    if (this.#isGroup) {
+      this.#carriedAcks = this.#options.kernel.exports.groupAck();
+      return;
+    }
+    const ready = this.#large;
+    this.#large = undefined;
+    if (ready === undefined) return;
+    ready.session.responses.ok(ready.requestId, commit.lastSequence);
+    this.#touched.add(ready.session.client);
+  }
+
+  #noteStop(nowMs: number): void {
+    if (this.#delayStartMs !== 0) return;
+    this.#delayStartMs = nowMs;
+    this.stops++;
+  }
+
+  #endStop(): void {
+    if (this.#delayStartMs === 0) return;
+    this.delayedMs += this.#options.nowMs() - this.#delayStartMs;
+    this.#delayStartMs = 0;
+  }
+
+  // ---- taking requests ----------------------------------------------------------------
+
+  #collect(nowMs: number): boolean {
+    const takesWrites = !this.#isHolding && this.#mayWrite(nowMs);
+    let worked = false;
+    let isFull = false;
+    const { exports } = this.#options.kernel;
+    if (takesWrites) {
+      exports.groupBegin();
+      this.#gatheredSync = false;
+    }
+    const first = this.#firstClient;
+    for (let i = 0; i < READER_COUNT; i++) {
+      const session = this.#session((first + i) % READER_COUNT);
+      if (!session.hasRequests || session.responses.isBlocked) continue;
+      const canWrite = takesWrites && !isFull && this.#large === undefined;
+      const outcome = canWrite ? this.#collectFrom(session, nowMs) : this.#serveReads(session, nowMs);
+      worked = worked || outcome !== 'nothing';
+      if (outcome === 'full') {
+        isFull = true;
+        // Who found no room comes first next time.
+        this.#firstClient = session.client;
+      }
+      if (outcome !== 'nothing' && session.takeBlocked()) this.#touched.add(session.client);
+    }
+    if (!isFull) this.#firstClient = 0;
+    if (!takesWrites) return worked;
+    const commits = exports.groupCommits() >>> 0;
+    if (commits === 0) return worked;
+    this.#isGathered = true;
+    this.#holdUp(exports.groupBytes() >>> 0, nowMs);
+    return true;
+  }
+
+  /** Holds up the group that was gathered, as pressure demands. */
+  #holdUp(groupBytes: number, nowMs: number): void {
+    const delayMs = this.#options.delayMs(groupBytes);
+    if (delayMs <= 0 || !Number.isFinite(delayMs)) return;
+    this.#resumeAtMs = nowMs + delayMs;
+    this.delays++;
+    this.delayedMs += delayMs;
+  }
+
+  #mayWrite(nowMs: number): boolean {
+    this.#isStopped =
+      this.#options.refusal() === undefined && this.#options.delayMs(0) === Number.POSITIVE_INFINITY;
+    if (this.#isStopped) this.#noteStop(nowMs);
+    return !this.#isStopped && nowMs >= this.#resumeAtMs;
+  }
+
+  #collectFrom(session: ClientSession, nowMs: number): 'nothing' | 'some' | 'full' {
+    const { kernel, groupOpsMax, refusal } = this.#options;
+    const isRefusing = refusal() !== undefined;
+    for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
+      if (!isRefusing && session.partial.size === 0) {
+        const status = kernel.exports.groupCollect(session.client, groupOpsMax);
+        if (status === COLLECT_EMPTY || status === COLLECT_BLOCKED) return 'some';
+        if (status === MALFORMED) {
+          this.#refuseMalformed(session);
+          continue;
+        }
+        if (status !== COLLECT_OTHER) return 'full';
+      }
+      const outcome = this.#takeRecord(session, nowMs);
+      if (outcome !== 'taken') return outcome === 'none' ? 'some' : 'full';
+    }
+    return 'some';
+  }
+
+  /** Handles one record that the kernel does not. `full`: it stays until the group is written. */
+  #takeRecord(session: ClientSession, nowMs: number): 'taken' | 'none' | 'full' {
+    const { requests, responses } = session;
+    if (responses.isBlocked) return 'none';
+    requests.reload();
+    if (!requests.next()) return 'none';
+    this.#touched.add(session.client);
+    const error = this.#options.refusal();
+    if (error !== undefined && this.#isWriteToRefuse(session)) {
+      // Of one that comes in pieces, the last is answered.
+      if ((requests.flags & RECORD_FLAG_MORE) === 0) responses.error(requests.requestId, error);
+      requests.release();
+      return 'taken';
+    }
+    if (this.#isPlainWrite(session)) {
+      const status = this.#gatherRecord(session);
+      if (status === 'full') return 'full';
+      if (status === 'gathered') {
+        requests.release();
+        return 'taken';
+      }
+    }
+    const ready = this.#options.handler.take(session, nowMs);
+    requests.release();
+    if (ready === undefined) return 'taken';
+    this.#large = ready;
+    return 'full';
+  }
+
+  /** A write in one record that the kernel left because other requests come in pieces. */
+  #isPlainWrite({ requests, partial }: ClientSession): boolean {
+    return (
+      requests.kind === REQUEST_WRITE &&
+      (requests.flags & RECORD_FLAG_MORE) === 0 &&
+      partial.size > 0 &&
+      !partial.has(requests.requestId)
+    );
+  }
+
+  #gatherRecord(session: ClientSession): 'gathered' | 'full' | 'large' {
+    const { exports } = this.#options.kernel;
+    const { requests } = session;
+    const status = exports.groupAppend(
+      requests.payload,
+      requests.payloadBytes,
+      requests.argument,
+      COMMIT_PLAIN,
+      0,
+      session.client,
+      requests.requestId,
+    );
+    if (status === 0) {
+      if ((requests.flags & RECORD_FLAG_SYNC) !== 0) this.#gatheredSync = true;
+      return 'gathered';
+    }
+    if (status === 1) return exports.groupCommits() >>> 0 === 0 ? 'large' : 'full';
+    session.responses.error(requests.requestId, malformedWrite());
+    return 'gathered';
+  }
+
+  /** What was begun before writes were refused is refused where it is put together. */
+  #isWriteToRefuse({ requests, uploads, partial }: ClientSession): boolean {
+    const { kind, requestId } = requests;
+    if (kind === REQUEST_WRITE) return !partial.has(requestId);
+    return kind === REQUEST_BLOB_BEGIN && !uploads.has(requestId);
+  }
+
+  #refuseMalformed(session: ClientSession): void {
+    const { exports, u32 } = this.#options.kernel;
+    const record = exports.groupMalformed() >>> 0;
+    this.#touched.add(session.client);
+    if (record === RECORD_MALFORMED) {
+      // What it published is no record: there is no telling where the next one starts.
+      session.requests.reload();
+      session.requests.skipAll();
+      return;
+    }
+    const requestId = u32[(record + 8) >>> 2] as number;
+    exports.ringPop(session.client);
+    session.responses.error(requestId, malformedWrite());
+  }
+
+  /** Answers reads up to the first write, while writes have to wait. */
+  #serveReads(session: ClientSession, nowMs: number): 'nothing' | 'some' {
+    const { requests, responses } = session;
+    let outcome: 'nothing' | 'some' = 'nothing';
+    for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
+      requests.reload();
+      if (responses.isBlocked || !requests.next()) break;
+      if (isWrite(requests.kind)) break;
+      this.#options.handler.take(session, nowMs);
+      requests.release();
+      this.#touched.add(session.client);
+      outcome = 'some';
+    }
+    requests.reload();
+    return outcome;
+  }
+
+  // ---- answers --------------------------------------------------------------------
+
+  #sendWaiting(): boolean {
+    let progress = false;
+    for (const session of this.#sessions) {
+      if (!session.responses.isBlocked) continue;
+      if (session.responses.pump()) {
+        this.#touched.add(session.client);
+        progress = true;
+      }
+    }
+    if (this.#carriedAcks > 0) {
+      const before = this.#carriedAcks;
+      this.#carriedAcks = this.#options.kernel.exports.groupAckRetry();
+      progress = progress || this.#carriedAcks < before;
+    }
+    return progress;
+  }
+
+  #ringClients(): void {
+    const { kernel, control } = this.#options;
+    const words = kernel.u32;
+    for (const half of [0, 1]) {
+      let bits = words[(H_TOUCHED >>> 2) + half] as number;
+      if (bits === 0) continue;
+      words[(H_TOUCHED >>> 2) + half] = 0;
+      for (let client = half * 32; bits !== 0; client++, bits >>>= 1) {
+        if ((bits & 1) !== 0) this.#touched.add(client);
+      }
+    }
+    if (this.#touched.size === 0) return;
+    for (const client of this.#touched) control.ringClient(client);
+    this.#touched.clear();
+  }
+}
+
+function isWrite(kind: number): boolean {
+  return kind === REQUEST_WRITE || kind === REQUEST_BLOB_BEGIN;
+}
+
+function malformedWrite(): InvalidArgumentError {
+  return new InvalidArgumentError('Cannot commit a malformed write: nothing of it was applied');
+}

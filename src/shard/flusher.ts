@@ -1,0 +1,223 @@
+/**
+ * Flushes memtables, oldest first, one at a time: the job builds tables, then they are installed.
+ *
+ * A flush that fails is tried again, with growing pauses, for as long as the shard takes writes; its
+ * memtable stays readable and its log segments stay on disk meanwhile.
+ */
+import type { BuildResult } from '../compaction/jobs.js';
+import type { TableTarget } from '../sstable/table-writer.js';
+import { deserializeError, LightningError, NoSpaceError, serializeError } from '../errors.js';
+import { Backoff } from './backoff.js';
+import type { Memtable } from './memtables.js';
+import type { ShardState } from './shard-state.js';
+
+/** Counters of one kind of job, for statistics. */
+export class JobCounters {
+  running = 0;
+  done = 0;
+  failed = 0;
+  bytesRead = 0;
+  bytesWritten = 0;
+
+  add(result: BuildResult): void {
+    this.done++;
+    this.bytesRead += result.bytesRead;
+    this.bytesWritten += result.bytesWritten;
+  }
+}
+
+interface Waiter {
+  readonly memtable: Memtable;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Flusher {
+  readonly #state: ShardState;
+  readonly #onFlushed: () => void;
+  readonly counters = new JobCounters();
+  readonly #backoff = new Backoff();
+  #waiters: Waiter[] = [];
+  #isRunning = false;
+  #isClosed = false;
+  #failure: LightningError | undefined;
+  /** Bytes of memtable flushed per millisecond, lately. */
+  #bytesPerMs = 0;
+
+  constructor(state: ShardState, onFlushed: () => void) {
+    this.#state = state;
+    this.#onFlushed = onFlushed;
+  }
+
+  get bytesPerMs(): number {
+    return this.#bytesPerMs;
+  }
+
+  /** Why the last attempt failed, while no later one has succeeded. */
+  get failure(): LightningError | undefined {
+    return this.#failure;
+  }
+
+  /** Starts the flush of the oldest full memtable, unless one is running. */
+  maybeSchedule(): void {
+    if (this.#isRunning || this.#isClosed || this.#backoff.isWaiting) return;
+    const memtable = this.#state.memtables.oldestImmutable;
+    if (memtable === undefined || this.#state.readOnlyReason !== undefined) return;
+    this.#isRunning = true;
+    this.counters.running = 1;
+    this.#flush(memtable).then(
+      () => this.#ended(undefined),
+      (error: unknown) => this.#ended(error),
+    );
+  }
+
+  /** Resolves when the memtable is in durable tables; rejects when an attempt at it fails. */
+  flushed(memtable: Memtable): Promise<void> {
+    if (!this.#state.memtables.immutables.includes(memtable)) return Promise.resolve();
+    if (this.#state.readOnlyReason !== undefined) {
+      return Promise.reject(this.#state.readOnlyReason);
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ memtable, resolve, reject });
+      this.maybeSchedule();
+    });
+  }
+
+  /** No more flushes are started; waits for one that is running. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#backoff.cancel();
+    while (this.#isRunning) {
+      await new Promise<void>((resolve) => setTimeout(resolve, 1));
+    }
+    this.#rejectWaiters(new LightningError('LIGHTNING_ABORTED', 'The flush was given up'));
+  }
+
+  #ended(error: unknown): void {
+    this.#isRunning = false;
+    this.counters.running = 0;
+    if (error === undefined) {
+      this.#failure = undefined;
+      this.#backoff.succeed();
+      this.#settleWaiters();
+    } else {
+      this.counters.failed++;
+      this.#failure = asLightningError(error);
+      this.#rejectWaiters(this.#failure);
+      if (!this.#isClosed) this.#backoff.retry(() => this.maybeSchedule());
+    }
+    this.#onFlushed();
+    this.maybeSchedule();
+  }
+
+  async #flush(memtable: Memtable): Promise<void> {
+    const state = this.#state;
+    const { clock, control, jobs, shard } = state.options;
+    const startMs = clock.nowMs();
+    const target = reserveTables(state, state.memtables.arenaBytes);
+    const { horizon, snapshots } = control.liveSnapshots();
+    const result = await jobs.flush({
+      kind: 'flush',
+      shard,
+      memtable: memtable.arena,
+      target,
+      // Nothing lies below, not even a run that a merge is about to make.
+      retention: { horizon, snapshots, bottom: state.version.runs.length === 0 },
+    });
+    this.#install(memtable, result, target);
+    this.counters.add(result);
+    const tookMs = Math.max(clock.nowMs() - startMs, 0.1);
+    const rate = state.memtables.bytesUsed(memtable) / tookMs;
+    this.#bytesPerMs = this.#bytesPerMs === 0 ? rate : this.#bytesPerMs * 0.7 + rate * 0.3;
+  }
+
+  #install(memtable: Memtable, result: BuildResult, target: TableTarget): void {
+    const state = this.#state;
+    const { state: last } = state.version;
+    const { tables } = result;
+    installOrDelete(state, result, target, () => {
+      state.install(
+        {
+          ...(tables.length > 0 ? { added: [{ order: last.nextOrder, tables }] } : {}),
+          nextOrder: last.nextOrder + 1,
+          lastSequence: state.memtables.sequenceMax(memtable),
+          lastTimestampUs: memtable.lastTimestampUs,
+          lastEpoch: memtable.lastEpoch,
+        },
+        { flushed: memtable, droppedBlobs: result.droppedBlobs },
+      );
+    });
+  }
+
+  #settleWaiters(): void {
+    const { immutables } = this.#state.memtables;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) {
+      if (immutables.includes(waiter.memtable)) this.#waiters.push(waiter);
+      else waiter.resolve();
+    }
+  }
+
+  #rejectWaiters(error: unknown): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter.reject(error);
+  }
+}
+
+/** Reserves numbers for the tables that `bytes` bytes of entries may become. */
+export function reserveTables(state: ShardState, bytes: number): TableTarget {
+  const { config } = state.options;
+  // Small tables end one block after they are full; compression may not help at all.
+  const tableIds = Math.ceil((bytes * 2) / config.tableBytesMax) + 8;
+  return {
+    directory: state.directory,
+    firstTableId: state.files.allocate(tableIds),
+    tableIds,
+    tableBytesMax: config.tableBytesMax,
+    blockBytes: config.blockBytes,
+    compression: config.compression,
+    filterBitsPerKey: config.filterBitsPerKey,
+  };
+}
+
+/** Makes a job's tables part of the shard by `install`; deletes them when that cannot be done. */
+export function installOrDelete(
+  state: ShardState,
+  { tables }: BuildResult,
+  { firstTableId, tableIds }: TableTarget,
+  install: () => void,
+): void {
+  const used = tables.reduce((max, { id }) => Math.max(max, id + 1), firstTableId);
+  state.files.giveBack(used, firstTableId + tableIds);
+  try {
+    if (tables.length > 0) state.fs.syncDirectory(state.directory);
+    install();
+  } catch (error) {
+    // A manifest that failed may name them after all: then recovery decides.
+    if (state.readOnlyReason === undefined) deleteTables(state, tables.map(({ id }) => id));
+    throw error;
+  }
+}
+
+function deleteTables(state: ShardState, tables: readonly number[]): void {
+  for (const table of tables) {
+    try {
+      state.fs.unlink(state.tables.path(table));
+    } catch (error) {
+      // It stays as a file that no Version names: opening the database deletes it.
+      if (!(error instanceof LightningError)) throw error;
+    }
+  }
+}
+
+function asLightningError(error: unknown): LightningError {
+  if (error instanceof LightningError) return error;
+  return deserializeError(serializeError(error));
+}
+
+/** Whether making room on the disk is what it takes. */
+export function isForWantOfRoom(error: unknown): boolean {
+  return error instanceof NoSpaceError;
+}

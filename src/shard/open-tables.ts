@@ -1,0 +1,162 @@
+/**
+ * The tables whose index and filter are in the shard's memory, and their files.
+ *
+ * A table is loaded before the Version that holds it is published. Once no Version holds it any
+ * more it is dropped: its cached blocks are unlinked at once, its memory is freed and its file
+ * deleted when readers are out. Files may be pinned (a check, a copy): then deleting waits.
+ */
+import { assert } from '../assert.js';
+import { CorruptionError } from '../errors.js';
+import { shardFileName } from '../file-system/file-names.js';
+import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
+import type { TableInfo } from '../sstable/table-info.js';
+import type { MetaAllocator } from './meta-allocator.js';
+import type { Retirement } from './retirement.js';
+
+/** File handles kept open for reads, per shard. */
+const HANDLES_MAX = 256;
+
+export interface OpenTablesOptions {
+  readonly fs: FileSystem;
+  readonly directory: string;
+  readonly kernel: Kernel;
+  readonly allocator: MetaAllocator;
+  readonly retirement: Retirement;
+}
+
+export class OpenTables {
+  readonly #options: OpenTablesOptions;
+  readonly #tables = new Map<number, LoadedTable>();
+  /** Least recently used first. */
+  readonly #handles = new Map<number, FileHandle>();
+  #pins = 0;
+  #deletable: number[] = [];
+
+  constructor(options: OpenTablesOptions) {
+    this.#options = options;
+  }
+
+  path(table: number): string {
+    return `${this.#options.directory}/${shardFileName('table', table)}`;
+  }
+
+  /** Loads tables; when one fails, none is. Throws `CorruptionError`. */
+  load(tables: readonly TableInfo[]): void {
+    const loaded: number[] = [];
+    try {
+      for (const table of tables) {
+        this.#loadOne(table);
+        loaded.push(table.id);
+      }
+    } catch (error) {
+      for (const id of loaded) this.unload(id);
+      throw error;
+    }
+  }
+
+  #loadOne(expected: TableInfo): void {
+    const { fs, kernel, allocator } = this.#options;
+    const path = this.path(expected.id);
+    let table: LoadedTable;
+    try {
+      table = loadTable(fs, kernel, { path, id: expected.id }, allocator);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      throw new CorruptionError('Table that the manifest names is missing', { file: path, offset: 0 }, error);
+    }
+    const { bytes, entries } = table.info;
+    if (bytes !== expected.bytes || entries !== expected.entries) {
+      for (const address of table.allocations) allocator.free(address);
+      throw new CorruptionError('Table is not the one that the manifest names', {
+        file: path,
+        offset: 0,
+        expected: `${expected.bytes} bytes, ${expected.entries} entries`,
+        found: `${bytes} bytes, ${entries} entries`,
+      });
+    }
+    this.#tables.set(expected.id, table);
+  }
+
+  /** Takes back a load of a table that was never published. */
+  unload(table: number): void {
+    const loaded = this.#tables.get(table);
+    if (loaded === undefined) return;
+    this.#tables.delete(table);
+    this.#closeFile(table);
+    for (const address of loaded.allocations) this.#options.allocator.free(address);
+  }
+
+  /** Address of the TableMeta of a loaded table; 0 when the table is gone. */
+  metaOf(table: number): number {
+    return this.#tables.get(table)?.meta ?? 0;
+  }
+
+  /** The file of a loaded table, for reading. */
+  file(table: number): FileHandle {
+    let file = this.#handles.get(table);
+    if (file === undefined) {
+      assert(this.#tables.has(table), 'only files of loaded tables are read');
+      if (this.#handles.size >= HANDLES_MAX) {
+        const [oldest] = this.#handles.keys();
+        if (oldest !== undefined) this.#closeFile(oldest);
+      }
+      file = this.#options.fs.open(this.path(table), 'r');
+    } else {
+      this.#handles.delete(table);
+    }
+    this.#handles.set(table, file);
+    return file;
+  }
+
+  /** Tables that no published Version holds any more; the edit that removed them is durable. */
+  drop(tables: readonly number[]): void {
+    const { kernel, allocator, retirement } = this.#options;
+    for (const table of tables) {
+      const loaded = this.#tables.get(table);
+      if (loaded === undefined) continue;
+      this.#tables.delete(table);
+      kernel.exports.cacheDropTable(loaded.meta);
+      retirement.after(() => {
+        for (const address of loaded.allocations) allocator.free(address);
+        this.#closeFile(table);
+        this.#deletable.push(table);
+        this.#deleteFiles();
+      });
+    }
+  }
+
+  /** Keeps the files of all tables, dropped or not, until the returned function is called. */
+  pin(): () => void {
+    this.#pins++;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#pins--;
+      this.#deleteFiles();
+    };
+  }
+
+  close(): void {
+    for (const table of [...this.#handles.keys()]) this.#closeFile(table);
+  }
+
+  #deleteFiles(): void {
+    if (this.#pins > 0) return;
+    for (const table of this.#deletable) {
+      try {
+        this.#options.fs.unlink(this.path(table));
+      } catch {
+        // It stays as a file that no Version names: opening the database deletes it.
+      }
+    }
+    this.#deletable = [];
+  }
+
+  #closeFile(table: number): void {
+    this.#handles.get(table)?.close();
+    this.#handles.delete(table);
+  }
+}

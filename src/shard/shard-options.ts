@@ -1,0 +1,42 @@
+/** What a shard is made of and what it is told. */
+import type { BuildResult, FlushJob, MergeJob, VerifyJob, VerifyResult } from '../compaction/jobs.js';
+import type { ResolvedConfig } from '../config.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { ControlBlock } from '../router/control-block.js';
+
+/** Time, from outside. */
+export interface Clock {
+  /** Monotonic milliseconds, with fractions. */
+  nowMs(): number;
+  /** Milliseconds since 1970; may jump. */
+  wallMs(): number;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  wallMs: () => Date.now(),
+};
+
+/** Who runs the work that takes long. A rejected job has left no files behind and may be repeated. */
+export interface JobRunner {
+  flush(job: FlushJob): Promise<BuildResult>;
+  merge(job: MergeJob): Promise<BuildResult>;
+  verify(job: VerifyJob): Promise<VerifyResult>;
+}
+
+export interface ShardOptions {
+  readonly shard: number;
+  readonly databaseId: string;
+  /** The shard's own directory. */
+  readonly directory: string;
+  readonly config: ResolvedConfig;
+  readonly bootId: number;
+  readonly kernel: Kernel;
+  readonly control: ControlBlock;
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly jobs: JobRunner;
+  /** Wakes the shard's loop: something happened outside the rings. */
+  readonly wake: () => void;
+}

@@ -1,0 +1,243 @@
+/**
+ * The state of one shard: what is on disk, what is in shared memory, and the only ways to change
+ * both together.
+ *
+ * A Version changes in this order, so that a crash at any point leaves the old or the new one whole:
+ * files of new tables are durable → their indexes are in memory → the manifest edit is durable → the
+ * new Version is published → what it does without is deleted, memory when readers are out of it.
+ */
+import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import { H_META_BASE, H_META_BYTES } from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { SHARD_READ_ONLY } from '../router/control-block.js';
+import type { Manifest } from '../version/manifest.js';
+import { Version } from '../version/version.js';
+import type { VersionEdit } from '../version/version-edit.js';
+import { kernelPieceWindow } from './blob-file.js';
+import { BlobStore } from './blob-store.js';
+import { FileNumbers } from './file-numbers.js';
+import { type Memtable, Memtables } from './memtables.js';
+import { MetaAllocator } from './meta-allocator.js';
+import { OpenTables } from './open-tables.js';
+import { PublishedVersion } from './published-version.js';
+import { Retirement } from './retirement.js';
+import type { ShardOptions } from './shard-options.js';
+import { Staging } from './staging.js';
+import { SHARD_SLOT } from './table-reads.js';
+import { WalCommit } from './wal-commit.js';
+
+/** What a change of the Version brings beside its tables. */
+export interface InstallOptions {
+  /** The memtable that is in tables now: the oldest. */
+  readonly flushed?: Memtable;
+  /** Blob files that versions dropped by the change referred to. */
+  readonly droppedBlobs?: readonly number[];
+}
+
+export class ShardState {
+  readonly options: ShardOptions;
+  readonly fs: FileSystem;
+  readonly directory: string;
+  readonly kernel: Kernel;
+  readonly staging: Staging;
+  readonly allocator: MetaAllocator;
+  readonly retirement: Retirement;
+  readonly memtables: Memtables;
+  readonly tables: OpenTables;
+  readonly published: PublishedVersion;
+  readonly files = new FileNumbers();
+  readonly blobs: BlobStore;
+  readonly commit: WalCommit;
+  /** Called after a memtable was queued for its flush. */
+  onMemtableQueued: () => void = () => {};
+  #manifest: Manifest | undefined;
+  /** In a read-only database there is no manifest to write to. */
+  #version: Version = Version.EMPTY;
+  #readOnlyReason: LightningError | undefined;
+  /** A memtable was switched inside a commit: the log rolls when that is done. */
+  #shouldRoll = false;
+
+  constructor(options: ShardOptions) {
+    const { kernel, fs, directory, shard } = options;
+    this.options = options;
+    this.fs = fs;
+    this.directory = directory;
+    this.kernel = kernel;
+    kernel.exports.attach(SHARD_SLOT);
+    kernel.exports.cacheInit();
+    this.staging = new Staging(kernel);
+    this.allocator = new MetaAllocator(
+      kernel.u32[H_META_BASE >>> 2] as number,
+      kernel.u32[H_META_BYTES >>> 2] as number,
+    );
+    this.retirement = new Retirement(kernel.exports);
+    this.memtables = new Memtables(kernel);
+    const { allocator, retirement } = this;
+    this.tables = new OpenTables({ fs, directory, kernel, allocator, retirement });
+    const metaOf = (table: number): number => this.tables.metaOf(table);
+    this.published = new PublishedVersion({ kernel, allocator, retirement, metaOf });
+    this.blobs = new BlobStore({
+      fs,
+      directory,
+      shard,
+      window: kernelPieceWindow(kernel, this.staging.transferAddress),
+      allocateFile: () => this.files.allocate(1),
+    });
+    this.commit = new WalCommit({
+      shard,
+      kernel,
+      control: options.control,
+      clock: options.clock,
+      memtables: this.memtables,
+      staging: this.staging,
+      syncAlways: options.config.walSync === 'sync',
+      switchMemtable: () => this.switchMemtable(),
+    });
+    kernel.exports.setActiveMemtable(this.memtables.active.arena);
+  }
+
+  get version(): Version {
+    return this.#version;
+  }
+
+  get manifest(): Manifest | undefined {
+    return this.#manifest;
+  }
+
+  /** Why the shard takes no writes; undefined while it does. */
+  get readOnlyReason(): LightningError | undefined {
+    return this.#readOnlyReason;
+  }
+
+  /** Recovery: what was found on disk. Without a manifest nothing will be written. */
+  adopt(version: Version, manifest: Manifest | undefined): void {
+    this.#version = version;
+    this.#manifest = manifest;
+  }
+
+  /** Shows readers the present memtables and tables. */
+  publish(): void {
+    this.published.publish(this.memtables.arenas, this.#version);
+  }
+
+  /** Puts an empty memtable in the place of the active one; false when no arena is free. */
+  switchMemtable(): boolean {
+    const { memtables } = this;
+    if (!memtables.canSwitch) return false;
+    memtables.switchActive();
+    this.publish();
+    this.kernel.exports.setActiveMemtable(memtables.active.arena);
+    if (this.commit.isApplying) this.#shouldRoll = true;
+    else this.#rollLog();
+    this.onMemtableQueued();
+    return true;
+  }
+
+  /** After a commit was applied: does what had to wait for its end. */
+  afterCommit(): void {
+    if (!this.#shouldRoll) return;
+    this.#shouldRoll = false;
+    this.#rollLog();
+  }
+
+  /** Each memtable gets segments of its own, so that its flush sets them free. */
+  #rollLog(): void {
+    const { commit } = this;
+    if (commit.wal === undefined || commit.poison !== undefined) return;
+    try {
+      commit.wal.roll(this.files.allocate(1));
+    } catch (error) {
+      // Without room for a new segment the old one goes on.
+      if (error instanceof NoSpaceError && !commit.wal.isPoisoned) return;
+      this.becomeReadOnly(error);
+    }
+  }
+
+  /**
+   * Makes an edit durable and shows it. New tables' files are durable under their final names, the
+   * directory included. When it throws, nothing has changed, or the shard has become read-only.
+   */
+  install(edit: VersionEdit, { flushed, droppedBlobs = [] }: InstallOptions = {}): void {
+    const { memtables, tables } = this;
+    const manifest = this.#manifest;
+    if (manifest === undefined) throw new ReadOnlyError('A read-only database is not changed');
+    const added = (edit.added ?? []).flatMap((run) => run.tables);
+    tables.load(added);
+    const walMin = flushed === undefined ? undefined : this.#walMinWithout(flushed);
+    try {
+      this.#version = manifest.append({
+        ...edit,
+        nextFile: this.files.next,
+        ...(walMin === undefined ? {} : { walMin }),
+      });
+    } catch (error) {
+      if (manifest.isPoisoned) this.becomeReadOnly(error);
+      for (const { id } of added) tables.unload(id);
+      throw error;
+    }
+    if (flushed !== undefined) memtables.dropOldest(flushed);
+    this.publish();
+    tables.drop(edit.removed ?? []);
+    if (flushed !== undefined) {
+      this.retirement.after(() => {
+        memtables.release(flushed);
+        this.options.wake();
+      });
+    }
+    this.deleteBlobs([...droppedBlobs, ...(flushed?.blobs ?? [])]);
+    this.#tidyUp(walMin);
+  }
+
+  /** First segment still needed once `flushed` is in tables. */
+  #walMinWithout(flushed: Memtable): number {
+    const { commit, memtables } = this;
+    let min = commit.applyingSegment ?? commit.wal?.segment ?? 0;
+    for (const memtable of [memtables.active, ...memtables.immutables]) {
+      if (memtable !== flushed) min = Math.min(min, memtable.walSegmentMin ?? min);
+    }
+    return min;
+  }
+
+  /** Deletes what is not needed any more; what cannot be deleted now is deleted at the next open. */
+  #tidyUp(walMin: number | undefined): void {
+    const manifest = this.#manifest;
+    try {
+      if (walMin !== undefined) this.commit.wal?.deleteBelow(walMin);
+      if (manifest?.shouldRoll === true) {
+        this.fs.unlink(manifest.roll(this.files.allocate(1)));
+        this.#version = manifest.version;
+      }
+    } catch (error) {
+      if (manifest?.isPoisoned === true) this.becomeReadOnly(error);
+    }
+  }
+
+  /** Deletes those of the blob files that nothing refers to any more. */
+  deleteBlobs(candidates: readonly number[]): void {
+    if (candidates.length === 0) return;
+    const live = new Set<number>(this.commit.applyingBlobs);
+    for (const table of this.#version.tables()) for (const blob of table.blobs) live.add(blob);
+    for (const blob of new Set(candidates)) {
+      if (!live.has(blob) && !this.memtables.refersToBlob(blob)) this.blobs.delete(blob);
+    }
+  }
+
+  /** Refuses writes from now on: what is on the medium is unknown. Reads go on. */
+  becomeReadOnly(cause: unknown): void {
+    this.commit.poisonWith(cause);
+    if (this.#readOnlyReason !== undefined) return;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    this.#readOnlyReason = new ReadOnlyError(
+      `The shard takes no writes since one failed; reopen the database to recover: ${reason}`,
+      { cause, details: { shard: this.options.shard, reason } },
+    );
+    this.options.control.setShardState(this.options.shard, SHARD_READ_ONLY);
+  }
+
+  close(): void {
+    this.tables.close();
+    this.#manifest?.close();
+    this.commit.wal?.close();
+  }
+}

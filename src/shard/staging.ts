@@ -1,0 +1,26 @@
+/**
+ * How the shard worker divides its staging region. What stands there is meant for the next kernel
+ * call only; operations of a large commit stay while their memtable is being switched, so they have
+ * a part of their own.
+ */
+import { H_STAGING_BASE, H_STAGING_BYTES } from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+
+export class Staging {
+  /** Operations of a commit that did not come as one plain record. */
+  readonly operations: Uint8Array;
+  readonly operationsAddress: number;
+  /** Blocks and pieces of blobs on their way from or to a file. */
+  readonly transfer: Uint8Array;
+  readonly transferAddress: number;
+
+  constructor(kernel: Kernel) {
+    const base = kernel.u32[H_STAGING_BASE >>> 2] as number;
+    const bytes = kernel.u32[H_STAGING_BYTES >>> 2] as number;
+    const half = Math.floor(bytes / 2 / 64) * 64;
+    this.operationsAddress = base;
+    this.operations = kernel.bytes.subarray(base, base + half);
+    this.transferAddress = base + half;
+    this.transfer = kernel.bytes.subarray(base + half, base + bytes);
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * Reads that need the disk, on the shard worker: block loads into the cache, and gets that missed it.
+ */
+import { CorruptionError, LightningError } from '../errors.js';
+import {
+  CACHE_GHOST,
+  KEY_BYTES_MAX,
+  SCRATCH_KEY,
+  SCRATCH_RESULT,
+  T_BLOCKS,
+  T_CACHE_REFS,
+  T_OFFSETS,
+} from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { type BlobReference, decodeBlobReference } from './blob-file.js';
+import type { OpenTables } from './open-tables.js';
+import type { Staging } from './staging.js';
+
+/** Answers of the kernel's `get` (read.ts). */
+const GET_ABSENT = 0;
+const GET_FOUND = 1;
+const GET_NEED_BLOCK = 2;
+const GET_FOUND_HELD = 3;
+const GET_BLOB = 4;
+
+/** The shard worker's own client slot. */
+export const SHARD_SLOT = 0;
+
+/** Block loads of one get: more mean that the cache cannot hold what one key needs at a time. */
+const LOADS_MAX = 256;
+
+export type Lookup =
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'value'; readonly bytes: Buffer }
+  | { readonly kind: 'blob'; readonly reference: BlobReference };
+
+/** There is no room in the cache while readers are inside an epoch: try again in a while. */
+export class CacheBusyError extends Error {
+  constructor() {
+    super('The block cache has no room at this moment');
+    this.name = 'CacheBusyError';
+  }
+}
+
+export interface TableReadsOptions {
+  readonly kernel: Kernel;
+  readonly staging: Staging;
+  readonly tables: OpenTables;
+}
+
+export class TableReads {
+  readonly #kernel: Kernel;
+  readonly #staging: Staging;
+  readonly #tables: OpenTables;
+  blocksRead = 0;
+  bytesRead = 0;
+
+  constructor({ kernel, staging, tables }: TableReadsOptions) {
+    this.#kernel = kernel;
+    this.#staging = staging;
+    this.#tables = tables;
+  }
+
+  /** Looks a key up as of `snapshot` (-1: newest), loading what it takes. Throws `CacheBusyError`. */
+  lookup(key: Uint8Array, snapshot: number): Lookup {
+    const { exports, bytes, u32 } = this.#kernel;
+    if (key.length > KEY_BYTES_MAX) return { kind: 'missing' };
+    const scratch = exports.scratchBase() >>> 0;
+    const result = (scratch + SCRATCH_RESULT) >>> 2;
+    for (let loads = 0; loads < LOADS_MAX; loads++) {
+      bytes.set(key, scratch + SCRATCH_KEY);
+      const status = exports.get(key.length, snapshot);
+      switch (status) {
+        case GET_ABSENT:
+          return { kind: 'missing' };
+        case GET_NEED_BLOCK:
+          this.loadBlocks(u32[result + 3] as number, u32[result + 4] as number, 1, false);
+          break;
+        default: {
+          const value = this.#copyResult(result);
+          if (status === GET_FOUND_HELD) exports.readerLeave(SHARD_SLOT);
+          if (status === GET_BLOB) return { kind: 'blob', reference: decodeBlobReference(value) };
+          if (status === GET_FOUND || status === GET_FOUND_HELD) return { kind: 'value', bytes: value };
+          throw new RangeError(`Kernel answered a get with ${status}`);
+        }
+      }
+    }
+    throw new CacheBusyError();
+  }
+
+  /**
+   * Brings blocks into the cache. Blocks of a table that is gone are passed over: whoever asked
+   * looks at the newest Version next. Throws `CorruptionError`, or `CacheBusyError` when not even
+   * the first block found room.
+   */
+  loadBlocks(table: number, firstBlock: number, count: number, isScan: boolean): void {
+    const meta = this.#tables.metaOf(table);
+    if (meta === 0) return;
+    const blocks = this.#word(meta + T_BLOCKS);
+    const end = Math.min(firstBlock + count, blocks);
+    let block = firstBlock;
+    while (block < end) {
+      if (this.#isCached(meta, block)) {
+        block++;
+        continue;
+      }
+      const stop = this.#readableEnd(meta, block, end);
+      const loaded = this.#loadRange(table, meta, block, stop, isScan);
+      if (loaded < stop) {
+        if (loaded === firstBlock) throw new CacheBusyError();
+        return;
+      }
+      block = stop;
+    }
+  }
+
+  /** End of the uncached blocks from `block` on that fit one read. */
+  #readableEnd(meta: number, block: number, end: number): number {
+    const start = this.#offset(meta, block);
+    const room = this.#staging.transfer.length;
+    let stop = block + 1;
+    if (this.#offset(meta, stop) - start > room) {
+      throw new LightningError(
+        'LIGHTNING_LIMIT_EXCEEDED',
+        `Cannot read a block of ${this.#offset(meta, stop) - start} bytes: the versions of one key are more than ${room}`,
+      );
+    }
+    while (
+      stop < end &&
+      !this.#isCached(meta, stop) &&
+      this.#offset(meta, stop + 1) - start <= room
+    ) {
+      stop++;
+    }
+    return stop;
+  }
+
+  /** Reads and inserts blocks [block, stop); returns the first that found no room. */
+  #loadRange(table: number, meta: number, block: number, stop: number, isScan: boolean): number {
+    const { transfer, transferAddress } = this.#staging;
+    const start = this.#offset(meta, block);
+    const bytes = this.#offset(meta, stop) - start;
+    const file = this.#tables.file(table);
+    const got = file.read(transfer.subarray(0, bytes), start);
+    this.bytesRead += got;
+    if (got < bytes) {
+      throw new CorruptionError('Table is shorter than its index says', {
+        file: file.path,
+        offset: start + got,
+        expected: start + bytes,
+        found: start + got,
+      });
+    }
+    for (let at = block; at < stop; at++) {
+      const offset = this.#offset(meta, at);
+      const length = this.#offset(meta, at + 1) - offset;
+      const source = transferAddress + (offset - start);
+      const inserted = this.#kernel.exports.cacheInsert(
+        meta,
+        at,
+        source,
+        length,
+        offset,
+        isScan ? 1 : 0,
+      );
+      if (inserted === -1) {
+        throw new CorruptionError('Block of a table is damaged', { file: file.path, offset });
+      }
+      if (inserted === 0) return at;
+      this.blocksRead++;
+    }
+    return stop;
+  }
+
+  #copyResult(result: number): Buffer {
+    const address = this.#kernel.u32[result] as number;
+    const length = this.#kernel.u32[result + 1] as number;
+    return Buffer.from(this.#kernel.bytes.subarray(address, address + length));
+  }
+
+  #isCached(meta: number, block: number): boolean {
+    return this.#word(this.#word(meta + T_CACHE_REFS) + block * 4) > CACHE_GHOST;
+  }
+
+  #offset(meta: number, block: number): number {
+    return this.#word(this.#word(meta + T_OFFSETS) + block * 4);
+  }
+
+  #word(address: number): number {
+    return this.#kernel.u32[address >>> 2] as number;
+  }
+}

@@ -1,0 +1,356 @@
+/**
+ * From gathered commits to applied ones: sequence numbers, the log, the memtable, visibility.
+ *
+ * Order, for every group: numbers are taken (pending from here on) → the group is written, and
+ * synced when asked → applied to the memtable → visible → no longer pending → acknowledged. A write
+ * that fails applies nothing. A write that fails for want of room is cut back and may be repeated;
+ * any other failure makes the shard read-only, since what is on the medium is then unknown.
+ *
+ * Applying can stop in the middle when all memtables are full and wait for their flush: the state
+ * stays in `#applying`, and `advance` goes on.
+ */
+import { assert } from '../assert.js';
+import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { H_WAL_BASE, OP_PUT_BLOB } from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { OperationReader } from '../protocol/operations.js';
+import type { ControlBlock } from '../router/control-block.js';
+import { COMMIT_PLAIN, GROUP_FLAG_CONTINUES } from '../wal/segment-format.js';
+import type { Wal } from '../wal/wal.js';
+import type { Memtables } from './memtables.js';
+import type { Clock } from './shard-options.js';
+import type { Staging } from './staging.js';
+
+/** As the client of a commit: nobody is told. */
+export const NOBODY = 0xffffffff;
+
+export interface WalCommitOptions {
+  readonly shard: number;
+  readonly kernel: Kernel;
+  readonly control: ControlBlock;
+  readonly clock: Clock;
+  readonly memtables: Memtables;
+  readonly staging: Staging;
+  /** Every group is synced before it is acknowledged. */
+  readonly syncAlways: boolean;
+  /** Puts an empty memtable in the place of the full one; false when no arena is free. */
+  readonly switchMemtable: () => boolean;
+}
+
+/** A commit that is too large for one group, or was put together by the shard itself. */
+export interface LargeCommit {
+  readonly operations: Uint8Array;
+  readonly isSync: boolean;
+  /** Blob files that the operations refer to. */
+  readonly blobs: readonly number[];
+}
+
+/** Written, and being applied. */
+interface Applying {
+  readonly lastSequence: number;
+  readonly segment: number;
+  /** What is still to be staged, for a large commit; a group is in the WAL buffer already. */
+  readonly operations: Uint8Array | undefined;
+  readonly blobs: readonly number[];
+  readonly timestampUs: number;
+  readonly epoch: number;
+  /** Range of the piece that is staged now. */
+  pieceStart: number;
+  pieceEnd: number;
+}
+
+/** `written`: not applied yet, call `advance`. */
+export type WriteOutcome =
+  | { readonly kind: 'written' }
+  | { readonly kind: 'refused'; readonly error: unknown };
+
+export class WalCommit {
+  readonly #options: WalCommitOptions;
+  #wal: Wal | undefined;
+  #applying: Applying | undefined;
+  #poison: unknown;
+  groups = 0;
+  commits = 0;
+  operations = 0;
+  bytesWritten = 0;
+  #lastSequence = 0;
+
+  constructor(options: WalCommitOptions) {
+    this.#options = options;
+  }
+
+  /** Recovery has a segment to write to. */
+  openLog(wal: Wal, lastSequence: number): void {
+    this.#wal = wal;
+    this.#lastSequence = lastSequence;
+  }
+
+  get wal(): Wal | undefined {
+    return this.#wal;
+  }
+
+  /** Highest sequence number that is applied. */
+  get lastSequence(): number {
+    return this.#lastSequence;
+  }
+
+  get isApplying(): boolean {
+    return this.#applying !== undefined;
+  }
+
+  /** First segment that the commit under way stands in; undefined when there is none. */
+  get applyingSegment(): number | undefined {
+    return this.#applying?.segment;
+  }
+
+  /** Blob files of the commit under way. */
+  get applyingBlobs(): readonly number[] {
+    return this.#applying?.blobs ?? [];
+  }
+
+  /** Why the log takes no more writes; undefined while it does. */
+  get poison(): unknown {
+    return this.#poison;
+  }
+
+  /** Writes the group that the kernel gathered. The group is whole on disk or refused. */
+  writeGroup(isSync: boolean, blobs: readonly number[]): WriteOutcome {
+    const { kernel, control, shard, clock } = this.#options;
+    const { exports } = kernel;
+    const wal = this.#writable();
+    const commits = exports.groupCommits() >>> 0;
+    const operations = exports.groupOps() >>> 0;
+    const first = control.allocateSequences(shard, commits);
+    const timestampUs = control.nextTimestamp(clock.wallMs() * 1000);
+    const epoch = control.epoch();
+    try {
+      this.#writeSealed(wal, first, timestampUs, epoch, 0);
+      if (isSync || this.#options.syncAlways) wal.sync();
+    } catch (error) {
+      return this.#refuse(error);
+    }
+    this.groups++;
+    this.commits += commits;
+    this.operations += operations;
+    this.#applying = {
+      lastSequence: first + commits - 1,
+      segment: wal.segment,
+      operations: undefined,
+      blobs,
+      timestampUs,
+      epoch,
+      pieceStart: 0,
+      pieceEnd: 0,
+    };
+    return { kind: 'written' };
+  }
+
+  /** Writes a large commit as a chain of groups, all with one sequence number. */
+  writeLarge(commit: LargeCommit): WriteOutcome {
+    const { control, shard, clock } = this.#options;
+    const wal = this.#writable();
+    const sequence = control.allocateSequences(shard, 1);
+    const timestampUs = control.nextTimestamp(clock.wallMs() * 1000);
+    const epoch = control.epoch();
+    const start = wal.bytes;
+    try {
+      for (const piece of this.#pieces(commit.operations)) {
+        this.#stage(commit.operations, piece.start, piece.end);
+        this.#gatherStaged(piece.end - piece.start, piece.operations);
+        const isLast = piece.end === commit.operations.length;
+        this.#writeSealed(wal, sequence, timestampUs, epoch, isLast ? 0 : GROUP_FLAG_CONTINUES);
+        this.operations += piece.operations;
+      }
+      if (commit.isSync || this.#options.syncAlways) wal.sync();
+    } catch (error) {
+      if (error instanceof NoSpaceError && !wal.isPoisoned && wal.bytes > start) {
+        try {
+          wal.cutBack(start);
+        } catch (cutError) {
+          return this.#refuse(cutError);
+        }
+      }
+      return this.#refuse(error);
+    }
+    this.groups++;
+    this.commits++;
+    this.#applying = {
+      lastSequence: sequence,
+      segment: wal.segment,
+      operations: commit.operations,
+      blobs: commit.blobs,
+      timestampUs,
+      epoch,
+      pieceStart: 0,
+      pieceEnd: 0,
+    };
+    return { kind: 'written' };
+  }
+
+  /** Goes on applying; true when done and visible, false when it waits for a free memtable. */
+  advance(): boolean {
+    const applying = this.#applying;
+    assert(applying !== undefined, 'there is a commit to apply');
+    const { kernel, control, shard, memtables } = this.#options;
+    this.#note(applying);
+    while (this.#applyStep(applying) === 1) {
+      if (!memtables.canSwitch || !this.#options.switchMemtable()) return false;
+      this.#note(applying);
+    }
+    kernel.exports.groupPublish(applying.lastSequence);
+    control.sequencesApplied(shard);
+    this.#lastSequence = applying.lastSequence;
+    this.#applying = undefined;
+    return true;
+  }
+
+  /** Makes what is written durable. A failure makes the shard read-only. */
+  sync(): void {
+    try {
+      this.#wal?.sync();
+    } catch (error) {
+      this.#poison ??= error;
+      throw error;
+    }
+  }
+
+  /** The log cannot be trusted any more: nothing is written from now on. */
+  poisonWith(error: unknown): void {
+    this.#poison ??= error;
+  }
+
+  #writable(): Wal {
+    assert(this.#wal !== undefined, 'the log is open');
+    assert(this.#applying === undefined, 'one commit is applied at a time');
+    if (this.#poison === undefined) return this.#wal;
+    throw new ReadOnlyError('The shard takes no writes since an earlier one failed', {
+      cause: this.#poison,
+    });
+  }
+
+  #writeSealed(
+    wal: Wal,
+    sequence: number,
+    timestampUs: number,
+    epoch: number,
+    flags: number,
+  ): void {
+    const { exports, bytes, u32 } = this.#options.kernel;
+    const total =
+      exports.groupSeal(
+        sequence,
+        timestampUs,
+        epoch,
+        wal.durableBytes,
+        wal.segment,
+        wal.bytes,
+        flags,
+      ) >>> 0;
+    const base = u32[H_WAL_BASE >>> 2] as number;
+    wal.append(bytes.subarray(base, base + total));
+    this.bytesWritten += total;
+  }
+
+  /** The commit gets no sequence numbers after all; nobody has seen any of it. */
+  #refuse(error: unknown): WriteOutcome {
+    const { control, shard } = this.#options;
+    control.sequencesApplied(shard);
+    if (!(error instanceof NoSpaceError) || this.#wal?.isPoisoned === true) this.poisonWith(error);
+    return { kind: 'refused', error };
+  }
+
+  #note(applying: Applying): void {
+    const { active } = this.#options.memtables;
+    active.walSegmentMin ??= applying.segment;
+    active.lastTimestampUs = applying.timestampUs;
+    active.lastEpoch = applying.epoch;
+    for (const blob of applying.blobs) active.blobs.add(blob);
+  }
+
+  /** 0 applied, 1 the memtable is full. */
+  #applyStep(applying: Applying): number {
+    const { exports } = this.#options.kernel;
+    const { operations } = applying;
+    if (operations === undefined) return checked(exports.groupApply());
+    for (;;) {
+      if (applying.pieceStart === applying.pieceEnd) {
+        if (applying.pieceEnd === operations.length) return 0;
+        applying.pieceEnd = this.#pieceEnd(operations, applying.pieceStart).end;
+        this.#stage(operations, applying.pieceStart, applying.pieceEnd);
+      }
+      const status = checked(
+        exports.applyOps(
+          this.#options.staging.operationsAddress,
+          applying.pieceEnd - applying.pieceStart,
+          applying.lastSequence,
+        ),
+      );
+      if (status === 1) return 1;
+      applying.pieceStart = applying.pieceEnd;
+    }
+  }
+
+  *#pieces(operations: Uint8Array): Generator<{ start: number; end: number; operations: number }> {
+    for (let start = 0; start < operations.length; ) {
+      const piece = this.#pieceEnd(operations, start);
+      yield { start, ...piece };
+      start = piece.end;
+    }
+  }
+
+  /** Whole operations from `start` on, as many as fit the staging area and a group. */
+  #pieceEnd(bytes: Uint8Array, start: number): { end: number; operations: number } {
+    const room = Math.min(
+      this.#options.staging.operations.length,
+      this.#options.kernel.exports.groupOpsBytesMax() >>> 0,
+    );
+    const reader = new OperationReader(bytes, start, bytes.length);
+    let end = start;
+    let operations = 0;
+    while (reader.next()) {
+      if (reader.position - start > room) break;
+      end = reader.position;
+      operations++;
+    }
+    assert(end > start, 'an operation fits a group');
+    return { end, operations };
+  }
+
+  #stage(bytes: Uint8Array, start: number, end: number): void {
+    this.#options.staging.operations.set(bytes.subarray(start, end));
+  }
+
+  #gatherStaged(bytes: number, operations: number): void {
+    const { exports } = this.#options.kernel;
+    exports.groupBegin();
+    const address = this.#options.staging.operationsAddress;
+    const status = exports.groupAppend(address, bytes, operations, COMMIT_PLAIN, 0, NOBODY, 0);
+    assert(status === 0, 'checked operations that fit are taken');
+  }
+}
+
+function checked(status: number): number {
+  assert(status === 0 || status === 1, 'what was checked before it was written can be applied');
+  return status;
+}
+
+/** The error that a refused write is answered with. */
+export function refusalOf(error: unknown): LightningError {
+  if (error instanceof NoSpaceError || error instanceof ReadOnlyError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new ReadOnlyError(
+    `The write failed and may or may not survive; the shard takes no writes until the database is reopened: ${reason}`,
+    { cause: error, details: { outcome: 'unknown' } },
+  );
+}
+
+/** Numbers of the blob files that operations refer to. */
+export function blobsOf(bytes: Uint8Array, start: number, end: number): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const reader = new OperationReader(bytes, start, end);
+  const blobs: number[] = [];
+  while (reader.next()) {
+    if (reader.type === OP_PUT_BLOB) blobs.push(view.getFloat64(reader.valueStart, true));
+  }
+  return blobs;
+}

@@ -1,0 +1,319 @@
+/**
+ * Replays WAL segments into the memtables.
+ *
+ * The log of a shard is one sequence of groups over several files. It ends where a group is not
+ * whole; what comes after it, in that file or a later one, was written later and goes with it. That
+ * is only right when nothing says that the end had been durable: a later segment that was started
+ * when all before it was on the medium, or a group that says how far its own segment was.
+ *
+ * A commit that is spread over several groups is replayed when its last group is there, else it and
+ * what follows is cut.
+ */
+import { CorruptionError, LightningError } from '../errors.js';
+import { shardFileName } from '../file-system/file-names.js';
+import type { FileHandle } from '../file-system/file-system.js';
+import { H_WAL_BASE, H_WAL_BYTES } from '../kernel/assembly/layout.js';
+import { COMMIT_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../wal/segment-format.js';
+import { type Group, SegmentReader } from '../wal/segment-reader.js';
+import type { OlderSegment } from '../wal/wal.js';
+import type { ShardState } from './shard-state.js';
+import { blobsOf } from './wal-commit.js';
+
+export interface ReplayOptions {
+  /** The shard has never been opened before: it need not have a segment. */
+  readonly isFirstOpen: boolean;
+  /** Blob files exist: references to them are collected. */
+  readonly hasBlobs: boolean;
+  readonly makeRoom: () => Promise<void>;
+}
+
+export interface ReplayResult {
+  readonly lastSequence: number;
+  readonly lastTimestampUs: number;
+  readonly lastEpoch: number;
+  readonly commits: number;
+  /** Blob files that replayed operations refer to. */
+  readonly blobs: ReadonlySet<number>;
+  /** What is left on disk, whole and durable, oldest first. */
+  readonly segments: readonly OlderSegment[];
+}
+
+interface OpenSegment {
+  readonly number: number;
+  readonly path: string;
+  readonly file: FileHandle;
+  readonly reader: SegmentReader;
+}
+
+/** `segments`: their numbers, ascending, from the first that is needed on. */
+export async function replaySegments(
+  state: ShardState,
+  segments: readonly number[],
+  options: ReplayOptions,
+): Promise<ReplayResult> {
+  const replay = new Replay(state, options);
+  try {
+    return await replay.run(segments);
+  } finally {
+    replay.close();
+  }
+}
+
+class Replay {
+  readonly #state: ShardState;
+  readonly #options: ReplayOptions;
+  readonly #open: OpenSegment[] = [];
+  readonly #blobs = new Set<number>();
+  #lastSequence = 0;
+  #lastTimestampUs = 0;
+  #lastEpoch = 0;
+  #commits = 0;
+
+  constructor(state: ShardState, options: ReplayOptions) {
+    this.#state = state;
+    this.#options = options;
+  }
+
+  async run(numbers: readonly number[]): Promise<ReplayResult> {
+    this.#openAll(numbers);
+    this.#checkStart();
+    const left: OlderSegment[] = [];
+    for (let i = 0; i < this.#open.length; i++) {
+      const segment = this.#open[i] as OpenSegment;
+      const end = await this.#replaySegment(segment);
+      const next = this.#open[i + 1];
+      const isWhole = end === segment.file.size();
+      const isComplete = isWhole && (next === undefined || end === next.reader.header.previousBytes);
+      if (!isComplete) this.#refuseDurableEnd(segment, end, i);
+      this.#settle(segment, end, isWhole);
+      left.push({ segment: segment.number, bytes: end });
+      if (!isComplete) {
+        this.#dropFrom(i + 1);
+        break;
+      }
+    }
+    return {
+      lastSequence: this.#lastSequence,
+      lastTimestampUs: this.#lastTimestampUs,
+      lastEpoch: this.#lastEpoch,
+      commits: this.#commits,
+      blobs: this.#blobs,
+      segments: left,
+    };
+  }
+
+  close(): void {
+    for (const { file } of this.#open) file.close();
+  }
+
+  // ---- segments -----------------------------------------------------------------------
+
+  #openAll(numbers: readonly number[]): void {
+    const { fs, directory, options, kernel } = this.#state;
+    const base = kernel.u32[H_WAL_BASE >>> 2] as number;
+    const buffer = kernel.bytes.subarray(base, base + (kernel.u32[H_WAL_BYTES >>> 2] as number));
+    for (const number of numbers) {
+      const path = `${directory}/${shardFileName('wal', number)}`;
+      const file = fs.open(path, options.config.readOnly ? 'r' : 'r+');
+      try {
+        if (number === numbers.at(-1) && this.#isUnborn(file)) {
+          file.close();
+          if (!options.config.readOnly) fs.unlink(path);
+          return;
+        }
+        const reader = new SegmentReader(file, {
+          buffer,
+          check: (_buffer, bytes, segment, offset) => {
+            const status = kernel.exports.groupOpen(bytes, segment, offset);
+            return status === 0 ? 'ok' : status === 1 ? 'more' : 'bad';
+          },
+        });
+        this.#open.push({ number, path, file, reader });
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+      this.#checkHeader(this.#open.at(-1) as OpenSegment);
+    }
+  }
+
+  /** The system went down while the segment was made: nothing was ever written behind its header. */
+  #isUnborn(file: FileHandle): boolean {
+    if (file.size() > SEGMENT_HEADER_BYTES) return false;
+    const head = Buffer.alloc(SEGMENT_HEADER_BYTES);
+    file.read(head, 0);
+    // A whole header has its magic and a checksum that is not zero.
+    return file.size() < SEGMENT_HEADER_BYTES || head.every((byte) => byte === 0);
+  }
+
+  #checkHeader({ number, path, reader }: OpenSegment): void {
+    const { shard, databaseId } = this.#state.options;
+    const { header } = reader;
+    if (header.segment === number && header.shard === shard && header.databaseId === databaseId) {
+      return;
+    }
+    throw new CorruptionError('WAL segment belongs elsewhere', {
+      file: path,
+      offset: 0,
+      expected: `segment ${number} of shard ${shard} of ${databaseId}`,
+      found: `segment ${header.segment} of shard ${header.shard} of ${header.databaseId}`,
+    });
+  }
+
+  /** Each segment names the one before it: none may be missing from the first needed one on. */
+  #checkStart(): void {
+    const { walMin } = this.#state.version.state;
+    const { directory } = this.#state;
+    if (this.#open.length === 0 && !this.#options.isFirstOpen && walMin > 0) {
+      throw new CorruptionError('WAL segments are missing', { file: directory, offset: 0 });
+    }
+    let before = 0;
+    for (const { path, reader } of this.#open) {
+      const { previousSegment } = reader.header;
+      const isExpected = before === 0 ? previousSegment < Math.max(walMin, 1) : previousSegment === before;
+      if (!isExpected) {
+        throw new CorruptionError('WAL segment before this one is missing', {
+          file: path,
+          offset: 48,
+          expected: before,
+          found: previousSegment,
+        });
+      }
+      before = reader.header.segment;
+    }
+  }
+
+  /** Throws when the log ends at `end` of segment `i` although it had been durable beyond. */
+  #refuseDurableEnd(segment: OpenSegment, end: number, i: number): void {
+    const later = this.#open.slice(i + 1);
+    const isProven = later.some(
+      ({ reader }, at) => (at === 0 && reader.header.isPreviousDurable) || saysDurable(reader),
+    );
+    if (!isProven) return;
+    throw new CorruptionError('WAL segment is damaged', {
+      file: segment.path,
+      offset: end,
+      expected: 'a group: a later segment proves that it was durable',
+    });
+  }
+
+  /** Cuts a torn tail and makes what is left durable. */
+  #settle({ file }: OpenSegment, end: number, isWhole: boolean): void {
+    if (this.#state.options.config.readOnly) return;
+    if (!isWhole) file.truncate(end);
+    file.sync();
+  }
+
+  #dropFrom(first: number): void {
+    const { fs, options } = this.#state;
+    if (options.config.readOnly) return;
+    // Newest first: a crash in between leaves no gap.
+    for (const { path, file } of this.#open.slice(first).reverse()) {
+      file.close();
+      fs.unlink(path);
+      fs.syncDirectory(this.#state.directory);
+    }
+  }
+
+  // ---- groups -------------------------------------------------------------------------
+
+  /** Replays whole commits; returns where they end. */
+  async #replaySegment(segment: OpenSegment): Promise<number> {
+    const { reader } = segment;
+    let end = reader.offset;
+    for (let group = reader.next(); group !== undefined; group = reader.next()) {
+      if (group.continues) {
+        const whole = wholeCommitEnd(reader);
+        if (whole === undefined) break;
+        reader.seek(group.offset);
+        // Read again: looking ahead has overwritten the buffer.
+        for (let piece = reader.next(); piece !== undefined; piece = reader.next()) {
+          await this.#apply(segment, piece);
+          if (!piece.continues) break;
+        }
+        this.#commits++;
+      } else {
+        await this.#apply(segment, group);
+        this.#commits += group.commits;
+      }
+      end = reader.offset;
+    }
+    return end;
+  }
+
+  /** Applies the group that stands in the WAL buffer. */
+  async #apply(segment: OpenSegment, group: Group): Promise<void> {
+    const { kernel, memtables } = this.#state;
+    const blobs = this.#options.hasBlobs ? this.#blobsOf(group) : [];
+    const note = (): void => {
+      const { active } = memtables;
+      active.walSegmentMin ??= segment.number;
+      active.lastTimestampUs = group.timestampUs;
+      active.lastEpoch = group.epoch;
+      for (const blob of blobs) active.blobs.add(blob);
+    };
+    note();
+    for (;;) {
+      const status = kernel.exports.groupApply();
+      if (status === 0) break;
+      if (status !== 1) {
+        throw new CorruptionError('WAL group is malformed', {
+          file: segment.path,
+          offset: group.offset,
+        });
+      }
+      await this.#makeRoom();
+      note();
+    }
+    const commits = group.continues ? 1 : group.commits;
+    this.#lastSequence = Math.max(this.#lastSequence, group.firstSequence + commits - 1);
+    this.#lastTimestampUs = Math.max(this.#lastTimestampUs, group.timestampUs);
+    this.#lastEpoch = Math.max(this.#lastEpoch, group.epoch);
+  }
+
+  async #makeRoom(): Promise<void> {
+    const state = this.#state;
+    if (state.memtables.canSwitch) {
+      state.switchMemtable();
+      return;
+    }
+    if (state.options.config.readOnly) {
+      throw new LightningError(
+        'LIGHTNING_LIMIT_EXCEEDED',
+        'The log holds more than the memtables do: open the database once without "readOnly", or with a larger "memtableSize"',
+      );
+    }
+    while (!state.memtables.canSwitch) await this.#options.makeRoom();
+    state.switchMemtable();
+  }
+
+  #blobsOf(group: Group): number[] {
+    const { kernel } = this.#state;
+    const base = kernel.u32[H_WAL_BASE >>> 2] as number;
+    const end = base + group.bytes;
+    const blobs: number[] = [];
+    for (let at = base + group.bytes - group.bodyBytes; at < end; ) {
+      const operationsEnd = at + COMMIT_HEADER_BYTES + (kernel.bytes.readUInt32LE(at) as number);
+      blobs.push(...blobsOf(kernel.bytes, at + COMMIT_HEADER_BYTES, operationsEnd));
+      at = operationsEnd;
+    }
+    for (const blob of blobs) this.#blobs.add(blob);
+    return blobs;
+  }
+}
+
+/** Whether some group of the segment says that the segment, and so all before it, was durable. */
+function saysDurable(reader: SegmentReader): boolean {
+  for (let group = reader.next(); group !== undefined; group = reader.next()) {
+    if (group.durableBytes > SEGMENT_HEADER_BYTES) return true;
+  }
+  return false;
+}
+
+/** End of the commit whose first group was just read; undefined when its last group is not there. */
+function wholeCommitEnd(reader: SegmentReader): number | undefined {
+  for (let group = reader.next(); group !== undefined; group = reader.next()) {
+    if (!group.continues) return reader.offset;
+  }
+  return undefined;
+}

@@ -1,0 +1,123 @@
+/**
+ * Appends sealed groups to one WAL segment.
+ *
+ * Guarantees:
+ * - A new segment's header and name are durable before its first group is written.
+ * - After `append` returned, the group is with the operating system (it survives the death of the
+ *   process); after `sync` returned, it is on the medium.
+ * - A write that fails for want of room is cut back to the last good end; the next one may succeed.
+ *   Any other failure, and every failed sync, poisons the segment for good: what of it is on the
+ *   medium is unknown, and only recovery can tell.
+ */
+import { NoSpaceError, ReadOnlyError } from '../errors.js';
+import { shardFileName } from '../file-system/file-names.js';
+import type { FileHandle, FileSystem } from '../file-system/file-system.js';
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from './segment-format.js';
+
+export class SegmentWriter {
+  readonly header: SegmentHeader;
+  readonly path: string;
+  #file: FileHandle;
+  #bytes = SEGMENT_HEADER_BYTES;
+  #durableBytes = SEGMENT_HEADER_BYTES;
+  #poison: unknown;
+
+  private constructor(file: FileHandle, header: SegmentHeader) {
+    this.#file = file;
+    this.path = file.path;
+    this.header = header;
+  }
+
+  /** Creates the segment's file, durably. A file that was half made is removed again. */
+  static create(fs: FileSystem, directory: string, header: SegmentHeader): SegmentWriter {
+    const path = `${directory}/${shardFileName('wal', header.segment)}`;
+    const file = fs.open(path, 'create');
+    try {
+      file.write(encodeSegmentHeader(header), 0);
+      file.datasync();
+      fs.syncDirectory(directory);
+      return new SegmentWriter(file, header);
+    } catch (error) {
+      file.close();
+      if (error instanceof NoSpaceError) fs.unlink(path);
+      throw error;
+    }
+  }
+
+  get segment(): number {
+    return this.header.segment;
+  }
+
+  /** Where the next group goes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Everything before this offset is on the medium. */
+  get durableBytes(): number {
+    return this.#durableBytes;
+  }
+
+  get isDirty(): boolean {
+    return this.#durableBytes < this.#bytes;
+  }
+
+  /** Whether the segment refuses everything since a failure that only recovery can sort out. */
+  get isPoisoned(): boolean {
+    return this.#poison !== undefined;
+  }
+
+  /** Appends a sealed group. `NoSpaceError`: nothing was appended, try again later. */
+  append(group: Uint8Array): void {
+    this.#checkPoison();
+    try {
+      this.#file.write(group, this.#bytes);
+    } catch (error) {
+      if (!(error instanceof NoSpaceError)) throw this.#poisoned(error);
+      this.cutBack(this.#bytes);
+      throw error;
+    }
+    this.#bytes += group.length;
+  }
+
+  /** Takes back what was appended at and after `bytes`, none of which was acknowledged or synced. */
+  cutBack(bytes: number): void {
+    try {
+      this.#file.truncate(bytes);
+    } catch (error) {
+      throw this.#poisoned(error);
+    }
+    this.#bytes = bytes;
+    this.#durableBytes = Math.min(this.#durableBytes, bytes);
+  }
+
+  /** Makes every appended group durable (one fdatasync). */
+  sync(): void {
+    this.#checkPoison();
+    if (!this.isDirty) return;
+    const bytes = this.#bytes;
+    try {
+      this.#file.datasync();
+    } catch (error) {
+      throw this.#poisoned(error);
+    }
+    this.#durableBytes = bytes;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  #poisoned(error: unknown): unknown {
+    this.#poison = error;
+    return error;
+  }
+
+  #checkPoison(): void {
+    if (this.#poison === undefined) return;
+    throw new ReadOnlyError(
+      `Cannot write to "${this.path}": an earlier write or sync failed; reopen the database to recover`,
+      { cause: this.#poison, details: { path: this.path } },
+    );
+  }
+}

@@ -1,0 +1,314 @@
+/** Reads and scans over memtables, tables and the block cache, against a model with versions. */
+
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { flushMemtable } from '../../src/compaction/flush-memtable.js';
+import { nodeFileSystem } from '../../src/file-system/node.js';
+import * as layout from '../../src/kernel/assembly/layout.js';
+import { Kernel } from '../../src/kernel/kernel.js';
+import { createShardMemory } from '../../src/kernel/shard-memory.js';
+import { blockOffset, loadTable } from '../../src/sstable/table-reader.js';
+import { type TemporaryDirectory, temporaryDirectory } from '../api/temporary-directory.js';
+
+const GET_FOUND = 1;
+const GET_NEED_BLOCK = 2;
+const SCAN_NEED_BLOCK = 2;
+const REVERSE = 1;
+const HAS_START = 2;
+const START_EXCLUSIVE = 4;
+const HAS_END = 8;
+const END_INCLUSIVE = 16;
+const NO_PROGRESS = 0xffffffff;
+
+const module = new WebAssembly.Module(readFileSync('dist/kernel.wasm'));
+
+interface Write {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
+const compare = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
+
+/** A shard in one thread: memtables and runs are built by hand, missing blocks are loaded by hand. */
+class Shard {
+  readonly kernel: Kernel;
+  readonly reader: Kernel;
+  readonly #directory: string;
+  readonly #metas: { meta: number; path: string }[] = [];
+  readonly #arenas: number[] = [];
+  #metaTop: number;
+  #sequence = 0;
+  #tableId = 1;
+  #loads = 0;
+
+  constructor(directory: string, cacheBytes = 8 << 20) {
+    this.#directory = directory;
+    const memory = createShardMemory({
+      shard: 0,
+      cacheBytes,
+      arenaBytes: 1 << 20,
+      arenaCount: 4,
+      requestRingBytes: 4096,
+      responseRingBytes: 4096,
+      metaBytes: 64 << 20,
+    });
+    this.kernel = new Kernel(module, memory);
+    this.reader = new Kernel(module, memory);
+    this.kernel.exports.attach(0);
+    this.kernel.exports.cacheInit();
+    this.reader.exports.attach(1);
+    this.#metaTop = this.kernel.u32[layout.H_META_BASE >>> 2] as number;
+    this.newMemtable();
+  }
+
+  #allocate(bytes: number): number {
+    const address = this.#metaTop;
+    this.#metaTop += Math.ceil(bytes / 64) * 64;
+    return address;
+  }
+
+  newMemtable(): void {
+    const base = this.kernel.u32[layout.H_ARENA_BASE >>> 2] as number;
+    const arena = base + (this.#arenas.length % 4) * (1 << 20);
+    this.kernel.exports.memtableInit(arena, 1 << 20);
+    this.#arenas.unshift(arena);
+    this.publish();
+  }
+
+  apply(writes: readonly Write[]): number {
+    const staging = this.kernel.u32[layout.H_STAGING_BASE >>> 2] as number;
+    for (const { key, value } of writes) {
+      const k = Buffer.from(key);
+      const v = Buffer.from(value ?? '');
+      const head = [value === undefined ? layout.OP_DELETE : layout.OP_PUT, ...varint(k.length)];
+      if (value !== undefined) head.push(...varint(v.length));
+      const operation = Buffer.concat([Buffer.from(head), k, v]);
+      this.kernel.bytes.set(operation, staging);
+      this.kernel.exports.setActiveMemtable(this.#arenas[0] as number);
+      expect(this.kernel.exports.applyOps(staging, operation.length, ++this.#sequence)).toBe(0);
+    }
+    this.kernel.exports.groupPublish(this.#sequence);
+    return this.#sequence;
+  }
+
+  /** Turns the active memtable into the newest run; keeps every version. */
+  flush(): void {
+    const arena = this.#arenas.shift() as number;
+    const { tables } = flushMemtable(
+      nodeFileSystem,
+      this.kernel,
+      arena,
+      {
+        directory: this.#directory,
+        firstTableId: this.#tableId,
+        tableIds: 100,
+        tableBytesMax: 64 << 20,
+        blockBytes: 256,
+        compression: true,
+        filterBitsPerKey: 10,
+      },
+      { horizon: 0, snapshots: [], bottom: false },
+    );
+    this.#tableId += 100;
+    for (const info of tables) {
+      const path = `${this.#directory}/${String(info.id).padStart(10, '0')}.table`;
+      const { meta } = loadTable(nodeFileSystem, this.kernel, { path, id: info.id }, {
+        allocate: (bytes) => this.#allocate(bytes),
+        free: () => undefined,
+      });
+      this.#metas.unshift({ meta, path });
+    }
+    this.newMemtable();
+  }
+
+  publish(): void {
+    const { u32 } = this.kernel;
+    const version = this.#allocate(layout.V_RUNS + this.#metas.length * 12);
+    u32[(version + layout.V_MEMTABLE_COUNT) >>> 2] = this.#arenas.length;
+    u32[(version + layout.V_RUN_COUNT) >>> 2] = this.#metas.length;
+    this.#arenas.forEach((arena, i) => {
+      u32[((version + layout.V_MEMTABLES) >>> 2) + i] = arena;
+    });
+    this.#metas.forEach(({ meta }, i) => {
+      const list = version + layout.V_RUNS + this.#metas.length * 8 + i * 4;
+      u32[list >>> 2] = meta;
+      u32[(version + layout.V_RUNS + i * 8) >>> 2] = 1;
+      u32[(version + layout.V_RUNS + i * 8 + 4) >>> 2] = list;
+    });
+    Atomics.store(u32, layout.H_VERSION >>> 2, version);
+  }
+
+  #load(scan: number): void {
+    expect(this.#loads++).toBeLessThan(1_000_000);
+    const result = (this.reader.exports.scratchBase() + layout.SCRATCH_RESULT) >>> 2;
+    const id = this.reader.u32[result + 3] as number;
+    const block = this.reader.u32[result + 4] as number;
+    const table = this.#metas.find((m) => this.kernel.u32[(m.meta + layout.T_ID) >>> 2] === id);
+    if (table === undefined) throw new Error(`No table ${id}`);
+    const start = blockOffset(this.kernel, table.meta, block);
+    const end = blockOffset(this.kernel, table.meta, block + 1);
+    const staging = this.kernel.u32[layout.H_STAGING_BASE >>> 2] as number;
+    this.kernel.bytes.set(readFileSync(table.path).subarray(start, end), staging);
+    const address = this.kernel.exports.cacheInsert(table.meta, block, staging, end - start, start, scan);
+    expect(address).not.toBe(-1);
+    expect(address).not.toBe(0);
+  }
+
+  get(key: string, snapshot = -1): string | undefined {
+    const { exports, bytes, u32 } = this.reader;
+    const scratch = exports.scratchBase();
+    const length = bytes.write(key, scratch + layout.SCRATCH_KEY);
+    for (;;) {
+      const status = exports.get(length, snapshot);
+      if (status === GET_NEED_BLOCK) {
+        this.#load(0);
+        continue;
+      }
+      if (status === 0) return undefined;
+      expect(status).toBe(GET_FOUND);
+      const at = u32[(scratch + layout.SCRATCH_RESULT) >>> 2] as number;
+      const valueLength = u32[((scratch + layout.SCRATCH_RESULT) >>> 2) + 1] as number;
+      return bytes.toString('utf8', at, at + valueLength);
+    }
+  }
+
+  scan(
+    range: { start?: string; end?: string; startExclusive?: boolean; endInclusive?: boolean; reverse?: boolean },
+    snapshot = -1,
+    entriesMax = 7,
+  ): [string, string][] {
+    const { exports, bytes, u32 } = this.reader;
+    const scratch = exports.scratchBase();
+    const entries: [string, string][] = [];
+    let start = range.start === undefined ? undefined : Buffer.from(range.start);
+    let exclusive = range.startExclusive === true;
+    for (;;) {
+      if (start !== undefined) bytes.set(start, scratch + layout.SCRATCH_KEY);
+      const endLength = range.end === undefined ? 0 : bytes.write(range.end, scratch + layout.SCRATCH_KEY2);
+      const flags =
+        (range.reverse === true ? REVERSE : 0) |
+        (start === undefined ? 0 : HAS_START) |
+        (exclusive ? START_EXCLUSIVE : 0) |
+        (range.end === undefined ? 0 : HAS_END) |
+        (range.endInclusive === true ? END_INCLUSIVE : 0);
+      const status = exports.scan(start?.length ?? 0, endLength, flags, snapshot, entriesMax);
+      const result = (scratch + layout.SCRATCH_RESULT) >>> 2;
+      for (let i = 0; i < (u32[result] as number); i++) {
+        const d = (scratch + layout.SCRATCH_DESCRIPTORS + i * layout.SCAN_DESCRIPTOR_BYTES) >>> 2;
+        const [k, kl, v, vl] = [u32[d], u32[d + 1], u32[d + 2], u32[d + 3]] as [number, number, number, number];
+        expect(vl & 0x80000000).toBe(0);
+        entries.push([bytes.toString('utf8', k, k + kl), bytes.toString('utf8', v, v + (vl & 0x1fffffff))]);
+      }
+      const progress = u32[result + 5] as number;
+      if (progress !== NO_PROGRESS) {
+        start = Buffer.from(bytes.subarray(scratch + layout.SCRATCH_KEY, scratch + layout.SCRATCH_KEY + progress));
+        exclusive = true;
+      }
+      if (status === 0) return entries;
+      if (status === SCAN_NEED_BLOCK) this.#load(1);
+    }
+  }
+}
+
+function varint(n: number): number[] {
+  const out: number[] = [];
+  while (n > 127) {
+    out.push((n & 127) | 128);
+    n >>>= 7;
+  }
+  out.push(n);
+  return out;
+}
+
+const keys = fc.oneof(
+  fc.string({ unit: fc.constantFrom('a', 'b', 'ä'), maxLength: 5 }),
+  fc.integer({ min: 0, max: 40 }).map((i) => `a-long-common-prefix-${i}`),
+);
+const write = fc.record({
+  key: keys,
+  value: fc.option(
+    fc.oneof(
+      fc.string({ maxLength: 12 }),
+      fc.integer({ min: 0, max: 900 }).map((n) => 'v'.repeat(n)),
+    ),
+    { nil: undefined },
+  ),
+});
+const part = fc.record({
+  writes: fc.array(write, { minLength: 1, maxLength: 40 }),
+  then: fc.constantFrom('nothing', 'flush', 'memtable'),
+});
+
+let directory: TemporaryDirectory | undefined;
+afterEach(() => directory?.remove());
+
+describe('reads', () => {
+  it('match a sorted map at every snapshot, whatever holds the data', () => {
+    fc.assert(
+      fc.property(
+        fc.array(part, { minLength: 1, maxLength: 6 }),
+        fc.array(fc.tuple(keys, keys, fc.boolean(), fc.boolean(), fc.boolean()), { maxLength: 6 }),
+        (parts, ranges) => {
+          directory = temporaryDirectory();
+          const shard = new Shard(directory.path);
+          const history: { at: number; model: Map<string, string> }[] = [];
+          const model = new Map<string, string>();
+          let memtables = 1;
+          for (const { writes, then } of parts) {
+            const at = shard.apply(writes);
+            for (const { key, value } of writes) {
+              if (value === undefined) model.delete(key);
+              else model.set(key, value);
+            }
+            history.push({ at, model: new Map(model) });
+            if (then === 'flush' && memtables === 1) shard.flush();
+            if (then === 'memtable' && memtables < 3) {
+              shard.newMemtable();
+              memtables++;
+            }
+          }
+          const every = new Set([...parts.flatMap((p) => p.writes.map((w) => w.key)), 'nowhere', '']);
+          for (const { at, model: then } of [...history, { at: -1, model }]) {
+            for (const key of every) expect(shard.get(key, at)).toBe(then.get(key));
+            const sorted = [...then].sort(([a], [b]) => compare(a, b));
+            expect(shard.scan({}, at)).toEqual(sorted);
+            expect(shard.scan({ reverse: true }, at)).toEqual([...sorted].reverse());
+            for (const [start, end, startExclusive, endInclusive, reverse] of ranges) {
+              const expected = sorted.filter(([k]) => {
+                const fromStart = reverse ? compare(start, k) : compare(k, start);
+                const fromEnd = reverse ? compare(k, end) : compare(end, k);
+                return (
+                  (startExclusive ? fromStart > 0 : fromStart >= 0) &&
+                  (endInclusive ? fromEnd >= 0 : fromEnd > 0)
+                );
+              });
+              if (reverse) expected.reverse();
+              expect(shard.scan({ start, end, startExclusive, endInclusive, reverse }, at, 3)).toEqual(expected);
+            }
+          }
+          directory.remove();
+        },
+      ),
+      { numRuns: 60, endOnFailure: true },
+    );
+  }, 120_000);
+
+  it('stay right while a small cache evicts all the time', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path, 1 << 17);
+    const value = (i: number): string => `${i}:`.padEnd(300, String.fromCharCode(97 + (i % 26)));
+    for (let run = 0; run < 3; run++) {
+      shard.apply(
+        Array.from({ length: 800 }, (_, n) => ({ key: `k${n * 3 + run}`, value: value(n * 3 + run) })),
+      );
+      shard.flush();
+    }
+    for (let n = 0; n < 5_000; n++) {
+      const i = (n * 7919) % 2400;
+      expect(shard.get(`k${i}`)).toBe(value(i));
+      if (n % 1000 === 0) expect(shard.scan({}, -1, 100).length).toBe(2400);
+    }
+    expect(shard.kernel.exports.cacheUsedBytes()).toBeLessThanOrEqual(1 << 17);
+  });
+});
