@@ -5,6 +5,7 @@
  * first-step targets beside them.
  */
 
+import { once } from 'node:events';
 import { createWriteStream, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -136,7 +137,7 @@ async function writeCsv(data: DataSet, path: string): Promise<void> {
     for (let end = Math.min(i + 5000, data.count); i < end; i++) {
       part += `${data.keys[i]},${data.value(i)}\n`;
     }
-    if (!stream.write(part)) await new Promise((resolve) => stream.once('drain', resolve));
+    if (!stream.write(part)) await once(stream, 'drain');
   }
   await new Promise<void>((resolve, reject) => {
     stream.end((error?: Error | null) => (error ? reject(error) : resolve()));
@@ -171,7 +172,10 @@ async function main(): Promise<void> {
     );
   }
   if (args.json !== undefined) {
-    writeFileSync(args.json, `${JSON.stringify({ records, shards, rounds, node: process.version, medians, results }, null, 2)}\n`);
+    writeFileSync(
+      args.json,
+      `${JSON.stringify({ records, shards, rounds, node: process.version, medians, results }, null, 2)}\n`,
+    );
   }
 }
 

@@ -40,6 +40,8 @@ export function median(measurements: readonly Measurement[]): Measurement {
 /** Resident set of this process, in bytes: now, or at its highest. */
 export function residentBytes(which: 'now' | 'peak' = 'now'): number {
   const field = which === 'now' ? 'VmRSS' : 'VmHWM';
-  const match = new RegExp(`${field}:\\s+(\\d+) kB`).exec(readFileSync('/proc/self/status', 'utf8'));
+  const match = new RegExp(`${field}:\\s+(\\d+) kB`).exec(
+    readFileSync('/proc/self/status', 'utf8'),
+  );
   return match ? Number(match[1]) * 1024 : process.memoryUsage().rss;
 }

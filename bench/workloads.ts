@@ -41,7 +41,8 @@ export function readMissingSync(db: LightningDb, data: DataSet, reads: number): 
   const random = new Random(8);
   for (let n = 0; n < reads; n++) {
     const i = random.below(data.count);
-    if (db.getSync(`${data.keys[i]}.`) !== undefined) throw new Error('Found a key that is not there');
+    if (db.getSync(`${data.keys[i]}.`) !== undefined)
+      throw new Error('Found a key that is not there');
   }
   return reads;
 }

@@ -48,10 +48,8 @@ const common = {
 const libraryAt = (location) => ({
   name: 'library-at',
   setup(bundle) {
-    bundle.onResolve({ filter: /^(\.\.\/)+index\.js$/ }, () => ({
-      path: location,
-      external: true,
-    }));
+    const filter = /^((\.\.\/)+index\.js|lightning-db)$/;
+    bundle.onResolve({ filter }, () => ({ path: location, external: true }));
   },
 });
 
@@ -131,17 +129,25 @@ function buildKernel() {
   renameSync(fresh, join(DIST, 'kernel.wasm'));
 }
 
-/** Whether a source is newer than what is built, or something is not built at all. */
+/** Whether one of `outputs` is missing or older than one of `sources`, files or directories. */
+function isOlder(outputs, sources) {
+  const modifiedAtMs = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const builtAtMs = Math.min(...outputs.map((name) => modifiedAtMs(join(DIST, name))));
+  return sources
+    .map((source) => join(ROOT, source))
+    .flatMap((path) =>
+      statSync(path).isDirectory()
+        ? readdirSync(path, { recursive: true }).map((name) => join(path, name))
+        : [path],
+    )
+    .some((path) => modifiedAtMs(path) > builtAtMs);
+}
+
+/** The library is built last. */
 function isStale() {
   const outputs = ['index.js', 'index.cjs', 'cli.js', 'dev/demo.js', 'workers/job.js'];
   if (!FAST) outputs.push('index.d.ts', 'index.d.cts');
-  const modifiedAtMs = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const builtAtMs = Math.min(...outputs.map((name) => modifiedAtMs(join(DIST, name))));
-  const sources = ['src', 'workers', 'scripts', 'bench'].flatMap((directory) =>
-    readdirSync(join(ROOT, directory), { recursive: true }).map((name) => join(directory, name)),
-  );
-  sources.push('package.json', 'tsconfig.json');
-  return sources.some((path) => modifiedAtMs(join(ROOT, path)) > builtAtMs);
+  return isOlder(outputs, ['src', 'workers', 'scripts', 'bench', 'package.json', 'tsconfig.json']);
 }
 
 if (process.argv.includes('--if-stale') && !isStale()) process.exit();
@@ -149,8 +155,9 @@ const startedAtMs = performance.now();
 mkdirSync(DIST, { recursive: true });
 // Types of yesterday's sources are worse than none.
 for (const stale of ['index.d.ts', 'index.d.cts']) rmSync(join(DIST, stale), { force: true });
+// The kernel takes the longest and changes the least.
+if (isOlder(['kernel.wasm'], ['src/kernel/assembly', 'package.json'])) buildKernel();
 await Promise.all([buildLibrary(), FAST ? undefined : buildTypes()]);
-buildKernel();
 const kib = (name) => Math.ceil(statSync(join(DIST, name)).size / 1024);
 console.log(
   `built dist/ in ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s: ` +

@@ -1,10 +1,316 @@
 /** The database as an application sees it. */
 
-import { mkdirSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { findArtifacts } from './artifacts.js';
-import { type LightningDbConfig, type ResolvedConfig, resolveConfig, withShards } from './config.js';
+import { type LightningDbConfig, resolveConfig } from './config.js';
 import type { CheckReport } from './coordinator/control-plane.js';
-import type { EncodingInput, EncodingOption, EncodingType } from './encoding/encoding.js';
-import { ClosedError, InvalidArgumentError, LightningError, ReadOnlyError } from './errors.js';
-import { nodeFileSystem } from './file-system/node.js';
+import {
+  type EncodingInput,
+  type EncodingOption,
+  type EncodingType,
+  resolveEncoding,
+} from './encoding/encoding.js';
+import { ClosedError, InvalidArgumentError, ReadOnlyError } from './errors.js';
+import { RECORD_FLAG_SYNC } from './kernel/assembly/layout.js';
+import { booleanOption, checkOptionNames } from './options.js';
+import { attachDatabase, checkHandle, type LightningDbHandle } from './router/attach.js';
+import type { Backend } from './router/backend.js';
+import { Batch, type BatchOwner, type WriteOptions } from './router/batch.js';
+import { commitBatch } from './router/batch-commit.js';
+import type { BatchPart } from './router/batch-part.js';
+import { encodeKey, encodeValue } from './router/codec.js';
+import { wrongType } from './router/key-scratch.js';
+import { openDatabase } from './router/open-database.js';
+import { newPromise, rejectPart, resolvePart } from './router/promise-parts.js';
+import { type Readable, type ReadOptions, ReadView, type ScanEntry } from './router/read-view.js';
+import type { DatabaseStats } from './router/reports.js';
+import { WriteSink } from './router/response-sink.js';
+import type { Scan, SyncScan } from './router/scan.js';
+import type { ScanOptions } from './router/scan-query.js';
+import { Snapshot } from './router/snapshot.js';
+
+/** Filled in by the build. */
+declare const __VERSION__: string;
+
+/** The release of this library. */
+export const VERSION: string = typeof __VERSION__ === 'string' ? __VERSION__ : 'development';
+
+/** Options of a put. */
+export interface PutOptions<E extends EncodingOption = EncodingOption> extends WriteOptions {
+  /** How to encode the value, instead of the database's `valueEncoding`. */
+  readonly valueEncoding?: E | undefined;
+}
+
+/** Encodings of a thread that attaches. Default: those the database was opened with. */
+export interface AttachOptions<
+  K extends EncodingOption = EncodingOption,
+  V extends EncodingOption = EncodingOption,
+> {
+  readonly keyEncoding?: K | undefined;
+  readonly valueEncoding?: V | undefined;
+}
+
+/**
+ * An open database. `open` it once per process, on one thread; other threads `attach` with what
+ * `share` returns. Every method may be called at any time; operations of one thread on one key take
+ * effect in the order they were called. Errors are `LightningError`s with a stable `code`.
+ */
+export class LightningDb<K = string, V = string> implements Readable<K, V> {
+  readonly #backend: Backend;
+  readonly #view: ReadView;
+  readonly #batches: BatchOwner;
+  #closing: Promise<void> | undefined;
+
+  private constructor(backend: Backend) {
+    const { session } = backend;
+    this.#backend = backend;
+    this.#view = new ReadView(session, {
+      sequence: undefined,
+      checkOpen: () => session.checkOpen(),
+    });
+    this.#batches = {
+      client: session.client,
+      keyCodec: session.keyCodec,
+      valueCodec: session.valueCodec,
+      commit: (parts, options) => this.#commit(parts, options),
+    };
+  }
+
+  /**
+   * Opens the database in a directory, and creates it if there is none and the options allow it.
+   * Throws `LIGHTNING_LOCKED` when it is open already, here or in another process.
+   */
+  static async open<K extends EncodingOption = 'utf8', V extends EncodingOption = 'utf8'>(
+    path: string,
+    config: LightningDbConfig<K, V> = {},
+  ): Promise<LightningDb<EncodingType<K>, EncodingType<V>>> {
+    if (typeof path !== 'string' || path === '') throw wrongType('path', 'a path', path);
+    const resolved = resolveConfig(config);
+    return new LightningDb(await openDatabase(path, resolved, config));
+  }
+
+  /** Joins, from another thread of the process, a database that is open: see `share`. */
+  static async attach<K extends EncodingOption = 'utf8', V extends EncodingOption = 'utf8'>(
+    handle: LightningDbHandle,
+    options: AttachOptions<K, V> = {},
+  ): Promise<LightningDb<EncodingType<K>, EncodingType<V>>> {
+    const own: AttachOptions = options;
+    checkOptionNames(options, ['keyEncoding', 'valueEncoding'], 'the attach options');
+    const { config } = checkHandle(handle);
+    return new LightningDb(
+      await attachDatabase(handle, {
+        keyEncoding: inherited('keyEncoding', own.keyEncoding, config.keyEncoding),
+        valueEncoding: inherited('valueEncoding', own.valueEncoding, config.valueEncoding),
+      }),
+    );
+  }
+
+  // ---- writes -----------------------------------------------------------------------
+
+  /** Sets the value of a key. Resolves when the write is acknowledged; see `walSyncMode`. */
+  put(key: EncodingInput<K>, value: EncodingInput<V>, options?: WriteOptions): Promise<void>;
+  put<E extends EncodingOption>(
+    key: EncodingInput<K>,
+    value: EncodingInput<EncodingType<E>>,
+    options: PutOptions<E>,
+  ): Promise<void>;
+  put(key: unknown, value: unknown, options?: PutOptions): Promise<void> {
+    try {
+      const session = this.#writable();
+      const { client } = session;
+      let codec = session.valueCodec;
+      let flags = 0;
+      if (options !== undefined) {
+        const { sync, valueEncoding }: PutOptions = options;
+        checkOptionNames(options, ['sync', 'valueEncoding'], 'the put options');
+        if (booleanOption('sync', sync) === true) flags = RECORD_FLAG_SYNC;
+        if (valueEncoding !== undefined) codec = resolveEncoding('valueEncoding', valueEncoding);
+      }
+      // The value first: its encoding may be the application's code and use the database.
+      const encoded = encodeValue(codec, value);
+      encodeKey(client.key, session.keyCodec, key);
+      const promise = newPromise<void>();
+      client.route().put(client.key, encoded, flags, new WriteSink(resolvePart(), rejectPart()));
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Removes a key; one that is missing is no error. */
+  delete(key: EncodingInput<K>, options?: WriteOptions): Promise<void> {
+    try {
+      const { client, keyCodec } = this.#writable();
+      const flags = isSync(options) ? RECORD_FLAG_SYNC : 0;
+      encodeKey(client.key, keyCodec, key);
+      const promise = newPromise<void>();
+      client.route().delete(client.key, flags, new WriteSink(resolvePart(), rejectPart()));
+      return promise;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** An empty batch. */
+  batch(): Batch<EncodingInput<K>, EncodingInput<V>> {
+    this.#backend.session.checkOpen();
+    return new Batch(this.#batches);
+  }
+
+  /** Writes a batch that `batch()` made. Resolves when all of it is acknowledged. */
+  writeBatch(
+    batch: Batch<EncodingInput<K>, EncodingInput<V>>,
+    options?: WriteOptions,
+  ): Promise<void> {
+    if (!(batch instanceof Batch) || !batch.belongsTo(this.#batches)) {
+      return Promise.reject(wrongType('batch', 'a batch that this database made', batch));
+    }
+    return batch.write(options);
+  }
+
+  // ---- reads ------------------------------------------------------------------------
+
+  get(key: EncodingInput<K>): Promise<V | undefined>;
+  get<E extends EncodingOption>(
+    key: EncodingInput<K>,
+    options: ReadOptions<E> | undefined,
+  ): Promise<EncodingType<E> | undefined>;
+  get(key: unknown, options?: ReadOptions): Promise<unknown> {
+    return this.#view.get(key, options);
+  }
+
+  getSync(key: EncodingInput<K>): V | undefined;
+  getSync<E extends EncodingOption>(
+    key: EncodingInput<K>,
+    options: ReadOptions<E> | undefined,
+  ): EncodingType<E> | undefined;
+  getSync(key: unknown, options?: ReadOptions): unknown {
+    return this.#view.getSync(key, options);
+  }
+
+  getMany(keys: readonly EncodingInput<K>[]): Promise<(V | undefined)[]>;
+  getMany<E extends EncodingOption>(
+    keys: readonly EncodingInput<K>[],
+    options: ReadOptions<E> | undefined,
+  ): Promise<(EncodingType<E> | undefined)[]>;
+  getMany(keys: readonly unknown[], options?: ReadOptions): Promise<unknown[]> {
+    return this.#view.getMany(keys, options);
+  }
+
+  getManySync(keys: readonly EncodingInput<K>[]): (V | undefined)[];
+  getManySync<E extends EncodingOption>(
+    keys: readonly EncodingInput<K>[],
+    options: ReadOptions<E> | undefined,
+  ): (EncodingType<E> | undefined)[];
+  getManySync(keys: readonly unknown[], options?: ReadOptions): unknown[] {
+    return this.#view.getManySync(keys, options);
+  }
+
+  has(key: EncodingInput<K>): Promise<boolean> {
+    return this.#view.has(key);
+  }
+
+  hasSync(key: EncodingInput<K>): boolean {
+    return this.#view.hasSync(key);
+  }
+
+  scan<const O extends ScanOptions<EncodingInput<K>>>(options?: O): Scan<ScanEntry<K, V, O>> {
+    return this.#view.scan(options);
+  }
+
+  scanSync<const O extends ScanOptions<EncodingInput<K>>>(
+    options?: O,
+  ): SyncScan<ScanEntry<K, V, O>> {
+    return this.#view.scanSync(options);
+  }
+
+  /** The database as it is now, to be read from later. Close it, or `using` it, when done. */
+  snapshot(): Snapshot<K, V> {
+    const { session } = this.#backend;
+    session.checkOpen();
+    return new Snapshot(session);
+  }
+
+  // ---- the whole database -------------------------------------------------------------
+
+  /** Writes everything that is in memory only to tables. Resolves when they are durable. */
+  async flush(): Promise<void> {
+    this.#writable();
+    await this.#backend.flush();
+  }
+
+  /** Merges all tables, leaving out what was deleted or replaced and no snapshot needs. */
+  async compact(): Promise<void> {
+    this.#writable();
+    await this.#backend.compact();
+  }
+
+  /** Reads and verifies every byte on disk. */
+  async check(): Promise<CheckReport> {
+    this.#backend.session.checkOpen();
+    return this.#backend.check();
+  }
+
+  /** Sizes and counts. */
+  async stats(): Promise<DatabaseStats> {
+    this.#backend.session.checkOpen();
+    return this.#backend.stats();
+  }
+
+  /** A handle to post to other threads of this process, which `attach` with it. */
+  share(): LightningDbHandle {
+    this.#backend.session.checkOpen();
+    return this.#backend.share();
+  }
+
+  /**
+   * Takes no more calls, finishes what is under way, and closes the files. On an attached thread:
+   * leaves; the database goes on. Idempotent.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#backend.close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #commit(
+    parts: readonly (BatchPart | undefined)[],
+    options: WriteOptions | undefined,
+  ): Promise<void> {
+    try {
+      return commitBatch(this.#writable().client, parts, isSync(options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #writable(): Backend['session'] {
+    const { session } = this.#backend;
+    if (!session.isOpen) throw new ClosedError();
+    if (session.config.readOnly) {
+      throw new ReadOnlyError('The database was opened with "readOnly": it takes no writes');
+    }
+    return session;
+  }
+}
+
+function isSync(options: unknown): boolean {
+  if (options === undefined) return false;
+  checkOptionNames(options, ['sync'], 'the write options');
+  return booleanOption('sync', options['sync']) ?? false;
+}
+
+/** The encoding of an attaching thread: its own choice, else the opener's, which must have a name. */
+function inherited(
+  option: string,
+  own: EncodingOption | undefined,
+  opened: 'utf8' | 'buffer' | 'json' | 'custom',
+): EncodingOption {
+  if (own !== undefined) return own;
+  if (opened !== 'custom') return opened;
+  throw new InvalidArgumentError(
+    `Option "${option}" must be given: the database was opened with functions, which stay on their thread`,
+    { details: { option } },
+  );
+}

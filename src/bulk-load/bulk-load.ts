@@ -1,6 +1,325 @@
 /**
  * Bulk load: parse and sort in the pool, build tables outside WAL and memtable, link them at once.
+ *
+ *   source → slots of memory, sorted by shard and key → tables of one run per shard → link intent
+ *
+ * Nothing of a load is visible before its intent is durable, and everything is as soon as `bulkLoad`
+ * returns. A load that is killed, aborted or fails leaves the database as it was; its files are deleted
+ * at once or at the next open. The database must be held exclusively meanwhile.
  */
+
+import { randomUUID } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { fileError } from '../file-system/file-system.js';
+import { describe, invalidOption } from '../options.js';
+import type { TableInfo } from '../sstable/table-info.js';
+import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
+import { type LinkIntent, removeLinkIntent, writeLinkIntent } from '../version/link-intent.js';
+import { type Begun, loadAsyncIterable, loadIterable, loadObjectStream } from './entry-source.js';
+import { textAddress } from './load-memory.js';
+import { LoadSession } from './load-session.js';
+import type { BulkLoadTarget } from './load-target.js';
+import type { BulkLoadOptions, BulkLoadResult, BulkLoadSource } from './options.js';
+import { LoadProgress } from './progress.js';
+import { loadRanges } from './range-source.js';
+import { RejectLog } from './reject-log.js';
+import { isGzip } from './formats/detect.js';
+import { TablePhase } from './table-phase.js';
+import { fileChunks, TextFeed } from './text-feed.js';
+import { checkBulkLoadOptions, decideTextFormat, HEAD_BYTES, type TextFormat } from './text-format.js';
+import { loadText } from './text-source.js';
+
+const MIB = 1024 * 1024;
+const MEMORY_BYTES_DEFAULT_MIN = 64 * MIB;
+const MEMORY_BYTES_DEFAULT_MAX = 1024 * MIB;
+const STREAM_NAME = '(stream)';
+
+/** For tests: sizes that make little input take all the ways that much input does. */
+export interface BulkLoadTuning {
+  readonly rangeBytes?: number;
+}
+
+/**
+ * Loads a source into the target. Throws `InvalidArgumentError` for options, `ParseError` for the
+ * source, `LIGHTNING_ABORTED` after the signal, `IoError` and `NoSpaceError` for files.
+ */
+export async function bulkLoad(
+  target: BulkLoadTarget,
+  source: BulkLoadSource,
+  options: BulkLoadOptions = {},
+  tuning: BulkLoadTuning = {},
+): Promise<BulkLoadResult> {
+  checkBulkLoadOptions(options);
+  const path = pathOf(source);
+  const rejects = new RejectLog(options, path ?? STREAM_NAME);
+  const progress = new LoadProgress(options, target.config.shards, target.openMs);
+  const commit = await target.nextCommit();
+  let phase: TablePhase | undefined;
+  const session = new LoadSession({
+    target,
+    options,
+    rejects,
+    progress,
+    memoryBytes: options.memoryBytes ?? defaultMemoryBytes(),
+    rangeBytes: tuning.rangeBytes,
+    spill: async (_, chunks) => phase?.spill(chunks),
+  });
+  phase = new TablePhase(session, commit.sequence);
+  const onAbort = (): void => void session.runner.stop();
+  options.signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    session.checkAborted();
+    progress.enter('read');
+    const format = await withFailure(session, readSource(session, source, path));
+    progress.enter('merge');
+    progress.expectMerge(progress.records - progress.duplicates);
+    const tables = await withFailure(session, phase.finish(session.store.chunks));
+    session.checkAborted();
+    progress.enter('link');
+    await link(session, tables, commit);
+    progress.enter('done');
+    return resultOf(session, { tables, format, spills: phase.spillCount });
+  } catch (error) {
+    await session.runner.stop();
+    discard(session);
+    session.checkAborted();
+    throw error;
+  } finally {
+    options.signal?.removeEventListener('abort', onAbort);
+    rejects.close();
+  }
+}
+
+/** What the parts that nobody waits for make of it counts too. */
+function withFailure<T>(session: LoadSession, work: Promise<T>): Promise<T> {
+  return Promise.race([work, session.failure]);
+}
+
+function pathOf(source: BulkLoadSource): string | undefined {
+  if (typeof source === 'string') return source;
+  if (!(source instanceof URL)) return undefined;
+  if (source.protocol === 'file:') return fileURLToPath(source);
+  throw invalidOption('source', source.href, 'a path, a file: URL, an iterable or a stream');
+}
+
+function defaultMemoryBytes(): number {
+  const quarter = Math.floor(freemem() / 4);
+  return Math.max(MEMORY_BYTES_DEFAULT_MIN, Math.min(MEMORY_BYTES_DEFAULT_MAX, quarter));
+}
+
+// ---- reading ----------------------------------------------------------------------------
+
+async function readSource(
+  session: LoadSession,
+  source: BulkLoadSource,
+  path: string | undefined,
+): Promise<TextFormat | undefined> {
+  if (path !== undefined) return readFile(session, path);
+  if (typeof source !== 'object' || source === null) {
+    throw invalidOption('source', describe(source), 'a path, a file: URL, an iterable or a stream');
+  }
+  if (source instanceof Readable && source.readableObjectMode) {
+    await loadObjectStream(session, source);
+    return undefined;
+  }
+  if (Symbol.iterator in source && !(source instanceof Uint8Array)) {
+    return readIterable(session, source as Iterable<unknown>);
+  }
+  if (Symbol.asyncIterator in source) {
+    return readAsyncIterable(session, source as AsyncIterable<unknown>);
+  }
+  throw invalidOption('source', source, 'a path, a file: URL, an iterable or a stream');
+}
+
+async function readFile(session: LoadSession, path: string): Promise<TextFormat> {
+  const { kernel, layout, options, progress, rejects, target } = session;
+  const bytes = fileBytes(path);
+  progress.bytesTotal = bytes;
+  const text = await session.texts.acquire();
+  const address = textAddress(layout, text);
+  const file = session.fs.open(path, 'r');
+  let head: number;
+  try {
+    head = file.read(kernel.bytes.subarray(address, address + HEAD_BYTES), 0);
+  } finally {
+    file.close();
+  }
+  const view = kernel.bytes.subarray(address, address + head);
+  const isPacked = options.compression === undefined ? isGzip(view) : options.compression === 'gzip';
+  if (!isPacked) {
+    const format = decideTextFormat(
+      {
+        kernel,
+        address,
+        bytes: head,
+        isWhole: head >= bytes,
+        name: path,
+        work: session.workArea(),
+        keyAsJson: target.keyEncoding.kind === 'json',
+        valueAsJson: target.valueEncoding.kind === 'json',
+      },
+      options,
+      rejects,
+    );
+    session.texts.release(text);
+    if (format.format !== 'json') {
+      await loadRanges(session, { path, bytes }, format);
+      return format;
+    }
+  } else {
+    session.texts.release(text);
+  }
+  return readText(session, fileChunks(path), path);
+}
+
+function fileBytes(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch (cause) {
+    throw fileError(cause, 'open', path);
+  }
+}
+
+async function readText(
+  session: LoadSession,
+  chunks: AsyncIterable<unknown>,
+  path: string | undefined,
+): Promise<TextFormat> {
+  const feed = await TextFeed.open(chunks, {
+    compression: session.options.compression,
+    file: path ?? STREAM_NAME,
+    onBytes: (bytes) => {
+      session.progress.bytes += bytes;
+    },
+  });
+  try {
+    return await loadText(session, feed, path);
+  } finally {
+    await feed.close();
+  }
+}
+
+async function readIterable(
+  session: LoadSession,
+  source: Iterable<unknown>,
+): Promise<TextFormat | undefined> {
+  const iterator = source[Symbol.iterator]();
+  const first = iterator.next();
+  const begun = {
+    taken: first.done === true ? [] : [first.value],
+    rest: { [Symbol.iterator]: () => iterator },
+  };
+  if (isText(first.value)) return readText(session, chunksOf(begun), undefined);
+  await loadIterable(session, begun);
+  return undefined;
+}
+
+async function readAsyncIterable(
+  session: LoadSession,
+  source: AsyncIterable<unknown>,
+): Promise<TextFormat | undefined> {
+  const iterator = source[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const begun = {
+    taken: first.done === true ? [] : [first.value],
+    rest: { [Symbol.asyncIterator]: () => iterator },
+  };
+  const isEmptyText = first.done === true && session.options.format !== undefined;
+  if (isText(first.value) || isEmptyText) return readText(session, chunksOf(begun), undefined);
+  await loadAsyncIterable(session, begun);
+  return undefined;
+}
+
+async function* chunksOf(
+  begun: Begun<Iterable<unknown> | AsyncIterable<unknown>>,
+): AsyncGenerator<unknown> {
+  yield* begun.taken;
+  yield* begun.rest;
+}
+
+function isText(chunk: unknown): boolean {
+  return typeof chunk === 'string' || chunk instanceof Uint8Array;
+}
+
+// ---- linking ----------------------------------------------------------------------------
+
+/** The commit: from the moment that the intent is in place the load is part of the database. */
+async function link(
+  session: LoadSession,
+  tables: readonly (readonly TableInfo[])[],
+  commit: { readonly sequence: number; readonly timestampUs: number },
+): Promise<void> {
+  const { fs, numbers, target } = session;
+  const coordinator = `${target.path}/${COORDINATOR_DIRECTORY}`;
+  tables.forEach((kept, shard) => {
+    numbers.deleteAllBut(fs, shard, kept);
+    fs.syncDirectory(numbers.directoryOf(shard));
+  });
+  const intent: LinkIntent = {
+    id: randomUUID(),
+    sequence: commit.sequence,
+    timestampUs: commit.timestampUs,
+    shards: tables.map((kept, shard) => ({ shard, tables: kept, nextFile: numbers.nextFile(shard) })),
+  };
+  if (tables.every((kept) => kept.length === 0)) return;
+  // Nothing is written meanwhile: where the intent is, no log holds anything that is to be replayed.
+  await target.flush();
+  session.checkAborted();
+  writeLinkIntent(fs, coordinator, intent);
+  session.isCommitted = true;
+  await target.link(intent);
+  removeLinkIntent(fs, coordinator, intent.id);
+}
+
+/** After a failure: nothing refers to the load's files. */
+function discard(session: LoadSession): void {
+  if (session.isCommitted) return;
+  for (let shard = 0; shard < session.shards; shard++) {
+    session.numbers.deleteAllBut(session.fs, shard, []);
+  }
+}
+
+function resultOf(
+  session: LoadSession,
+  load: {
+    readonly tables: readonly (readonly TableInfo[])[];
+    readonly format: TextFormat | undefined;
+    readonly spills: number;
+  },
+): BulkLoadResult {
+  const { progress, rejects } = session;
+  const all = load.tables.flat();
+  const total = progress.seconds;
+  return {
+    records: progress.records,
+    duplicates: progress.duplicates,
+    rejected: rejects.count,
+    rejects: rejects.listed,
+    bytesIn: progress.bytes,
+    bytesOut: all.reduce((sum, { bytes }) => sum + bytes, 0),
+    tables: all.length,
+    spills: load.spills,
+    format: load.format?.format,
+    header: load.format?.header,
+    seconds: {
+      open: progress.secondsOf('open'),
+      read: progress.secondsOf('read'),
+      merge: progress.secondsOf('merge'),
+      link: progress.secondsOf('link'),
+      total,
+    },
+    recordsPerSecond: total > 0 ? progress.records / total : 0,
+    shards: load.tables.map((tables, shard) => ({
+      shard,
+      entries: tables.reduce((sum, { entries }) => sum + entries, 0),
+      tables: tables.length,
+      bytes: tables.reduce((sum, { bytes }) => sum + bytes, 0),
+    })),
+  };
+}
 
 export type {
   BulkLoadEntry,

@@ -33,12 +33,17 @@ export class ChunkStore {
 
   constructor(options: ChunkStoreOptions) {
     this.#options = options;
-    this.#slots = new AreaPool(options.slots, () => this.#maybeSpill());
+    this.#slots = new AreaPool(options.slots, () => this.maybeSpill());
   }
 
   /** All chunks that are not spilled, oldest first. */
   get chunks(): readonly SortedChunk[] {
     return this.#chunks;
+  }
+
+  /** Whether somebody waits for a slot. */
+  get isStarved(): boolean {
+    return this.#slots.isStarved;
   }
 
   acquireSlot(): Promise<number> {
@@ -53,10 +58,11 @@ export class ChunkStore {
   add(chunk: SortedChunk): void {
     if (chunk.runs.some(({ records }) => records > 0)) this.#chunks.push(chunk);
     else this.releaseSlot(chunk.slot);
-    this.#maybeSpill();
+    this.maybeSpill();
   }
 
-  #maybeSpill(): void {
+  /** To be called when a job has ended: what was worth waiting for may be there. */
+  maybeSpill(): void {
     if (this.#isSpilling || !this.#slots.isStarved || this.#chunks.length === 0) return;
     // Few chunks make a small spill: while there are jobs that will add some, they are waited for.
     if (this.#chunks.length < this.#options.slots / 2 && this.#options.isBusy()) return;
@@ -67,7 +73,7 @@ export class ChunkStore {
       () => {
         this.#isSpilling = false;
         for (const { slot } of chunks) this.releaseSlot(slot);
-        this.#maybeSpill();
+        this.maybeSpill();
       },
       (error) => this.#options.onFailure(error),
     );

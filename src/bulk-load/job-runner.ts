@@ -4,17 +4,28 @@ import { AreaPool } from './area-pool.js';
 import type { BulkJob, BulkJobResult } from './load-jobs.js';
 import { requestAbort } from './load-memory.js';
 import type { BulkLoadTarget } from './load-target.js';
+import { abortedError } from './record-sink.js';
 
 export class JobRunner {
   readonly #target: BulkLoadTarget;
   readonly #memory: WebAssembly.Memory;
   readonly #works: AreaPool;
   readonly #running = new Set<Promise<unknown>>();
+  readonly #onEnd: () => void;
+  #isStopped = false;
 
-  constructor(target: BulkLoadTarget, memory: WebAssembly.Memory, works: number) {
-    this.#target = target;
-    this.#memory = memory;
-    this.#works = new AreaPool(works);
+  constructor(options: {
+    readonly target: BulkLoadTarget;
+    readonly memory: WebAssembly.Memory;
+    /** Work areas. */
+    readonly works: number;
+    /** Called after each job. */
+    readonly onEnd: () => void;
+  }) {
+    this.#target = options.target;
+    this.#memory = options.memory;
+    this.#works = new AreaPool(options.works);
+    this.#onEnd = options.onEnd;
   }
 
   /** Jobs that are with the pool. */
@@ -23,12 +34,14 @@ export class JobRunner {
   }
 
   async run<J extends BulkJob>(job: J): Promise<BulkJobResult<J>> {
+    if (this.#isStopped) throw abortedError();
     const result = this.#target.runJob(job);
     this.#running.add(result);
     try {
       return await result;
     } finally {
       this.#running.delete(result);
+      this.#onEnd();
     }
   }
 
@@ -42,8 +55,9 @@ export class JobRunner {
     }
   }
 
-  /** Asks all jobs to end and waits until they have. */
+  /** Starts no more jobs, asks those that run to end and waits until they have. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     requestAbort(this.#memory);
     await Promise.allSettled(this.#running);
   }

@@ -46,6 +46,7 @@ export interface LoadLayout {
   readonly texts: number;
   readonly workBase: number;
   readonly workBytes: number;
+  /** The last one is the main thread's own. */
   readonly works: number;
 }
 
@@ -62,10 +63,10 @@ export function planLoadLayout(options: {
     );
   }
   // One job more than threads, so that none waits for the main thread to hand out the next.
-  const works = jobs + 1;
+  const jobWorks = jobs + 1;
   const texts = jobs + 2;
   // Every job may hold a slot that is not part of the order yet; as many again make spills worth it.
-  const slotsMin = 2 * (works + 1);
+  const slotsMin = 2 * (jobWorks + 1);
   const slotBytes = Math.max(
     SLOT_BYTES_MIN,
     Math.min(SLOT_BYTES, Math.floor(memoryBytes / slotsMin / MIB) * MIB),
@@ -77,6 +78,7 @@ export function planLoadLayout(options: {
   const slotBase = BASE;
   const textBase = slotBase + slots * slotBytes;
   const workBase = textBase + texts * textBytes;
+  const works = jobWorks + 1;
   return { slotBase, slotBytes, slots, textBase, textBytes, texts, workBase, workBytes, works };
 }
 

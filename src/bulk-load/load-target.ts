@@ -6,6 +6,8 @@ import type { LinkIntent } from '../version/link-intent.js';
 import type { BulkJob, BulkJobResult } from './load-jobs.js';
 
 export interface BulkLoadTarget {
+  /** How long it took to open the database: part of the load's time. */
+  readonly openMs: number;
   /** Directory of the database. */
   readonly path: string;
   readonly config: Pick<
@@ -24,9 +26,11 @@ export interface BulkLoadTarget {
   reserveFiles(shard: number, count: number): Promise<number>;
   /** The sequence number and timestamp of the load: above those of every commit so far. */
   nextCommit(): Promise<{ readonly sequence: number; readonly timestampUs: number }>;
+  /** Every shard writes its memtables to tables: what they hold is older than the load. */
+  flush(): Promise<void>;
   /**
-   * Every shard flushes its memtables and adds its tables to its manifest (`linkEdit`), durably. The
-   * intent is on disk and commits the load: when this fails, the next open completes it.
+   * Every shard adds its tables to its manifest (`linkEdit`), durably. The intent is on disk and
+   * commits the load: when this fails, the next open completes it.
    */
   link(intent: LinkIntent): Promise<void>;
 }

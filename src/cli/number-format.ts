@@ -7,6 +7,11 @@ export function formatCount(count: number): string {
   return WHOLE.format(count);
 }
 
+/** 1 table, 2 tables */
+export function formatPlural(count: number, one: string, many = `${one}s`): string {
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
+}
+
 /** 999 B, 1.23 kB, 45.6 MB, 7.89 GB: powers of 1000. */
 export function formatBytes(bytes: number): string {
   return bytes < 1000 ? `${Math.round(bytes)} B` : scaled(bytes, ['kB', 'MB', 'GB', 'TB']);

@@ -1,7 +1,7 @@
 /** The command line as a whole: commands, help, and what every error becomes. */
 
 import { Command, CommanderError } from 'commander';
-import { LightningError } from '../index.js';
+import { LightningError, VERSION } from '../index.js';
 import { checkCommand } from './commands/check.js';
 import type { CommandContext } from './commands/command.js';
 import { compactCommand } from './commands/compact.js';
@@ -14,7 +14,6 @@ import { scanCommand } from './commands/scan.js';
 import { statsCommand } from './commands/stats.js';
 import { EXIT_CODE_TEXT, EXIT_OK, EXIT_USAGE, exitCodeOf } from './exit-codes.js';
 import { Output, toJson } from './output.js';
-import { VERSION } from './version.js';
 
 export interface Streams {
   readonly input: NodeJS.ReadStream;
@@ -89,7 +88,11 @@ function exitCodeTable(): string {
 }
 
 function describeError(error: unknown): { readonly code: string; readonly message: string } {
-  if (error instanceof LightningError) return error;
+  if (error instanceof LightningError) {
+    // The library's advice, after the colon, is for programs; the command line has its own.
+    const [noDatabase] = /^There is no database at "[^"]*"/.exec(error.message) ?? [];
+    return { code: error.code, message: noDatabase ?? error.message };
+  }
   if (error instanceof CommanderError) {
     return { code: 'LIGHTNING_INVALID_ARGUMENT', message: error.message.replace(/^error: /, '') };
   }

@@ -48,6 +48,19 @@ export function sparkline(values: readonly number[]): string {
   return values.map((value) => LEVELS[Math.round((value / greatest) * 7)] ?? ' ').join('');
 }
 
+/** Columns aligned to the right, two spaces between them; the last is text, aligned to the left. */
+export function table(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column < row.length - 1 ? cell.padStart(widths[column] ?? 0) : cell))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
 /** Lines at the bottom of a terminal that are drawn again and again, then removed or left. */
 export class LiveLines {
   readonly #stream: WriteStream;

@@ -156,9 +156,7 @@ export class MergeSource {
       exports.tableFindBlock(this.#meta, key.address, key.bytes);
     this.#nextBlock = start.bytes < 0 ? 0 : find(start);
     this.#endBlock =
-      end.bytes < 0
-        ? (kernel.u32[(this.#meta + layout.T_BLOCKS) >>> 2] as number)
-        : find(end) + 1;
+      end.bytes < 0 ? (kernel.u32[(this.#meta + layout.T_BLOCKS) >>> 2] as number) : find(end) + 1;
     return true;
   }
 }

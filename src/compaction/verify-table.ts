@@ -113,7 +113,10 @@ class TableCheck {
       this.#chunk.reserve(bytes);
       const { address } = this.#chunk;
       const read = file.read(kernel.bytes.subarray(address, address + bytes), from);
-      if (read !== bytes) return this.#report(from + read, 'The table ended while it was read');
+      if (read !== bytes) {
+        this.#report(from + read, 'The table ended while it was read');
+        return;
+      }
       for (let block = first; block < end; block++) {
         const offset = blockOffset(kernel, this.#meta, block);
         this.#checkBlock(block, address + offset - from, offset);

@@ -9,7 +9,9 @@ export interface MessageEndpoint {
   off(event: 'message', listener: (message: unknown) => void): unknown;
 }
 
-type Listener = ((event: { data: unknown }) => void) | { handleEvent(event: { data: unknown }): void };
+type Listener =
+  | ((event: { data: unknown }) => void)
+  | { handleEvent(event: { data: unknown }): void };
 
 /** Adapts the endpoint. Listening references it: call its `unref` afterwards if it must not. */
 export function comlinkEndpoint(endpoint: MessageEndpoint): Endpoint {

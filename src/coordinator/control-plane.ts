@@ -13,8 +13,11 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
+import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { ResolvedConfig } from '../config.js';
 import { deserializeError, type SerializedError, serializeError } from '../errors.js';
+import type { LinkIntent } from '../version/link-intent.js';
+import type { JobResult } from './jobs.js';
 
 /** A result that keeps its error's class and code across threads. */
 export type Outcome<T> =
@@ -70,6 +73,10 @@ export interface ShardControl {
   compact(): Promise<Outcome<void>>;
   /** Verifies every byte of the shard's files. */
   check(): Promise<Outcome<CheckReport>>;
+  /** Bulk load: takes file numbers for files that are written elsewhere; returns the first. */
+  reserveFiles(count: number): Promise<Outcome<number>>;
+  /** Bulk load: makes an intent's tables part of the shard, durably. Idempotent. */
+  link(intent: LinkIntent): Promise<Outcome<void>>;
   /** A new coordinator has taken the place of one that died. */
   connectCoordinator(port: MessagePort): Promise<Outcome<void>>;
   /** Takes no more requests, answers what has arrived, syncs and closes the files. Idempotent. */
@@ -179,6 +186,8 @@ export interface CoordinatorControl {
    */
   start(): Promise<Outcome<void>>;
   stats(): Promise<Outcome<CoordinatorStats>>;
+  /** Runs a job of a bulk load in the pool. */
+  runBulkJob(job: BulkJob): Promise<Outcome<JobResult>>;
   /** A shard's worker is gone: end its jobs. */
   shardDown(shard: number): Promise<Outcome<void>>;
   /** A shard has a new worker and memory: connect to it, tell the attached threads. */
@@ -226,7 +235,12 @@ export interface AttachControl {
   flush(): Promise<Outcome<void>>;
   compact(): Promise<Outcome<void>>;
   check(): Promise<Outcome<CheckReport>>;
-  stats(): Promise<Outcome<readonly ShardStats[]>>;
+  stats(): Promise<Outcome<AttachStats>>;
+}
+
+export interface AttachStats {
+  readonly shards: readonly ShardStats[];
+  readonly background: CoordinatorStats;
 }
 
 /** What the coordinator tells an attached thread. */

@@ -1,7 +1,8 @@
+import type { CommitExports } from './commit-exports.js';
 import type { TableExports } from './table-exports.js';
 
 /** Signatures of the functions that the kernel exports; each is documented where it is defined. */
-export interface KernelExports extends TableExports {
+export interface KernelExports extends TableExports, CommitExports {
   // read.ts
   attach(slot: number): void;
   scratchBase(): number;

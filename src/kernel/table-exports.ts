@@ -24,13 +24,7 @@ export interface TableExports {
   blockPrefixLen(block: number): number;
   blockPrefixPtr(block: number): number;
   blockEntry(block: number, i: number, out: number): void;
-  blockFind(
-    block: number,
-    key: number,
-    keyBytes: number,
-    hash: bigint,
-    snapshot: bigint,
-  ): number;
+  blockFind(block: number, key: number, keyBytes: number, hash: bigint, snapshot: bigint): number;
   blockSeek(block: number, key: number, keyBytes: number): number;
   blockValidate(block: number, bytes: number): number;
 
@@ -100,12 +94,6 @@ export interface TableExports {
 
   // verify.ts
   verifyInit(address: number): void;
-  verifyBlock(
-    meta: number,
-    block: number,
-    chunk: number,
-    raw: number,
-    rawCapacity: number,
-  ): number;
+  verifyBlock(meta: number, block: number, chunk: number, raw: number, rawCapacity: number): number;
   verifyRawBytes(): number;
 }

@@ -81,8 +81,7 @@ export class RingReader {
       this.argument = this.#u32[word + (RECORD_ARGUMENT >>> 2)] as number;
       this.payload = this.#base + offset + RECORD_HEADER_BYTES;
       this.payloadBytes = payloadBytes;
-      this.#position =
-        (this.#position + ((RECORD_HEADER_BYTES + payloadBytes + 7) & ~7)) | 0;
+      this.#position = (this.#position + ((RECORD_HEADER_BYTES + payloadBytes + 7) & ~7)) | 0;
       return true;
     }
   }

@@ -6,7 +6,12 @@
  * its closing, for whatever reason, is how the coordinator learns that the thread is gone.
  */
 
-import { MessageChannel, type MessagePort, postMessageToThread, threadId } from 'node:worker_threads';
+import {
+  MessageChannel,
+  type MessagePort,
+  postMessageToThread,
+  threadId,
+} from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
 import type { ResolvedConfig } from '../config.js';
 import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
@@ -15,16 +20,22 @@ import {
   type AttachControl,
   type AttachedClient,
   type AttachRequest,
+  type CheckReport,
   type Outcome,
   type ShardRestart,
 } from '../coordinator/control-plane.js';
 import { ClosedError, InvalidArgumentError, LightningError } from '../errors.js';
+import type { Backend } from './backend.js';
 import { Client } from './client.js';
-import { ControlBlock, DATABASE_SERVING } from './control-block.js';
+import { CLIENT_COUNT, CLIENT_FIRST, ControlBlock, DATABASE_SERVING } from './control-block.js';
 import { PendingCalls } from './pending-calls.js';
+import { type DatabaseStats, databaseStats } from './reports.js';
+import { Session, type SessionEncodings } from './session.js';
 
 const HANDLE_KIND = 'lightning-db:handle';
 const ATTACH_MS_MAX = 10_000;
+/** How long requests under way may hold up a close before they are rejected. */
+const DRAIN_MS_MAX = 30_000;
 
 /**
  * What `db.share()` gives: post it to a worker, or pass it as `workerData`, and attach there. Opaque;
@@ -57,28 +68,22 @@ export function checkHandle(handle: unknown): LightningDbHandle {
   });
 }
 
-/** An attached thread's connection. */
-export interface Attachment {
-  readonly client: Client;
-  /** Makes a call to the coordinator, which keeps the thread alive meanwhile. */
-  call<T>(invoke: (control: Remote<AttachControl>) => Promise<Outcome<T>>): Promise<T>;
-  /** Leaves: the slot goes back once every shard has let go of it. Idempotent. */
-  detach(): void;
-}
-
-/** Joins the database; `onClosing` is called when it is closed by the thread that opened it. */
-export async function attach(handle: LightningDbHandle, onClosing: () => void): Promise<Attachment> {
+/** Joins the database of the handle. */
+export async function attachDatabase(
+  handle: LightningDbHandle,
+  encodings: SessionEncodings,
+): Promise<Backend> {
   const control = new ControlBlock(handle.control);
   if (control.databaseState() !== DATABASE_SERVING) throw new ClosedError();
   const slot = control.claimClient(threadId);
   if (slot === 0) {
     throw new LightningError(
       'LIGHTNING_LIMIT_EXCEEDED',
-      'Cannot attach: 63 threads use the database already',
+      `Cannot attach: ${CLIENT_COUNT - CLIENT_FIRST} threads use the database already`,
     );
   }
   const { port1, port2 } = new MessageChannel();
-  const connection = new AttachedConnection(port1, onClosing);
+  const connection = new CoordinatorConnection(port1);
   try {
     await announce(control, handle.databaseId, slot, port2);
   } catch (error) {
@@ -90,15 +95,53 @@ export async function attach(handle: LightningDbHandle, onClosing: () => void): 
   try {
     const connections = await connection.call((it) => it.hello());
     const client = new Client(control, slot, handle.module, connections);
-    connection.begin(client);
-    return {
-      client,
-      call: (invoke) => connection.call(invoke),
-      detach: () => connection.close(),
-    };
+    const session = new Session(client, handle.config, encodings);
+    connection.begin(session);
+    return new AttachedDatabase(session, connection, handle);
   } catch (error) {
     connection.close();
     throw error;
+  }
+}
+
+class AttachedDatabase implements Backend {
+  readonly session: Session;
+  readonly #connection: CoordinatorConnection;
+  readonly #handle: LightningDbHandle;
+
+  constructor(session: Session, connection: CoordinatorConnection, handle: LightningDbHandle) {
+    this.session = session;
+    this.#connection = connection;
+    this.#handle = handle;
+  }
+
+  flush(): Promise<void> {
+    return this.#connection.call((control) => control.flush());
+  }
+
+  compact(): Promise<void> {
+    return this.#connection.call((control) => control.compact());
+  }
+
+  check(): Promise<CheckReport> {
+    return this.#connection.call((control) => control.check());
+  }
+
+  async stats(): Promise<DatabaseStats> {
+    const { shards, background } = await this.#connection.call((control) => control.stats());
+    return databaseStats(this.session.client.control, shards, background);
+  }
+
+  share(): LightningDbHandle {
+    return this.#handle;
+  }
+
+  /** Leaves; the database itself goes on. The coordinator sees the port close and frees the slot. */
+  async close(): Promise<void> {
+    this.session.end();
+    await this.session.client.drain(DRAIN_MS_MAX);
+    this.session.client.close();
+    this.#connection.close();
   }
 }
 
@@ -127,19 +170,17 @@ function notNow(cause: unknown): LightningError {
   );
 }
 
-class AttachedConnection implements AttachedClient {
+class CoordinatorConnection implements AttachedClient {
   readonly #port: MessagePort;
   readonly #control: Remote<AttachControl>;
-  readonly #onClosing: () => void;
   readonly #calls: PendingCalls;
   /** Restarts that came before the client was made. */
   #early: ShardRestart[] = [];
-  #client: Client | undefined;
+  #session: Session | undefined;
 
-  constructor(port: MessagePort, onClosing: () => void) {
+  constructor(port: MessagePort) {
     this.#port = port;
     this.#calls = new PendingCalls(port);
-    this.#onClosing = onClosing;
     const endpoint = comlinkEndpoint(port);
     const surface: AttachedClient = {
       shardRestarted: (restart) => this.shardRestarted(restart),
@@ -151,23 +192,19 @@ class AttachedConnection implements AttachedClient {
     port.unref();
   }
 
-  begin(client: Client): void {
-    this.#client = client;
+  begin(session: Session): void {
+    this.#session = session;
     for (const restart of this.#early) this.shardRestarted(restart);
     this.#early = [];
   }
 
   shardRestarted(restart: ShardRestart): void {
-    const client = this.#client;
-    if (client === undefined) {
-      this.#early.push(restart);
-      return;
-    }
-    client.reconnect(restart.shard, restart);
+    if (this.#session === undefined) this.#early.push(restart);
+    else this.#session.client.reconnect(restart.shard, restart);
   }
 
   databaseClosing(): void {
-    this.#onClosing();
+    this.#session?.end();
   }
 
   call<T>(invoke: (control: Remote<AttachControl>) => Promise<Outcome<T>>): Promise<T> {

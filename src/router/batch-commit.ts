@@ -42,9 +42,7 @@ function commitParts(
     const shard = client.shards[index];
     if (!hasOperations(part) || shard === undefined) continue;
     // What fits is copied into the ring at once; what has to wait keeps the part's own bytes.
-    const operations = shard.fits(part.length)
-      ? part.bytes.subarray(0, part.length)
-      : part.lend();
+    const operations = shard.fits(part.length) ? part.bytes.subarray(0, part.length) : part.lend();
     try {
       shard.send(REQUEST_WRITE, flags, part.count, operations, sink);
     } catch (error) {

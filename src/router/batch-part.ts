@@ -5,20 +5,15 @@
  */
 
 import { LightningError } from '../errors.js';
-import { VALUE_BYTES_MAX } from '../limits.js';
+
 import { checkValueBytes } from './codec.js';
 import type { KeyScratch } from './key-scratch.js';
-import {
-  type OperationTarget,
-  putBytesMax,
-  writeDelete,
-  writePut,
-} from './operation-writer.js';
+import { type OperationTarget, putBytesMax, writeDelete, writePut } from './operation-writer.js';
 import { allocateStringBuffer, type StringBuffer } from './string-buffer.js';
 
 const CAPACITY_MIN = 1024;
 /** Most bytes of one shard's part of a batch. */
-const PART_BYTES_MAX = VALUE_BYTES_MAX + 1024 * 1024;
+const PART_BYTES_MAX = 512 * 1024 * 1024;
 /** Text of this length may be encoded without asking for its exact size first. */
 const GENEROUS_CHARACTERS_MAX = 1024 * 1024;
 

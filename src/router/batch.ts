@@ -1,6 +1,5 @@
 /** Operations that are written together. */
 
-import { booleanOption, checkOptionNames } from '../options.js';
 import { BatchPart } from './batch-part.js';
 import type { Client } from './client.js';
 import { type Codec, encodeKey, encodeValue } from './codec.js';
@@ -15,7 +14,10 @@ export interface BatchOwner {
   readonly client: Client;
   readonly keyCodec: Codec;
   readonly valueCodec: Codec;
-  commit(parts: readonly (BatchPart | undefined)[], options: WriteOptions | undefined): Promise<void>;
+  commit(
+    parts: readonly (BatchPart | undefined)[],
+    options: WriteOptions | undefined,
+  ): Promise<void>;
 }
 
 /**
@@ -99,11 +101,3 @@ function learnCapacity(bytes: number): void {
   const target = bytes > capacityHint ? bytes + (bytes >>> 3) : (capacityHint * 7 + bytes) / 8;
   capacityHint = Math.min(Math.ceil(target), CAPACITY_HINT_MAX);
 }
-
-/** Checks the options of a write; true when it is to be synced. */
-export function isSyncWrite(options: unknown): boolean {
-  if (options === undefined) return false;
-  checkOptionNames(options, ['sync'], 'the write options');
-  return booleanOption('sync', options['sync']) ?? false;
-}
-

@@ -214,9 +214,10 @@ export class Client implements RequestListener {
 
   // ---- the end ------------------------------------------------------------------------
 
-  /** Lets every request that is under way get its answer. */
-  async drain(): Promise<void> {
-    while (this.pending() > 0) {
+  /** Lets every request that is under way get its answer, for as long as `millisecondsMax`. */
+  async drain(millisecondsMax: number): Promise<void> {
+    const startMs = performance.now();
+    while (performance.now() - startMs < millisecondsMax) {
       for (const shard of this.shards) if (shard.isDirty) shard.flush();
       this.checkShards();
       if (this.pending() === 0) return;

@@ -13,7 +13,12 @@ import type { StringBuffer } from './string-buffer.js';
 export type Codec = ResolvedEncoding<unknown>;
 
 /** Puts a key into the scratch. Throws `InvalidArgumentError` naming `parameter`. */
-export function encodeKey(scratch: KeyScratch, codec: Codec, key: unknown, parameter = 'key'): void {
+export function encodeKey(
+  scratch: KeyScratch,
+  codec: Codec,
+  key: unknown,
+  parameter = 'key',
+): void {
   if (codec.kind === 'utf8') {
     if (typeof key !== 'string') throw wrongType(parameter, 'a string', key);
     scratch.setText(key);
@@ -42,7 +47,8 @@ function encodeBytes(codec: Codec, input: unknown, parameter: string): string | 
       if (typeof input !== 'string') throw wrongType(parameter, 'a string', input);
       return input;
     case 'buffer':
-      if (!(input instanceof Uint8Array)) throw wrongType(parameter, 'a Buffer or Uint8Array', input);
+      if (!(input instanceof Uint8Array))
+        throw wrongType(parameter, 'a Buffer or Uint8Array', input);
       return input;
     case 'json':
       return jsonText(input, parameter);

@@ -5,6 +5,11 @@ declare module 'fs-native-extensions' {
     readonly shared?: boolean;
   }
   /** True when the lock was taken. It belongs to the open file, and dies with it. */
-  export function tryLock(fd: number, offset: number, length: number, options?: LockOptions): boolean;
+  export function tryLock(
+    fd: number,
+    offset: number,
+    length: number,
+    options?: LockOptions,
+  ): boolean;
   export function unlock(fd: number, offset: number, length: number): void;
 }

@@ -79,7 +79,11 @@ function tooLong(bytes: number): InvalidArgumentError {
 }
 
 /** The error for an argument of the wrong type. */
-export function wrongType(parameter: string, expected: string, given: unknown): InvalidArgumentError {
+export function wrongType(
+  parameter: string,
+  expected: string,
+  given: unknown,
+): InvalidArgumentError {
   return new InvalidArgumentError(
     `Parameter "${parameter}" must be ${expected}, but it is ${describe(given)}`,
     { details: { parameter } },

@@ -3,14 +3,19 @@
  * arguments, chooses the encoding, and leaves the rest to `Reader` and `ScanCursor`.
  */
 
-import { type EncodingOption, type EncodingType, resolveEncoding } from '../encoding/encoding.js';
+import {
+  type EncodingInput,
+  type EncodingOption,
+  type EncodingType,
+  resolveEncoding,
+} from '../encoding/encoding.js';
 import { checkOptionNames } from '../options.js';
 import { SNAPSHOT_LATEST } from '../protocol/requests.js';
 import { type Codec, encodeKey } from './codec.js';
 import { wrongType } from './key-scratch.js';
 import { Scan, SyncScan } from './scan.js';
-import { ScanCursor } from './scan-cursor.js';
-import { type ScanOptions, scanQuery } from './scan-query.js';
+import { type ReadMoment, type ScanContext, ScanCursor } from './scan-cursor.js';
+import { type ScanOptions, type ScanQuery, scanQuery } from './scan-query.js';
 import type { Session } from './session.js';
 
 /** Options of a read. */
@@ -29,53 +34,50 @@ export type ScanEntry<K, V, O> = O extends { readonly values: false }
 /** Reads of a database, and of a snapshot of it. */
 export interface Readable<K, V> {
   /** The value of a key; undefined when there is none. */
-  get(key: K): Promise<V | undefined>;
+  get(key: EncodingInput<K>): Promise<V | undefined>;
   get<E extends EncodingOption>(
-    key: K,
+    key: EncodingInput<K>,
     options: ReadOptions<E> | undefined,
   ): Promise<EncodingType<E> | undefined>;
   /** As `get`, on the calling thread, which waits when the disk has to be read. */
-  getSync(key: K): V | undefined;
+  getSync(key: EncodingInput<K>): V | undefined;
   getSync<E extends EncodingOption>(
-    key: K,
+    key: EncodingInput<K>,
     options: ReadOptions<E> | undefined,
   ): EncodingType<E> | undefined;
   /** The values of many keys, in the order asked. Each is read by itself: for one moment, use a snapshot. */
-  getMany(keys: readonly K[]): Promise<(V | undefined)[]>;
+  getMany(keys: readonly EncodingInput<K>[]): Promise<(V | undefined)[]>;
   getMany<E extends EncodingOption>(
-    keys: readonly K[],
+    keys: readonly EncodingInput<K>[],
     options: ReadOptions<E> | undefined,
   ): Promise<(EncodingType<E> | undefined)[]>;
-  getManySync(keys: readonly K[]): (V | undefined)[];
+  getManySync(keys: readonly EncodingInput<K>[]): (V | undefined)[];
   getManySync<E extends EncodingOption>(
-    keys: readonly K[],
+    keys: readonly EncodingInput<K>[],
     options: ReadOptions<E> | undefined,
   ): (EncodingType<E> | undefined)[];
   /** Whether a key is there. */
-  has(key: K): Promise<boolean>;
-  hasSync(key: K): boolean;
+  has(key: EncodingInput<K>): Promise<boolean>;
+  hasSync(key: EncodingInput<K>): boolean;
   /** The entries of a range, in order, as of one moment. */
-  scan<const O extends ScanOptions<K>>(options?: O): Scan<ScanEntry<K, V, O>>;
+  scan<const O extends ScanOptions<EncodingInput<K>>>(options?: O): Scan<ScanEntry<K, V, O>>;
   /** As `scan`, on the calling thread, which waits when the disk has to be read. */
-  scanSync<const O extends ScanOptions<K>>(options?: O): SyncScan<ScanEntry<K, V, O>>;
-}
-
-/** When a view reads, and whether it still may. */
-export interface ReadMoment {
-  /** A sequence number; undefined: now. */
-  readonly sequence: number | undefined;
-  checkOpen(): void;
+  scanSync<const O extends ScanOptions<EncodingInput<K>>>(
+    options?: O,
+  ): SyncScan<ScanEntry<K, V, O>>;
 }
 
 export class ReadView {
   readonly #session: Session;
   readonly #moment: ReadMoment;
   readonly #snapshot: number;
+  readonly #context: ScanContext;
 
   constructor(session: Session, moment: ReadMoment) {
     this.#session = session;
     this.#moment = moment;
     this.#snapshot = moment.sequence ?? SNAPSHOT_LATEST;
+    this.#context = { session, moment };
   }
 
   getSync(key: unknown, options: ReadOptions | undefined): unknown {
@@ -133,31 +135,18 @@ export class ReadView {
   }
 
   scan<T>(options: unknown): Scan<T> {
-    const open = this.#cursors(options);
-    return new Scan<T>(open);
+    const query = this.#query(options);
+    return new Scan<T>(() => new ScanCursor(this.#context, query));
   }
 
   scanSync<T>(options: unknown): SyncScan<T> {
-    return new SyncScan<T>(this.#cursors(options)());
+    return new SyncScan<T>(new ScanCursor(this.#context, this.#query(options)));
   }
 
-  /** Checks the options now; makes a cursor whenever it is asked. */
-  #cursors(options: unknown): () => ScanCursor {
-    const moment = this.#moment;
-    moment.checkOpen();
-    const { client, reader, buffers, snapshots, keyCodec, valueCodec, config } = this.#session;
-    const query = scanQuery(options, keyCodec, client.key, config.prefetchBlocks);
-    const context = {
-      client,
-      reader,
-      buffers,
-      snapshots,
-      keyCodec,
-      valueCodec,
-      sequence: moment.sequence,
-      checkOpen: () => moment.checkOpen(),
-    };
-    return () => new ScanCursor(context, query);
+  #query(options: unknown): ScanQuery {
+    this.#moment.checkOpen();
+    const { client, keyCodec, config } = this.#session;
+    return scanQuery(options, keyCodec, client.key, config.prefetchBlocks);
   }
 
   #valueCodec(options: ReadOptions | undefined): Codec {

@@ -1,10 +1,6 @@
 /** What `stats` and `check` say about the whole database, from what its shards say. */
 
-import type {
-  CheckReport,
-  CoordinatorStats,
-  ShardStats,
-} from '../coordinator/control-plane.js';
+import type { CheckReport, CoordinatorStats, ShardStats } from '../coordinator/control-plane.js';
 import type { ControlBlock } from './control-block.js';
 
 export interface DatabaseStats {

@@ -6,30 +6,30 @@
  * entry is in hand, when the scan is closed, or when whoever ran it has forgotten it.
  */
 
-import type { AcquiredSnapshot } from './control-block.js';
 import type { Client } from './client.js';
 import { type Codec, decode } from './codec.js';
+import type { AcquiredSnapshot } from './control-block.js';
 import { Merge } from './merge.js';
-import type { Reader } from './reader.js';
 import type { ScanQuery, ScanSelect } from './scan-query.js';
-import { type ScanBuffers, ScanStream } from './scan-stream.js';
-import type { SnapshotRegistry, SnapshotHold } from './snapshot-registry.js';
+import { ScanStream } from './scan-stream.js';
+import type { Session } from './session.js';
+import type { SnapshotHold } from './snapshot-registry.js';
 
 /** Entries of one batch handed out. */
 const BATCH_ENTRIES_MAX = 1024;
 
+/** When reads take place, and whether they still may. */
+export interface ReadMoment {
+  /** A sequence number; undefined: now. */
+  readonly sequence: number | undefined;
+  /** Throws when the database, or the snapshot that is read, is closed. */
+  checkOpen(): void;
+}
+
 /** What a scan runs on. */
 export interface ScanContext {
-  readonly client: Client;
-  readonly reader: Reader;
-  readonly buffers: ScanBuffers;
-  readonly snapshots: SnapshotRegistry;
-  readonly keyCodec: Codec;
-  readonly valueCodec: Codec;
-  /** Throws when the database, or the snapshot the scan belongs to, is closed. */
-  checkOpen(): void;
-  /** The sequence to read at, when the scan belongs to a snapshot. */
-  readonly sequence: number | undefined;
+  readonly session: Session;
+  readonly moment: ReadMoment;
 }
 
 /** An entry whose value has to be got on its own: its place in the batch, and its key. */
@@ -63,16 +63,21 @@ export class ScanCursor {
     if (!this.#begin()) return undefined;
     try {
       if (!this.#started) this.#start(this.#holdSync());
-      const { client, reader, valueCodec, keyCodec } = this.#context;
+      const { client, reader, valueCodec, keyCodec } = this.#context.session;
       for (;;) {
         this.#fillSync(client);
         const entries: unknown[] = [];
         const elsewhere = this.#collect(entries, keyCodec, valueCodec);
         for (const { position, key } of elsewhere) {
           client.key.setBytes(key);
-          setValue(entries, position, reader.getSync(valueCodec, this.#sequence), this.#query.select);
+          setValue(
+            entries,
+            position,
+            reader.getSync(valueCodec, this.#sequence),
+            this.#query.select,
+          );
         }
-        if (this.#isAtEnd()) this.close();
+        this.#settle();
         if (entries.length > 0) return entries;
         if (this.#finished) return undefined;
       }
@@ -93,13 +98,13 @@ export class ScanCursor {
         if (this.#finished) this.close();
         if (this.#finished) return undefined;
       }
-      const { client, reader, valueCodec, keyCodec } = this.#context;
+      const { client, reader, valueCodec, keyCodec } = this.#context.session;
       for (;;) {
         for (let hungry = this.#hungry; hungry.length > 0; hungry = this.#hungry) {
           if (this.#fillAll()) break;
           await Promise.all(hungry.map((stream) => stream.loading?.wait()));
           if (this.#finished) return undefined;
-          this.#context.checkOpen();
+          this.#context.moment.checkOpen();
         }
         const entries: unknown[] = [];
         const elsewhere = this.#collect(entries, keyCodec, valueCodec);
@@ -108,7 +113,7 @@ export class ScanCursor {
           const value = await reader.get(valueCodec, this.#sequence);
           setValue(entries, position, value, this.#query.select);
         }
-        if (this.#isAtEnd()) this.close();
+        this.#settle();
         if (entries.length > 0) return entries;
         if (this.#finished) return undefined;
       }
@@ -131,27 +136,29 @@ export class ScanCursor {
   /** False when there is nothing to hand out. */
   #begin(): boolean {
     if (this.#finished) return false;
-    this.#context.checkOpen();
+    this.#context.moment.checkOpen();
     if (!this.#query.empty) return true;
     this.close();
     return false;
   }
 
   #holdSync(): AcquiredSnapshot | number {
-    return this.#context.sequence ?? this.#context.client.acquireSnapshot();
+    const { moment, session } = this.#context;
+    return moment.sequence ?? session.client.acquireSnapshot();
   }
 
   async #holdAsync(): Promise<AcquiredSnapshot | number> {
-    return this.#context.sequence ?? this.#context.client.acquireSnapshotAsync();
+    const { moment, session } = this.#context;
+    return moment.sequence ?? session.client.acquireSnapshotAsync();
   }
 
   #start(snapshot: AcquiredSnapshot | number): void {
-    const { client, snapshots, buffers } = this.#context;
+    const { client, snapshots, buffers } = this.#context.session;
     if (typeof snapshot === 'number') {
       this.#sequence = snapshot;
     } else {
       this.#sequence = snapshot.sequence;
-      this.#hold = snapshots.hold(snapshot, this);
+      this.#hold = snapshots.hold(snapshot);
     }
     this.#started = true;
     this.#streams = client.shards.map(
@@ -181,8 +188,11 @@ export class ScanCursor {
     }
   }
 
-  #isAtEnd(): boolean {
-    return this.#remaining === 0 || (this.#merge.size === 0 && this.#hungry.length === 0);
+  /** After a batch: lets go of everything when it was the last, or prepares for being forgotten. */
+  #settle(): void {
+    const isAtEnd = this.#merge.size === 0 && this.#hungry.length === 0;
+    if (isAtEnd || this.#remaining === 0) this.close();
+    else this.#hold?.releaseWith(this);
   }
 
   /** Decodes entries in order until one stream runs dry, the batch is full or the limit reached. */
@@ -206,7 +216,10 @@ export class ScanCursor {
         });
         entries.push(
           select === 'entries'
-            ? [decode(keyCodec, stream.bytes, keyStart, keyEnd, stream.isKeyAscii(index)), undefined]
+            ? [
+                decode(keyCodec, stream.bytes, keyStart, keyEnd, stream.isKeyAscii(index)),
+                undefined,
+              ]
             : undefined,
         );
       } else {

@@ -50,6 +50,7 @@ const VALUE_ASCII = 0x40000000;
 const KEY_ASCII = 0x20000000;
 const LENGTH_MASK = 0x1fffffff;
 
+const BATCH_ENTRIES_FIRST = 32;
 const BATCH_GROWTH = 4;
 /** Loads in a row that brought a scan no further: the cache cannot hold what it needs at once. */
 const FRUITLESS_LOADS_MAX = 256;
@@ -67,24 +68,37 @@ export interface EntryStream {
   keyLength(index: number): number;
 }
 
+/** Where a stream keeps its present batch. */
+export interface ScanBuffer {
+  bytes: StringBuffer;
+  descriptors: Uint32Array;
+}
+
+const BUFFER_BYTES_MIN = 4096;
+const BUFFER_ENTRIES_MIN = 32;
+/** Buffers kept: as many as a scan over all shards needs. */
+const BUFFERS_MAX = 64;
+
 /** Buffers of finished scans, for the next ones. */
 export class ScanBuffers {
-  readonly #free: StringBuffer[] = [];
+  readonly #free: ScanBuffer[] = [];
 
-  take(bytes: number): StringBuffer {
-    const buffer = this.#free.pop();
-    if (buffer !== undefined && buffer.length >= bytes) return buffer;
-    return allocateStringBuffer(Math.max(bytes, 4096));
+  take(): ScanBuffer {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    return {
+      bytes: allocateStringBuffer(BUFFER_BYTES_MIN),
+      descriptors: new Uint32Array(BUFFER_ENTRIES_MIN * WORDS),
+    };
   }
 
-  give(buffer: StringBuffer): void {
-    if (this.#free.length < 64 && buffer.length > 0) this.#free.push(buffer);
+  give(buffer: ScanBuffer): void {
+    if (this.#free.length < BUFFERS_MAX) this.#free.push(buffer);
   }
 }
 
 export class ScanStream implements EntryStream {
   readonly shard: ShardClient;
-  bytes: StringBuffer;
   count = 0;
   index = 0;
   done = false;
@@ -92,7 +106,10 @@ export class ScanStream implements EntryStream {
   readonly #query: ScanQuery;
   readonly #snapshot: number;
   readonly #buffers: ScanBuffers;
-  #descriptors = new Uint32Array(0);
+  readonly #buffer: ScanBuffer;
+  /** Views of the buffer. */
+  bytes: StringBuffer;
+  #descriptors: Uint32Array;
   /** Address that the descriptors count from. */
   #base = 0;
   /** Where the next batch starts: the first bound, then the key the scan got to. */
@@ -108,10 +125,12 @@ export class ScanStream implements EntryStream {
     this.#query = query;
     this.#snapshot = snapshot;
     this.#buffers = buffers;
-    this.bytes = buffers.take(0);
+    this.#buffer = buffers.take();
+    this.bytes = this.#buffer.bytes;
+    this.#descriptors = this.#buffer.descriptors;
     this.#start = query.reverse ? query.upper : query.lower;
     this.#end = query.reverse ? query.lower : query.upper;
-    this.#entriesMax = Math.min(32, SCAN_BATCH_ENTRIES_MAX);
+    this.#entriesMax = BATCH_ENTRIES_FIRST;
   }
 
   /** Blocks that have to be loaded before the next `fill` can succeed. */
@@ -134,7 +153,8 @@ export class ScanStream implements EntryStream {
     for (;;) {
       const status = this.#scan(Math.min(entriesMax, this.#entriesMax));
       if (status === SCAN_DONE) this.done = true;
-      if (this.count > 0) this.#entriesMax = Math.min(this.#entriesMax * BATCH_GROWTH, SCAN_BATCH_ENTRIES_MAX);
+      if (this.count > 0)
+        this.#entriesMax = Math.min(this.#entriesMax * BATCH_GROWTH, SCAN_BATCH_ENTRIES_MAX);
       if (status === SCAN_NEED_BLOCK) {
         // With entries in hand the next block may not be wanted at all.
         if (this.count === 0 || this.#query.prefetchBlocks > 0) this.#load();
@@ -144,12 +164,11 @@ export class ScanStream implements EntryStream {
     }
   }
 
-  /** Gives the buffer back; the stream is not used any more. */
+  /** Gives the buffer back; the stream must not be used any more. Called once. */
   close(): void {
     this.done = true;
-    this.count = 0;
-    this.#buffers.give(this.bytes);
-    this.bytes = allocateStringBuffer(0);
+    this.index = this.count;
+    this.#buffers.give(this.#buffer);
   }
 
   keyStart(index: number): number {
@@ -209,7 +228,10 @@ export class ScanStream implements EntryStream {
       this.#fruitlessLoads = 0;
       if (status !== SCAN_DONE) {
         const at = scratch + SCRATCH_KEY;
-        this.#start = { key: Buffer.from(shard.bytes.subarray(at, at + consumed)), inclusive: false };
+        this.#start = {
+          key: Buffer.from(shard.bytes.subarray(at, at + consumed)),
+          inclusive: false,
+        };
       }
     }
     return status;
@@ -222,7 +244,10 @@ export class ScanStream implements EntryStream {
     const { shard } = this;
     const words = shard.kernel.u32;
     const first = (shard.scratch + SCRATCH_DESCRIPTORS) >>> 2;
-    if (this.#descriptors.length < count * WORDS) this.#descriptors = new Uint32Array(count * WORDS);
+    if (this.#descriptors.length < count * WORDS) {
+      this.#descriptors = new Uint32Array(count * WORDS * 2);
+      this.#buffer.descriptors = this.#descriptors;
+    }
     this.#descriptors.set(words.subarray(first, first + count * WORDS));
     this.#base = 0;
     const out = shard.scratch + SCRATCH_OUT;
@@ -231,8 +256,8 @@ export class ScanStream implements EntryStream {
     const used = Math.max(keyEnd, this.valueStart(last) + this.valueLength(last)) - out;
     this.#base = out;
     if (this.bytes.length < used) {
-      this.#buffers.give(this.bytes);
-      this.bytes = this.#buffers.take(used);
+      this.bytes = allocateStringBuffer(used + (used >>> 2));
+      this.#buffer.bytes = this.bytes;
     }
     this.bytes.set(shard.bytes.subarray(out, out + used));
   }

@@ -3,9 +3,9 @@
  * `LightningDb`, its batches and its snapshots share one session; it ends once.
  */
 
+import type { ResolvedConfig } from '../config.js';
 import { type EncodingOption, resolveEncoding } from '../encoding/encoding.js';
 import { ClosedError } from '../errors.js';
-import type { ResolvedConfig } from '../config.js';
 import type { Client } from './client.js';
 import type { Codec } from './codec.js';
 import { Reader } from './reader.js';

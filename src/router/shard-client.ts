@@ -409,7 +409,8 @@ export class ShardClient {
     this.#queue.clear();
     this.#partial.clear();
     this.#pending = 0;
-    for (const { sink, id } of failing) sink?.fail(unavailable(unsent.has(id) ? 'none' : 'unknown'));
+    for (const { sink, id } of failing)
+      sink?.fail(unavailable(unsent.has(id) ? 'none' : 'unknown'));
   }
 }
 

@@ -10,9 +10,15 @@ export interface SnapshotHold {
   readonly sequence: number;
   /** Gives the slot back. Idempotent. */
   release(): void;
+  /**
+   * Gives the slot back, too, when `owner` is collected; it must not be reachable from the hold.
+   * Costs as much as a small scan, so it is done for what outlives a call only.
+   */
+  releaseWith(owner: object): void;
 }
 
 class Hold implements SnapshotHold {
+  watched = false;
   readonly sequence: number;
   readonly slot: number;
   readonly #registry: SnapshotRegistry;
@@ -29,6 +35,12 @@ class Hold implements SnapshotHold {
     this.#released = true;
     this.#registry.released(this);
   }
+
+  releaseWith(owner: object): void {
+    if (this.watched || this.#released) return;
+    this.watched = true;
+    this.#registry.watch(this, owner);
+  }
 }
 
 export class SnapshotRegistry {
@@ -40,17 +52,21 @@ export class SnapshotRegistry {
     this.#control = control;
   }
 
-  /** Takes care of a slot for `owner`, which must not be reachable from the hold. */
-  hold(snapshot: AcquiredSnapshot, owner: object): SnapshotHold {
+  /** Takes charge of a slot. */
+  hold(snapshot: AcquiredSnapshot): SnapshotHold {
     const hold = new Hold(this, snapshot);
     this.#held.add(hold);
-    this.#forgotten.register(owner, hold, hold);
     return hold;
   }
 
   /** @internal */
+  watch(hold: Hold, owner: object): void {
+    this.#forgotten.register(owner, hold, hold);
+  }
+
+  /** @internal */
   released(hold: Hold): void {
-    this.#forgotten.unregister(hold);
+    if (hold.watched) this.#forgotten.unregister(hold);
     if (this.#held.delete(hold)) this.#control.releaseSnapshot(hold.slot);
   }
 

@@ -1,6 +1,6 @@
 /** A view of the whole database as of one moment. */
 
-import type { EncodingOption, EncodingType } from '../encoding/encoding.js';
+import type { EncodingInput, EncodingOption, EncodingType } from '../encoding/encoding.js';
 import { ClosedError } from '../errors.js';
 import { type Readable, type ReadOptions, ReadView, type ScanEntry } from './read-view.js';
 import type { Scan, SyncScan } from './scan.js';
@@ -20,7 +20,8 @@ export class Snapshot<K = string, V = string> implements Readable<K, V> {
   /** @internal */
   constructor(session: Session) {
     const acquired = session.client.acquireSnapshot();
-    this.#hold = session.snapshots.hold(acquired, this);
+    this.#hold = session.snapshots.hold(acquired);
+    this.#hold.releaseWith(this);
     this.#view = new ReadView(session, {
       sequence: acquired.sequence,
       checkOpen: () => {
@@ -30,55 +31,57 @@ export class Snapshot<K = string, V = string> implements Readable<K, V> {
     });
   }
 
-  get(key: K): Promise<V | undefined>;
+  get(key: EncodingInput<K>): Promise<V | undefined>;
   get<E extends EncodingOption>(
-    key: K,
+    key: EncodingInput<K>,
     options: ReadOptions<E> | undefined,
   ): Promise<EncodingType<E> | undefined>;
-  get(key: K, options?: ReadOptions): Promise<unknown> {
+  get(key: EncodingInput<K>, options?: ReadOptions): Promise<unknown> {
     return this.#view.get(key, options);
   }
 
-  getSync(key: K): V | undefined;
+  getSync(key: EncodingInput<K>): V | undefined;
   getSync<E extends EncodingOption>(
-    key: K,
+    key: EncodingInput<K>,
     options: ReadOptions<E> | undefined,
   ): EncodingType<E> | undefined;
-  getSync(key: K, options?: ReadOptions): unknown {
+  getSync(key: EncodingInput<K>, options?: ReadOptions): unknown {
     return this.#view.getSync(key, options);
   }
 
-  getMany(keys: readonly K[]): Promise<(V | undefined)[]>;
+  getMany(keys: readonly EncodingInput<K>[]): Promise<(V | undefined)[]>;
   getMany<E extends EncodingOption>(
-    keys: readonly K[],
+    keys: readonly EncodingInput<K>[],
     options: ReadOptions<E> | undefined,
   ): Promise<(EncodingType<E> | undefined)[]>;
-  getMany(keys: readonly K[], options?: ReadOptions): Promise<unknown[]> {
+  getMany(keys: readonly EncodingInput<K>[], options?: ReadOptions): Promise<unknown[]> {
     return this.#view.getMany(keys, options);
   }
 
-  getManySync(keys: readonly K[]): (V | undefined)[];
+  getManySync(keys: readonly EncodingInput<K>[]): (V | undefined)[];
   getManySync<E extends EncodingOption>(
-    keys: readonly K[],
+    keys: readonly EncodingInput<K>[],
     options: ReadOptions<E> | undefined,
   ): (EncodingType<E> | undefined)[];
-  getManySync(keys: readonly K[], options?: ReadOptions): unknown[] {
+  getManySync(keys: readonly EncodingInput<K>[], options?: ReadOptions): unknown[] {
     return this.#view.getManySync(keys, options);
   }
 
-  has(key: K): Promise<boolean> {
+  has(key: EncodingInput<K>): Promise<boolean> {
     return this.#view.has(key);
   }
 
-  hasSync(key: K): boolean {
+  hasSync(key: EncodingInput<K>): boolean {
     return this.#view.hasSync(key);
   }
 
-  scan<const O extends ScanOptions<K>>(options?: O): Scan<ScanEntry<K, V, O>> {
+  scan<const O extends ScanOptions<EncodingInput<K>>>(options?: O): Scan<ScanEntry<K, V, O>> {
     return this.#view.scan(options);
   }
 
-  scanSync<const O extends ScanOptions<K>>(options?: O): SyncScan<ScanEntry<K, V, O>> {
+  scanSync<const O extends ScanOptions<EncodingInput<K>>>(
+    options?: O,
+  ): SyncScan<ScanEntry<K, V, O>> {
     return this.#view.scanSync(options);
   }
 

@@ -138,14 +138,19 @@ export class BlobReader {
   readonly reference: BlobReference;
   readonly #files: BlobFiles;
   readonly #file: FileHandle;
+  readonly #isReferenceKnown: boolean;
   #position = HEADER_BYTES;
   #valueBytesRead = 0;
   readonly #checksums: Buffer[] = [];
 
-  /** Throws `CorruptionError` when the file is missing or is not that blob. */
-  constructor(files: BlobFiles, reference: BlobReference) {
+  /**
+   * Throws `CorruptionError` when the file is missing or is not that blob. Without knowing what
+   * refers to it, `isReferenceKnown` false, only the pieces themselves are verified.
+   */
+  constructor(files: BlobFiles, reference: BlobReference, isReferenceKnown = true) {
     this.#files = files;
     this.reference = reference;
+    this.#isReferenceKnown = isReferenceKnown;
     const path = blobPath(files, reference.blob);
     try {
       this.#file = files.fs.open(path, 'r');
@@ -169,7 +174,7 @@ export class BlobReader {
   next(): Buffer | undefined {
     const length = Math.min(PIECE_BYTES, this.reference.bytes - this.#valueBytesRead);
     if (length <= 0) {
-      this.#verifyAll();
+      if (this.#isReferenceKnown) this.#verifyAll();
       return undefined;
     }
     const { window } = this.#files;
@@ -202,6 +207,13 @@ export class BlobReader {
       found: found.toString(16),
     });
   }
+}
+
+/** Bytes of the value in a blob file of `fileBytes`. */
+export function blobValueBytes(fileBytes: number): number {
+  const sealed = Math.max(0, fileBytes - HEADER_BYTES);
+  const pieces = Math.ceil(sealed / (PIECE_BYTES + CHECKSUM_BYTES));
+  return Math.max(0, sealed - pieces * CHECKSUM_BYTES);
 }
 
 export function blobPath(files: Pick<BlobFiles, 'directory'>, blob: number): string {

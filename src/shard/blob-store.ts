@@ -13,6 +13,7 @@ import {
   type BlobReference,
   BlobWriter,
   blobPath,
+  blobValueBytes,
   type PieceWindow,
 } from './blob-file.js';
 
@@ -49,7 +50,11 @@ export class BlobStore {
   }
 
   /** Recovery: notes a file that is there. */
-  adopt(blob: number, bytes: number): void {
+  adopt(blob: number): void {
+    this.#note(blob, blobValueBytes(this.#options.fs.fileSize(blobPath(this.#options, blob))));
+  }
+
+  #note(blob: number, bytes: number): void {
     this.#blobs.set(blob, bytes);
     this.#bytes += bytes;
   }
@@ -60,7 +65,7 @@ export class BlobStore {
   }
 
   written(reference: BlobReference): void {
-    this.adopt(reference.blob, reference.bytes);
+    this.#note(reference.blob, reference.bytes);
   }
 
   /** Writes a value that is whole in memory. */
@@ -79,6 +84,13 @@ export class BlobStore {
 
   open(reference: BlobReference): BlobReader {
     return new BlobReader(this.#files, reference);
+  }
+
+  /** Opens a blob to verify its pieces; undefined when it has gone. */
+  openForCheck(blob: number): BlobReader | undefined {
+    const bytes = this.#blobs.get(blob);
+    if (bytes === undefined) return undefined;
+    return new BlobReader(this.#files, { blob, bytes, checksum: 0n }, false);
   }
 
   /** Deletes a blob that nothing refers to any more. */

@@ -5,8 +5,9 @@
  * memtable stays readable and its log segments stay on disk meanwhile.
  */
 import type { BuildResult } from '../compaction/jobs.js';
+import { tableIdsFor } from '../compaction/plan-merge.js';
+import { deserializeError, LightningError, serializeError } from '../errors.js';
 import type { TableTarget } from '../sstable/table-writer.js';
-import { deserializeError, LightningError, NoSpaceError, serializeError } from '../errors.js';
 import { Backoff } from './backoff.js';
 import type { Memtable } from './memtables.js';
 import type { ShardState } from './shard-state.js';
@@ -38,7 +39,7 @@ export class Flusher {
   readonly counters = new JobCounters();
   readonly #backoff = new Backoff();
   #waiters: Waiter[] = [];
-  #isRunning = false;
+  #running: Promise<void> | undefined;
   #isClosed = false;
   #failure: LightningError | undefined;
   /** Bytes of memtable flushed per millisecond, lately. */
@@ -60,12 +61,11 @@ export class Flusher {
 
   /** Starts the flush of the oldest full memtable, unless one is running. */
   maybeSchedule(): void {
-    if (this.#isRunning || this.#isClosed || this.#backoff.isWaiting) return;
+    if (this.#running !== undefined || this.#isClosed || this.#backoff.isWaiting) return;
     const memtable = this.#state.memtables.oldestImmutable;
     if (memtable === undefined || this.#state.readOnlyReason !== undefined) return;
-    this.#isRunning = true;
     this.counters.running = 1;
-    this.#flush(memtable).then(
+    this.#running = this.#flush(memtable).then(
       () => this.#ended(undefined),
       (error: unknown) => this.#ended(error),
     );
@@ -83,18 +83,21 @@ export class Flusher {
     });
   }
 
+  /** Resolves when no flush is running. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
   /** No more flushes are started; waits for one that is running. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#backoff.cancel();
-    while (this.#isRunning) {
-      await new Promise<void>((resolve) => setTimeout(resolve, 1));
-    }
+    await this.#running;
     this.#rejectWaiters(new LightningError('LIGHTNING_ABORTED', 'The flush was given up'));
   }
 
   #ended(error: unknown): void {
-    this.#isRunning = false;
+    this.#running = undefined;
     this.counters.running = 0;
     if (error === undefined) {
       this.#failure = undefined;
@@ -114,7 +117,7 @@ export class Flusher {
     const state = this.#state;
     const { clock, control, jobs, shard } = state.options;
     const startMs = clock.nowMs();
-    const target = reserveTables(state, state.memtables.arenaBytes);
+    const target = reserveTables(state, this.#tableIds(memtable));
     const { horizon, snapshots } = control.liveSnapshots();
     const result = await jobs.flush({
       kind: 'flush',
@@ -131,22 +134,38 @@ export class Flusher {
     this.#bytesPerMs = this.#bytesPerMs === 0 ? rate : this.#bytesPerMs * 0.7 + rate * 0.3;
   }
 
+  #tableIds(memtable: Memtable): number {
+    const { memtables, options } = this.#state;
+    const rawBytes = memtables.bytesUsed(memtable);
+    const entries = memtables.versions(memtable);
+    const blobs = memtable.blobs.size;
+    return tableIdsFor({ rawBytes, entries, blobs }, options.config.tableBytesMax);
+  }
+
   #install(memtable: Memtable, result: BuildResult, target: TableTarget): void {
     const state = this.#state;
-    const { state: last } = state.version;
-    const { tables } = result;
-    installOrDelete(state, result, target, () => {
+    const { tables, droppedBlobs } = result;
+    const ids = tables.map(({ id }) => id);
+    const { firstTableId, tableIds } = target;
+    state.files.giveBack(Math.max(firstTableId, ...ids.map((id) => id + 1)), firstTableId + tableIds);
+    const { nextOrder } = state.version.state;
+    try {
+      if (tables.length > 0) state.fs.syncDirectory(state.directory);
       state.install(
         {
-          ...(tables.length > 0 ? { added: [{ order: last.nextOrder, tables }] } : {}),
-          nextOrder: last.nextOrder + 1,
+          ...(tables.length > 0 ? { added: [{ order: nextOrder, tables }] } : {}),
+          nextOrder: nextOrder + 1,
           lastSequence: state.memtables.sequenceMax(memtable),
           lastTimestampUs: memtable.lastTimestampUs,
           lastEpoch: memtable.lastEpoch,
         },
-        { flushed: memtable, droppedBlobs: result.droppedBlobs },
+        { flushed: memtable, droppedBlobs },
       );
-    });
+    } catch (error) {
+      // A manifest that failed may name them after all: then recovery decides.
+      if (state.readOnlyReason === undefined) deleteTables(state, ids);
+      throw error;
+    }
   }
 
   #settleWaiters(): void {
@@ -166,11 +185,9 @@ export class Flusher {
   }
 }
 
-/** Reserves numbers for the tables that `bytes` bytes of entries may become. */
-export function reserveTables(state: ShardState, bytes: number): TableTarget {
+/** Reserves `tableIds` file numbers for the tables of a job, and says how they are to be made. */
+export function reserveTables(state: ShardState, tableIds: number): TableTarget {
   const { config } = state.options;
-  // Small tables end one block after they are full; compression may not help at all.
-  const tableIds = Math.ceil((bytes * 2) / config.tableBytesMax) + 8;
   return {
     directory: state.directory,
     firstTableId: state.files.allocate(tableIds),
@@ -182,31 +199,13 @@ export function reserveTables(state: ShardState, bytes: number): TableTarget {
   };
 }
 
-/** Makes a job's tables part of the shard by `install`; deletes them when that cannot be done. */
-export function installOrDelete(
-  state: ShardState,
-  { tables }: BuildResult,
-  { firstTableId, tableIds }: TableTarget,
-  install: () => void,
-): void {
-  const used = tables.reduce((max, { id }) => Math.max(max, id + 1), firstTableId);
-  state.files.giveBack(used, firstTableId + tableIds);
-  try {
-    if (tables.length > 0) state.fs.syncDirectory(state.directory);
-    install();
-  } catch (error) {
-    // A manifest that failed may name them after all: then recovery decides.
-    if (state.readOnlyReason === undefined) deleteTables(state, tables.map(({ id }) => id));
-    throw error;
-  }
-}
-
-function deleteTables(state: ShardState, tables: readonly number[]): void {
+/** Deletes tables that no Version names. */
+export function deleteTables(state: ShardState, tables: readonly number[]): void {
   for (const table of tables) {
     try {
       state.fs.unlink(state.tables.path(table));
     } catch (error) {
-      // It stays as a file that no Version names: opening the database deletes it.
+      // It stays for now: opening the database deletes it.
       if (!(error instanceof LightningError)) throw error;
     }
   }
@@ -215,9 +214,4 @@ function deleteTables(state: ShardState, tables: readonly number[]): void {
 function asLightningError(error: unknown): LightningError {
   if (error instanceof LightningError) return error;
   return deserializeError(serializeError(error));
-}
-
-/** Whether making room on the disk is what it takes. */
-export function isForWantOfRoom(error: unknown): boolean {
-  return error instanceof NoSpaceError;
 }

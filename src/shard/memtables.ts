@@ -93,11 +93,16 @@ export class Memtables {
   }
 
   isEmpty(memtable: Memtable): boolean {
-    return this.#word(memtable, ARENA_VERSIONS) === 0;
+    return this.versions(memtable) === 0;
   }
 
   keys(memtable: Memtable): number {
     return this.#word(memtable, ARENA_KEYS);
+  }
+
+  /** Versions of keys. */
+  versions(memtable: Memtable): number {
+    return this.#word(memtable, ARENA_VERSIONS);
   }
 
   bytesUsed(memtable: Memtable): number {

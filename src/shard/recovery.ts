@@ -160,10 +160,8 @@ function deleteLeftovers(state: ShardState, files: ShardFiles, manifest: number)
 /** Keeps the blob files that tables or the log refer to, and deletes the others. */
 function adoptBlobs(state: ShardState, blobs: readonly number[], replay: ReplayResult): void {
   if (blobs.length === 0) return;
-  const { fs, directory, version } = state;
-  for (const blob of blobs) {
-    state.blobs.adopt(blob, fs.fileSize(`${directory}/${shardFileName('blob', blob)}`));
-  }
+  const { version } = state;
+  for (const blob of blobs) state.blobs.adopt(blob);
   if (state.options.config.readOnly) return;
   const live = new Set(replay.blobs);
   for (const table of version.tables()) for (const blob of table.blobs) live.add(blob);

@@ -4,6 +4,7 @@ import type { ResolvedConfig } from '../config.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
+import type { LinkIntent } from '../version/link-intent.js';
 
 /** Time, from outside. */
 export interface Clock {
@@ -37,6 +38,8 @@ export interface ShardOptions {
   readonly fs: FileSystem;
   readonly clock: Clock;
   readonly jobs: JobRunner;
+  /** Bulk loads that have been committed, oldest first: linked before the shard serves. */
+  readonly intents?: readonly LinkIntent[];
   /** Wakes the shard's loop: something happened outside the rings. */
   readonly wake: () => void;
 }

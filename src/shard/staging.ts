@@ -10,17 +10,18 @@ export class Staging {
   /** Operations of a commit that did not come as one plain record. */
   readonly operations: Uint8Array;
   readonly operationsAddress: number;
-  /** Blocks and pieces of blobs on their way from or to a file. */
+  /** Blocks, pieces of blobs and groups to be checked on their way from or to a file. */
   readonly transfer: Uint8Array;
   readonly transferAddress: number;
 
   constructor(kernel: Kernel) {
     const base = kernel.u32[H_STAGING_BASE >>> 2] as number;
     const bytes = kernel.u32[H_STAGING_BYTES >>> 2] as number;
-    const half = Math.floor(bytes / 2 / 64) * 64;
+    // A fourth holds any one operation; the rest any one group of the log.
+    const fourth = Math.floor(bytes / 4 / 64) * 64;
     this.operationsAddress = base;
-    this.operations = kernel.bytes.subarray(base, base + half);
-    this.transferAddress = base + half;
-    this.transfer = kernel.bytes.subarray(base + half, base + bytes);
+    this.operations = kernel.bytes.subarray(base, base + fourth);
+    this.transferAddress = base + fourth;
+    this.transfer = kernel.bytes.subarray(base + fourth, base + bytes);
   }
 }

@@ -12,8 +12,8 @@ import type { Kernel } from '../kernel/kernel.js';
 import {
   decodeFooter,
   decodeProperties,
-  type Footer,
   FOOTER_BYTES,
+  type Footer,
   TABLE_FORMAT_VERSION,
   type TableFile,
 } from './format.js';

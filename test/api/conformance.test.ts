@@ -153,7 +153,9 @@ describe.each([1, 2, 5])('a database of %i shards', (shards) => {
       expect(keysOf({ lt: key(500), reverse: true, limit: 5 })).toEqual(
         range(400, 500).reverse().slice(0, 5),
       );
-      expect(keysOf({ gt: key(100), lt: key(200), reverse: true })).toEqual(range(101, 200).reverse());
+      expect(keysOf({ gt: key(100), lt: key(200), reverse: true })).toEqual(
+        range(101, 200).reverse(),
+      );
       expect(keysOf({ lte: key(107), reverse: true, limit: 1 })).toEqual([key(106)]);
       expect(keysOf({ gte: key(107), limit: 1 })).toEqual([key(108)]);
       expect(keysOf({ limit: 0 })).toEqual([]);

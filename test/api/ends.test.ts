@@ -80,12 +80,15 @@ describe('wrong arguments', () => {
       ['put', 'k'.repeat(65537), 'x'],
       ['put', '⚡'.repeat(30000), 'x'],
     ] as [string, ...unknown[]][]) {
-      expect(await codeOf(() => anything[method]?.(...args)), `${method}(${args.map(String).join(', ').slice(0, 60)})`).toBe(
-        'LIGHTNING_INVALID_ARGUMENT',
-      );
+      expect(
+        await codeOf(() => anything[method]?.(...args)),
+        `${method}(${args.map(String).join(', ').slice(0, 60)})`,
+      ).toBe('LIGHTNING_INVALID_ARGUMENT');
     }
     const batch = db.batch().put('a', '1');
-    expect(await codeOf(() => batch.put('b', 2 as unknown as string))).toBe('LIGHTNING_INVALID_ARGUMENT');
+    expect(await codeOf(() => batch.put('b', 2 as unknown as string))).toBe(
+      'LIGHTNING_INVALID_ARGUMENT',
+    );
     await batch.write();
     expect(await db.get('a')).toBe('1');
     expect(await db.get('b')).toBeUndefined();
@@ -96,19 +99,27 @@ describe('wrong arguments', () => {
 describe('a directory that cannot be opened', () => {
   it('missing, present, or not a database is told apart', async () => {
     const missing = `${directory.path}/missing`;
-    expect(await codeOf(() => LightningDb.open(missing, { createIfMissing: false }))).toBe('LIGHTNING_NOT_FOUND');
+    expect(await codeOf(() => LightningDb.open(missing, { createIfMissing: false }))).toBe(
+      'LIGHTNING_NOT_FOUND',
+    );
     expect(readdirSync(directory.path)).toEqual([]);
     const db = await LightningDb.open(missing, small);
     await db.close();
-    expect(await codeOf(() => LightningDb.open(missing, { errorIfExists: true }))).toBe('LIGHTNING_ALREADY_EXISTS');
-    expect(await codeOf(() => LightningDb.open(missing, { shards: 5 }))).toBe('LIGHTNING_INVALID_ARGUMENT');
+    expect(await codeOf(() => LightningDb.open(missing, { errorIfExists: true }))).toBe(
+      'LIGHTNING_ALREADY_EXISTS',
+    );
+    expect(await codeOf(() => LightningDb.open(missing, { shards: 5 }))).toBe(
+      'LIGHTNING_INVALID_ARGUMENT',
+    );
     const other = `${directory.path}/other`;
     mkdirSync(other);
     writeFileSync(`${other}/notes.txt`, 'mine');
     expect(await codeOf(() => LightningDb.open(other))).toBe('LIGHTNING_NOT_A_DATABASE');
     expect(readdirSync(other)).toEqual(['notes.txt']);
     writeFileSync(`${directory.path}/file`, 'a file');
-    expect(await codeOf(() => LightningDb.open(`${directory.path}/file`))).toBe('LIGHTNING_NOT_A_DATABASE');
+    expect(await codeOf(() => LightningDb.open(`${directory.path}/file`))).toBe(
+      'LIGHTNING_NOT_A_DATABASE',
+    );
   });
 
   it('of a newer format version is refused and left alone', async () => {
@@ -120,7 +131,9 @@ describe('a directory that cannot be opened', () => {
     const newer = Buffer.from(bytes);
     newer.writeUInt32LE(99, 8);
     writeFileSync(file, newer);
-    expect(await codeOf(() => LightningDb.open(directory.path))).toBe('LIGHTNING_UNSUPPORTED_FORMAT');
+    expect(await codeOf(() => LightningDb.open(directory.path))).toBe(
+      'LIGHTNING_UNSUPPORTED_FORMAT',
+    );
     writeFileSync(file, bytes);
     const again = await LightningDb.open(directory.path);
     expect(await again.get('a')).toBe('1');
@@ -159,7 +172,8 @@ describe('readOnly', () => {
     const db = await LightningDb.open(directory.path, small);
     await db.put('a', '1');
     await db.close();
-    const listing = (): string[] => readdirSync(directory.path, { recursive: true }).map(String).sort();
+    const listing = (): string[] =>
+      readdirSync(directory.path, { recursive: true }).map(String).sort();
     const before = listing();
     const reader = await LightningDb.open(directory.path, { ...small, readOnly: true });
     expect(await reader.get('a')).toBe('1');
@@ -196,7 +210,12 @@ describe('closing', () => {
     const db = await LightningDb.open(directory.path, small);
     const results: Promise<string>[] = [];
     for (let i = 0; i < 2000; i++) {
-      results.push(db.put(`k${i}`, `${i}`).then(() => `k${i}`, (error: LightningError) => error.code));
+      results.push(
+        db.put(`k${i}`, `${i}`).then(
+          () => `k${i}`,
+          (error: LightningError) => error.code,
+        ),
+      );
     }
     await db.close();
     const outcomes = await Promise.all(results);

@@ -5,7 +5,7 @@
 
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { LightningDb } from 'lightning-db';
+import { LightningDb, type WalSyncMode } from 'lightning-db';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../api/temporary-directory.js';
 
@@ -89,34 +89,43 @@ async function compareWithAccount(db: LightningDb, account: Account): Promise<vo
   }
 }
 
-const modes: [string, unknown][] = [
+const modes: [string, WalSyncMode][] = [
   ['async', 'async'],
   ['sync', 'sync'],
   ['periodic', { periodic: { intervalMs: 20 } }],
 ];
 
 describe('a process killed while it writes', () => {
-  it.each(modes)('loses nothing that was acknowledged (%s)', async (_name, walSyncMode) => {
-    const directory = temporaryDirectory();
-    const account = new Account();
-    let seed = 20261123;
-    const random = (): number => {
-      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-      return seed / 2 ** 32;
-    };
-    for (let round = 0; round < Math.ceil(ROUNDS / modes.length); round++) {
-      const options = { shards: [1, 2, 4][round % 3], memtableSize: 1 << 20, cacheSize: 64 << 20, walSyncMode };
-      const path = `${directory.path}/${options.shards}`;
-      const before = account.lines;
-      const part = new Account();
-      await writeUntilKilled(path, options, round * 10_000_000 + 1, 80 + random() * 500, part);
-      account.lines += part.lines;
-      expect(account.lines).toBeGreaterThan(before);
-      const db = await LightningDb.open(path, options);
-      await compareWithAccount(db, part);
-      expect((await db.check()).problems).toEqual([]);
-      await db.close();
-    }
-    directory.remove();
-  }, 240_000);
+  it.each(modes)(
+    'loses nothing that was acknowledged (%s)',
+    async (_name, walSyncMode) => {
+      const directory = temporaryDirectory();
+      const account = new Account();
+      let seed = 20261123;
+      const random = (): number => {
+        seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+        return seed / 2 ** 32;
+      };
+      for (let round = 0; round < Math.ceil(ROUNDS / modes.length); round++) {
+        const options = {
+          shards: [1, 2, 4][round % 3],
+          memtableSize: 1 << 20,
+          cacheSize: 64 << 20,
+          walSyncMode,
+        };
+        const path = `${directory.path}/${options.shards}`;
+        const before = account.lines;
+        const part = new Account();
+        await writeUntilKilled(path, options, round * 10_000_000 + 1, 80 + random() * 500, part);
+        account.lines += part.lines;
+        expect(account.lines).toBeGreaterThan(before);
+        const db = await LightningDb.open(path, options);
+        await compareWithAccount(db, part);
+        expect((await db.check()).problems).toEqual([]);
+        await db.close();
+      }
+      directory.remove();
+    },
+    240_000,
+  );
 });

@@ -30,7 +30,8 @@ const FIRST = 2; // first commit of generations 0, 1 modulo 2
 const STOP = 4;
 
 function instantiate(memory, control) {
-  const path = process.env.LIGHTNING_TEST_KERNEL ?? new URL('../../dist/kernel.wasm', import.meta.url);
+  const path =
+    process.env.LIGHTNING_TEST_KERNEL ?? new URL('../../dist/kernel.wasm', import.meta.url);
   const module = new WebAssembly.Module(readFileSync(path));
   const env = {
     memory,
@@ -54,6 +55,9 @@ function mix(x) {
 
 const KEY_SPACES = [40, 700, 20_000, 1_000_000, 3000];
 const keySpace = (generation) => KEY_SPACES[generation % KEY_SPACES.length];
+/** Most generations are short: trees that grow from nothing under the readers' eyes. */
+const commitsMax = (generation) =>
+  generation % 97 === 96 ? Number.POSITIVE_INFINITY : 50 * 2 ** (mix(generation) % 10);
 
 /** Keys of many shapes: prefixes of each other, shared prefixes around what a node stores, wide nodes. */
 function keyOf(commit, generation) {
@@ -88,8 +92,9 @@ const arenaOf = (generation) => ARENAS + (generation & 1) * ARENA_BYTES;
 // ---- the writer -----------------------------------------------------------------
 
 function write(thread, seconds) {
-  const { kernel, bytes, words } = thread;
+  const { kernel, bytes, view, words } = thread;
   let commit = 0;
+  let first = 1;
   let generation = 0;
   let epoch = 0;
   const end = Date.now() + seconds * 1000;
@@ -97,21 +102,33 @@ function write(thread, seconds) {
     commit++;
     const keyLength = bytes.write(keyOf(commit, generation), keyAt(0), 'latin1');
     const length = writeValue(thread, commit);
-    const put = () =>
-      kernel.memtablePut(arenaOf(generation), keyAt(0), keyLength, 1, valueAt(0), length, BigInt(commit));
-    if (put() === 1) {
-      // The other arena's readers are those of the generation before the last.
+    const full =
+      commit - first >= commitsMax(generation) ||
+      kernel.memtablePut(
+        arenaOf(generation),
+        keyAt(0),
+        keyLength,
+        1,
+        valueAt(0),
+        length,
+        BigInt(commit),
+      );
+    if (full) {
+      // Nobody must be left in the arena that was replaced when this generation began.
       while (epoch !== 0 && kernel.epochReached(epoch) === 0) {
         if (Atomics.load(words, STOP) !== 0n) return { commit, generation };
       }
       generation++;
       const arena = arenaOf(generation);
-      bytes.fill(0xee, arena, arena + ARENA_BYTES);
+      const [top, end] = [view.getUint32(arena + 4, true), view.getUint32(arena + 8, true)];
+      bytes.fill(0xee, arena, top);
+      bytes.fill(0xee, end, arena + ARENA_BYTES);
       kernel.memtableInit(arena, ARENA_BYTES);
-      Atomics.store(words, FIRST + (generation & 1), BigInt(commit));
+      first = commit;
+      Atomics.store(words, FIRST + (generation & 1), BigInt(first));
       Atomics.store(words, GENERATION, BigInt(generation));
       epoch = kernel.retire();
-      // The key depends on the generation.
+      // Once more: the key depends on the generation.
       commit--;
       continue;
     }
@@ -152,7 +169,8 @@ class Reader {
     this.check(word >>> 30 === 1 && length === valueLength(commit), `length of version ${commit}`);
     this.check(view.getFloat64(address + 16, true) === commit, `value of version ${commit}`);
     for (let i = 8; i < length; i++) {
-      if (bytes[address + 16 + i] !== (commit & 0xff)) this.check(false, `bytes of version ${commit}`);
+      if (bytes[address + 16 + i] !== (commit & 0xff))
+        this.check(false, `bytes of version ${commit}`);
     }
     return commit;
   }
@@ -210,7 +228,10 @@ class Reader {
     this.check(exact !== 0, `commit ${commit} is lost`);
     this.check(this.checkVersion(exact, key, commit) === commit, `commit ${commit} is hidden`);
     const newest = kernel.memtableFind(this.arena, keyAt(number), length, BigInt(visible));
-    this.check(newest !== 0 && this.checkVersion(newest, key, visible) >= commit, 'time ran backwards');
+    this.check(
+      newest !== 0 && this.checkVersion(newest, key, visible) >= commit,
+      'time ran backwards',
+    );
     if (commit > this.first) {
       const before = kernel.memtableFind(this.arena, keyAt(number), length, BigInt(commit - 1));
       if (before !== 0) this.checkVersion(before, key, commit - 1);
@@ -244,7 +265,8 @@ class Reader {
     while (leaf !== 0 && steps < stepsMax) {
       const key = this.keyOfLeaf(leaf);
       if (last !== undefined) this.check(forward ? key > last : key < last, 'walk out of order');
-      if (steps === 0 && start !== undefined) this.check(key === start, 'seek of a key that is there');
+      if (steps === 0 && start !== undefined)
+        this.check(key === start, 'seek of a key that is there');
       if (this.checkLeaf(leaf, key, visible) !== 0) seen.add(key);
       last = key;
       steps++;
@@ -302,7 +324,7 @@ if (isMainThread) {
   const thread = { number: 0, ...instantiate(memory, control) };
   thread.view.setBigUint64(H_EPOCH, 1n, true);
   thread.bytes.fill(0xee, ARENAS, ARENAS + 2 * ARENA_BYTES);
-  thread.kernel.memtableInit(arenaOf(0), ARENA_BYTES);
+  for (const arena of [arenaOf(1), arenaOf(0)]) thread.kernel.memtableInit(arena, ARENA_BYTES);
   Atomics.store(thread.words, FIRST, 1n);
   // Failures come through memory: the writer's loop takes no messages.
   const workers = [...Array(READERS).keys()].map(
@@ -318,7 +340,9 @@ if (isMainThread) {
         });
       }),
   );
-  await Promise.all(workers.map((worker) => new Promise((online) => worker.once('online', online))));
+  await Promise.all(
+    workers.map((worker) => new Promise((online) => worker.once('online', online))),
+  );
   const { commit, generation } = write(thread, seconds);
   Atomics.store(thread.words, STOP, 1n);
   const all = await Promise.all(results);

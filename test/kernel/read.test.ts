@@ -21,7 +21,7 @@ const HAS_END = 8;
 const END_INCLUSIVE = 16;
 const NO_PROGRESS = 0xffffffff;
 
-const module = new WebAssembly.Module(readFileSync('dist/kernel.wasm'));
+const module = await WebAssembly.compile(readFileSync('dist/kernel.wasm'));
 
 interface Write {
   readonly key: string;
@@ -113,10 +113,15 @@ class Shard {
     this.#tableId += 100;
     for (const info of tables) {
       const path = `${this.#directory}/${String(info.id).padStart(10, '0')}.table`;
-      const { meta } = loadTable(nodeFileSystem, this.kernel, { path, id: info.id }, {
-        allocate: (bytes) => this.#allocate(bytes),
-        free: () => undefined,
-      });
+      const { meta } = loadTable(
+        nodeFileSystem,
+        this.kernel,
+        { path, id: info.id },
+        {
+          allocate: (bytes) => this.#allocate(bytes),
+          free: () => undefined,
+        },
+      );
       this.#metas.unshift({ meta, path });
     }
     this.newMemtable();
@@ -150,7 +155,14 @@ class Shard {
     const end = blockOffset(this.kernel, table.meta, block + 1);
     const staging = this.kernel.u32[layout.H_STAGING_BASE >>> 2] as number;
     this.kernel.bytes.set(readFileSync(table.path).subarray(start, end), staging);
-    const address = this.kernel.exports.cacheInsert(table.meta, block, staging, end - start, start, scan);
+    const address = this.kernel.exports.cacheInsert(
+      table.meta,
+      block,
+      staging,
+      end - start,
+      start,
+      scan,
+    );
     expect(address).not.toBe(-1);
     expect(address).not.toBe(0);
   }
@@ -174,7 +186,13 @@ class Shard {
   }
 
   scan(
-    range: { start?: string; end?: string; startExclusive?: boolean; endInclusive?: boolean; reverse?: boolean },
+    range: {
+      start?: string;
+      end?: string;
+      startExclusive?: boolean;
+      endInclusive?: boolean;
+      reverse?: boolean;
+    },
     snapshot = -1,
     entriesMax = 7,
   ): [string, string][] {
@@ -185,7 +203,8 @@ class Shard {
     let exclusive = range.startExclusive === true;
     for (;;) {
       if (start !== undefined) bytes.set(start, scratch + layout.SCRATCH_KEY);
-      const endLength = range.end === undefined ? 0 : bytes.write(range.end, scratch + layout.SCRATCH_KEY2);
+      const endLength =
+        range.end === undefined ? 0 : bytes.write(range.end, scratch + layout.SCRATCH_KEY2);
       const flags =
         (range.reverse === true ? REVERSE : 0) |
         (start === undefined ? 0 : HAS_START) |
@@ -196,13 +215,23 @@ class Shard {
       const result = (scratch + layout.SCRATCH_RESULT) >>> 2;
       for (let i = 0; i < (u32[result] as number); i++) {
         const d = (scratch + layout.SCRATCH_DESCRIPTORS + i * layout.SCAN_DESCRIPTOR_BYTES) >>> 2;
-        const [k, kl, v, vl] = [u32[d], u32[d + 1], u32[d + 2], u32[d + 3]] as [number, number, number, number];
+        const [k, kl, v, vl] = [u32[d], u32[d + 1], u32[d + 2], u32[d + 3]] as [
+          number,
+          number,
+          number,
+          number,
+        ];
         expect(vl & 0x80000000).toBe(0);
-        entries.push([bytes.toString('utf8', k, k + kl), bytes.toString('utf8', v, v + (vl & 0x1fffffff))]);
+        entries.push([
+          bytes.toString('utf8', k, k + kl),
+          bytes.toString('utf8', v, v + (vl & 0x1fffffff)),
+        ]);
       }
       const progress = u32[result + 5] as number;
       if (progress !== NO_PROGRESS) {
-        start = Buffer.from(bytes.subarray(scratch + layout.SCRATCH_KEY, scratch + layout.SCRATCH_KEY + progress));
+        start = Buffer.from(
+          bytes.subarray(scratch + layout.SCRATCH_KEY, scratch + layout.SCRATCH_KEY + progress),
+        );
         exclusive = true;
       }
       if (status === 0) return entries;
@@ -237,7 +266,7 @@ const write = fc.record({
 });
 const part = fc.record({
   writes: fc.array(write, { minLength: 1, maxLength: 40 }),
-  then: fc.constantFrom('nothing', 'flush', 'memtable'),
+  next: fc.constantFrom('nothing', 'flush', 'memtable'),
 });
 
 let directory: TemporaryDirectory | undefined;
@@ -255,20 +284,24 @@ describe('reads', () => {
           const history: { at: number; model: Map<string, string> }[] = [];
           const model = new Map<string, string>();
           let memtables = 1;
-          for (const { writes, then } of parts) {
+          for (const { writes, next } of parts) {
             const at = shard.apply(writes);
             for (const { key, value } of writes) {
               if (value === undefined) model.delete(key);
               else model.set(key, value);
             }
             history.push({ at, model: new Map(model) });
-            if (then === 'flush' && memtables === 1) shard.flush();
-            if (then === 'memtable' && memtables < 3) {
+            if (next === 'flush' && memtables === 1) shard.flush();
+            if (next === 'memtable' && memtables < 3) {
               shard.newMemtable();
               memtables++;
             }
           }
-          const every = new Set([...parts.flatMap((p) => p.writes.map((w) => w.key)), 'nowhere', '']);
+          const every = new Set([
+            ...parts.flatMap((p) => p.writes.map((w) => w.key)),
+            'nowhere',
+            '',
+          ]);
           for (const { at, model: then } of [...history, { at: -1, model }]) {
             for (const key of every) expect(shard.get(key, at)).toBe(then.get(key));
             const sorted = [...then].sort(([a], [b]) => compare(a, b));
@@ -284,7 +317,9 @@ describe('reads', () => {
                 );
               });
               if (reverse) expected.reverse();
-              expect(shard.scan({ start, end, startExclusive, endInclusive, reverse }, at, 3)).toEqual(expected);
+              expect(
+                shard.scan({ start, end, startExclusive, endInclusive, reverse }, at, 3),
+              ).toEqual(expected);
             }
           }
           directory.remove();
@@ -300,7 +335,10 @@ describe('reads', () => {
     const value = (i: number): string => `${i}:`.padEnd(300, String.fromCharCode(97 + (i % 26)));
     for (let run = 0; run < 3; run++) {
       shard.apply(
-        Array.from({ length: 800 }, (_, n) => ({ key: `k${n * 3 + run}`, value: value(n * 3 + run) })),
+        Array.from({ length: 800 }, (_, n) => ({
+          key: `k${n * 3 + run}`,
+          value: value(n * 3 + run),
+        })),
       );
       shard.flush();
     }

@@ -33,7 +33,10 @@ type Step =
   | { readonly kind: 'flush' | 'compact' | 'reopen' | 'snapshot' | 'release' };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ kind: fc.constant('put' as const), key: keys, value: values }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({ kind: fc.constant('put' as const), key: keys, value: values }),
+  },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('delete' as const), key: keys }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('get' as const), key: keys }) },
   {
@@ -154,10 +157,16 @@ async function run(shards: number, steps: readonly Step[]): Promise<void> {
 }
 
 describe('random operations', () => {
-  it.each([1, 3])('match a sorted map with %i shards', async (shards) => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 120 }), (steps) => run(shards, steps)),
-      { numRuns: Number(process.env['MODEL_RUNS'] ?? 12), endOnFailure: false },
-    );
-  }, 300_000);
+  it.each([1, 3])(
+    'match a sorted map with %i shards',
+    async (shards) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 120 }), (steps) =>
+          run(shards, steps),
+        ),
+        { numRuns: Number(process.env['MODEL_RUNS'] ?? 12), endOnFailure: false },
+      );
+    },
+    300_000,
+  );
 });

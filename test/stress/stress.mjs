@@ -22,7 +22,7 @@ const KEYS = 3000;
 const keyOf = (i) => `key-${String(i).padStart(6, '0')}-${'p'.repeat(i % 30)}`;
 /** Every seventh version of a key is a delete. */
 const isDelete = (version) => version % 7 === 0;
-const valueOf = (i, version) =>
+const storedValue = (i, version) =>
   `${i}:${version}:`.padEnd(20 + ((i * 31 + version * 17) % 400), String(version % 10));
 
 function check(i, value, lo, hi, what) {
@@ -34,7 +34,8 @@ function check(i, value, lo, hi, what) {
   if (!(version >= lo && version <= hi) || isDelete(version)) {
     throw new Error(`${what}: ${keyOf(i)} has version ${version}, legal are ${lo}..${hi}`);
   }
-  if (value !== valueOf(i, version)) throw new Error(`${what}: ${keyOf(i)} version ${version} is torn`);
+  if (value !== storedValue(i, version))
+    throw new Error(`${what}: ${keyOf(i)} version ${version} is torn`);
 }
 
 async function read() {
@@ -74,7 +75,9 @@ async function read() {
       const from = below(KEYS);
       const to = Math.min(KEYS, from + 200);
       const reverse = below(2) === 1;
-      const lows = Array.from({ length: to - from }, (_, n) => Atomics.load(acknowledged, from + n));
+      const lows = Array.from({ length: to - from }, (_, n) =>
+        Atomics.load(acknowledged, from + n),
+      );
       const seen = new Map();
       let previous;
       for (const [key, value] of db.scanSync({ gte: keys[from], lt: keys[to] ?? 'l', reverse })) {
@@ -154,7 +157,7 @@ async function write() {
       for (const i of chosen) {
         const version = Atomics.add(submitted, i, 1) + 1;
         if (isDelete(version)) batch.delete(keyOf(i));
-        else batch.put(keyOf(i), valueOf(i, version));
+        else batch.put(keyOf(i), storedValue(i, version));
       }
       await batch.write();
       for (const i of chosen) Atomics.store(acknowledged, i, submitted[i]);
@@ -173,7 +176,7 @@ async function write() {
   if (problems.length > 0) throw new Error(`check: ${JSON.stringify(problems)}`);
   await db.close();
   if (process.argv[4] === undefined) rmSync(path, { recursive: true, force: true });
-  console.log(JSON.stringify({ seconds, writes, readers: counts, stats }));
+  process.stdout.write(`${JSON.stringify({ seconds, writes, readers: counts, stats })}\n`);
 }
 
 await (isMainThread ? write() : read());

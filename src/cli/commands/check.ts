@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { EXIT_NEGATIVE } from '../exit-codes.js';
-import { formatBytes, formatCount, formatSeconds } from '../number-format.js';
+import { formatBytes, formatPlural, formatSeconds } from '../number-format.js';
 import {
   type CommandContext,
   type CommonOptions,
@@ -37,10 +37,11 @@ export function checkCommand({ output, setExitCode }: CommandContext): Command {
     const verdict =
       report.problems.length === 0
         ? 'Everything is as it was written'
-        : `${formatCount(report.problems.length)} problems`;
+        : formatPlural(report.problems.length, 'problem');
     await output.line(
-      `${verdict}: ${formatCount(entries)} entries in ${formatCount(blocks)} blocks of ` +
-        `${formatCount(tables)} tables, ${formatBytes(bytes)}, read in ${formatSeconds(seconds)}`,
+      `${verdict}: ${formatPlural(entries, 'entry', 'entries')} in ` +
+        `${formatPlural(blocks, 'block')} of ${formatPlural(tables, 'table')}, ` +
+        `${formatBytes(bytes)}, read in ${formatSeconds(seconds)}`,
     );
   });
 }

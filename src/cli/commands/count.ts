@@ -19,7 +19,7 @@ export function countCommand({ output }: CommandContext): Command {
   return addRangeOptions(command).action(async (options: CountOptions) => {
     const count = await withDatabase(openForReading(options), async (db) => {
       let entries = 0;
-      for await (const batch of db.scan({ ...readRange(options) }).batches()) {
+      for await (const batch of db.scan({ ...readRange(options), values: false }).batches()) {
         entries += batch.length;
       }
       return entries;

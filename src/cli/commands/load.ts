@@ -10,7 +10,13 @@ import {
 } from '../../index.js';
 import { EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED } from '../exit-codes.js';
 import { LoadProgress } from '../load-progress.js';
-import { formatBytes, formatCount, formatRate, formatSeconds } from '../number-format.js';
+import {
+  formatBytes,
+  formatCount,
+  formatPlural,
+  formatRate,
+  formatSeconds,
+} from '../number-format.js';
 import { type CommandContext, type CommonOptions, newCommand, wholeNumber } from './command.js';
 
 interface LoadOptions extends CommonOptions {
@@ -113,15 +119,16 @@ function selectorOf(text: string): BulkLoadSelector {
 function summaryOf(result: BulkLoadResult, { path, rejects }: LoadOptions): string {
   const { records, duplicates, rejected, tables, bytesOut, seconds, recordsPerSecond } = result;
   const lines = [
-    `Loaded ${formatCount(records)} records into "${path}" in ${formatSeconds(seconds.total)} ` +
-      `(${formatRate(recordsPerSecond)}): ${formatBytes(bytesOut)} in ${formatCount(tables)} ` +
-      `tables, ${result.shards.length} shards`,
+    `Loaded ${formatPlural(records, 'record')} into "${path}" in ${formatSeconds(seconds.total)} ` +
+      `(${formatRate(recordsPerSecond)}): ${formatBytes(bytesOut)} in ` +
+      `${formatPlural(tables, 'table')}, ${formatPlural(result.shards.length, 'shard')}`,
   ];
-  if (duplicates > 0)
-    lines.push(`${formatCount(duplicates)} were replaced by a later record with the same key`);
+  if (duplicates > 0) {
+    lines.push(`${formatCount(duplicates)} replaced by a later record with the same key`);
+  }
   if (rejected > 0) {
     const where = rejects === undefined ? '' : `; they are in "${rejects}"`;
-    lines.push(`${formatCount(rejected)} could not be read and were left out${where}`);
+    lines.push(`${formatCount(rejected)} could not be read and left out${where}`);
     for (const { file, line, reason } of result.rejects.slice(0, 5)) {
       lines.push(`  ${file}:${line}: ${reason}`);
     }

@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
-import { formatCount } from '../number-format.js';
+import type { DatabaseStats } from '../../index.js';
+import { formatBytes, formatCount } from '../number-format.js';
+import { table } from '../terminal.js';
 import {
   type CommandContext,
   type CommonOptions,
@@ -11,28 +13,36 @@ import {
 export function statsCommand({ output }: CommandContext): Command {
   return newCommand(
     'stats',
-    'Print what the database consists of: shards, tables, sizes.',
-    'lightning-db stats --path ./data --json',
+    'Print what the database consists of. With --json: all counters of all shards.',
+    'lightning-db stats --path ./data',
   ).action(async (options: CommonOptions) => {
     const stats = await withDatabase(openForReading(options), async (db) => db.stats());
     if (options.json) await output.json(stats);
-    else await output.line(treeOf(stats, '').join('\n'));
+    else await output.line(statsText(stats));
   });
 }
 
-/** `name  value` lines; what belongs together is indented under its name. */
-function treeOf(value: object, indent: string): string[] {
-  const entries = Object.entries(value) as [string, unknown][];
-  const width = Math.max(0, ...entries.map(([name]) => name.length));
-  return entries.flatMap(([name, part]) => {
-    if (typeof part !== 'object' || part === null) {
-      return [`${indent}${name.padEnd(width)}  ${textOf(part)}`];
-    }
-    return [`${indent}${name}`, ...treeOf(part, `${indent}  `)];
-  });
-}
-
-function textOf(value: unknown): string {
-  if (typeof value === 'number' && Number.isInteger(value)) return formatCount(value);
-  return typeof value === 'number' ? value.toFixed(2) : String(value);
+function statsText({ shards, total, lastSequence }: DatabaseStats): string {
+  const blobs = shards.reduce((sum, shard) => sum + shard.blobs.count, 0);
+  const blobBytes = shards.reduce((sum, shard) => sum + shard.blobs.bytes, 0);
+  const lines = [
+    `shards         ${shards.length}`,
+    `tables         ${formatCount(total.tables)}, ${formatBytes(total.tableBytes)}`,
+    `entries        ${formatCount(total.tableEntries)} in tables, old versions and deletes included`,
+    `large values   ${formatCount(blobs)}, ${formatBytes(blobBytes)}`,
+    `log            ${formatBytes(total.walBytes)}`,
+    `last sequence  ${formatCount(lastSequence)}`,
+  ];
+  const rows = shards.map(({ shard, runs, memtables, wal, readOnlyReason }) => [
+    String(shard),
+    String(runs.length),
+    formatCount(runs.reduce((sum, run) => sum + run.tables, 0)),
+    formatBytes(runs.reduce((sum, run) => sum + run.bytes, 0)),
+    formatCount(runs.reduce((sum, run) => sum + run.entries, 0)),
+    formatBytes(memtables.bytes),
+    formatBytes(wal.bytes),
+    readOnlyReason === undefined ? '' : `no writes: ${readOnlyReason}`,
+  ]);
+  const header = ['shard', 'runs', 'tables', 'bytes', 'entries', 'memtables', 'log', ''];
+  return [...lines, '', ...table([header, ...rows])].join('\n');
 }

@@ -7,11 +7,10 @@ import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type BulkLoadProgress, LightningDb, LightningError } from '../../index.js';
+import { type BulkLoadProgress, LightningDb, LightningError, VERSION } from '../../index.js';
 import { EXIT_INTERNAL, EXIT_USAGE, exitCodeOf } from '../exit-codes.js';
 import { formatCount, formatRate, formatSeconds } from '../number-format.js';
 import { bar, LiveLines, painterFor } from '../terminal.js';
-import { VERSION } from '../version.js';
 import { type IpAddress, parseIpAddress } from './ip-address.js';
 import { type Measured, type MeasureName, measure } from './measurements.js';
 import {

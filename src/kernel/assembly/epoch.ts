@@ -14,7 +14,7 @@
  *     R3  load the word W1 changes         W3  look at line.epoch
  *
  * 1. W3 sees 0 because R2 is yet to come: then W1 < W3 < R2 < R3, the reader finds the object
- *    unlinked (Dekker's argument: of two threads that each write, then look, one must see the other).
+ *    unlinked (Dekker's argument: of two threads that write, then look, one sees the other).
  * 2. W3 sees an epoch of E or more: then W1 < W2 < R1 < R3, and again the object is out of sight.
  * 3. W3 sees an older epoch: the worker waits. The reader may have been slow between R1 and R2 and
  *    announce an epoch that is long past; that only makes the worker wait for it.

@@ -3,6 +3,15 @@
 export * from './epoch';
 export * from './memtable';
 export * from './commit';
+export { applyOps, groupApply, setActiveMemtable } from './apply';
+export {
+  groupAck,
+  groupAckRetry,
+  groupClient,
+  groupCommitsMax,
+  groupForget,
+  groupRequestId,
+} from './acknowledge';
 export { ringPeek, ringPop, ringPushResponse } from './ring';
 export * from './hash';
 export * from './lz4';

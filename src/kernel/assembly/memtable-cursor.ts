@@ -6,10 +6,10 @@
  * dropped (keys that are prefixes of each other hundreds deep), it seeks again from the root by the
  * current key.
  *
- * While a writer inserts: nodes of the stack may have been replaced by larger copies meanwhile. They
- * are frozen then, complete up to that time, and all that was reachable below them still is. So the
- * cursor sees every key that was there when it was placed, and every step goes strictly up (down)
- * in key order; of newer keys it may see some. The arena itself must stay: hold an epoch.
+ * While a writer inserts: nodes of the stack may have been replaced by larger copies meanwhile.
+ * They are frozen then, complete up to that time, and all that was reachable below them still is.
+ * So the cursor sees every key that was there when it was placed, and every step goes strictly up
+ * (down) in key order; of newer keys it may see some. The arena itself must stay: hold an epoch.
  *
  * A step past either end returns 0 and leaves the cursor nowhere: place it again.
  */
@@ -113,8 +113,8 @@ function step(c: Cursor, forward: bool): u32 {
 }
 
 /**
- * Where the bytes [depth, branch) that all keys below the node share stand to the key's: below (-1),
- * above (1), or equal (0). A key that ends among them is below them.
+ * Where the bytes [depth, branch) that all keys below the node share stand to the key's: below
+ * (-1), above (1), or equal (0). A key that ends among them is below them.
  */
 function comparePrefix(node: u32, depth: u32, branch: u32, key: u32, keyLength: u32): i32 {
   const start = <u32>load<u16>(node, NODE_START);
@@ -136,7 +136,7 @@ function comparePrefix(node: u32, depth: u32, branch: u32, key: u32, keyLength: 
 
 /**
  * Walks down along the key and returns the first leaf at or beyond it (beyond it when `strict`) in
- * the direction, or 0. At the node that branches at `stopAt` the walk goes no further along the key.
+ * the direction, or 0. At the node that branches at `stopAt` the walk leaves the key.
  */
 function walk(
   c: Cursor,

@@ -2,28 +2,28 @@
  * Inner nodes of the memtable's radix tree (Leis et al., "The Adaptive Radix Tree", ICDE 2013).
  *
  *   0   u8      type: NODE_4, NODE_16, NODE_48, NODE_256
- *   2   u16     children; atomic in NODE_4 and NODE_16, where it publishes them
+ *   2   u16     children; in NODE_4 and NODE_16 atomic, since it publishes them; unused in NODE_256
  *   4   u16     branch: the position in the key at which the children differ
  *   6   u16     start: the position of the first stored prefix byte
  *   8   u32     atomic: leaf of the key that ends at `branch`, or 0
- *   12  u8[12]  the bytes that all keys below share from `start` on (as many as fit before `branch`)
+ *   12  u8[12]  the bytes that all keys below share from `start` on, up to `branch`
  *   24  NODE_4    u8[4] bytes, u32[4] children
  *       NODE_16   u8[16] bytes, u32[16] children
  *       NODE_48   u8[256] child number + 1 of each byte or 0, u32[48] children
  *       NODE_256  u32[256] children
  *
- * `branch` and `start` are positions in the whole key, not lengths. So a node means the same wherever
- * it hangs: splitting the path above it leaves it as it is. No key is longer than 64 KiB, so no two
- * keys part later than at position 65535.
+ * `branch` and `start` are positions in the whole key, not lengths. So a node means the same
+ * wherever it hangs: splitting the path above it leaves it as it is. No key is longer than 64 KiB,
+ * so no two keys part later than at position 65535.
  *
  * Invariants, on which readers in other threads rely:
  * 1. Type, branch, start and prefix never change once the node is linked.
  * 2. NODE_4, NODE_16: byte and child i are written before a count above i is published.
  *    NODE_48: the child is written before its number. NODE_256: the child is published itself.
- * 3. Child words and the end leaf change by atomic stores only, and only to something that holds all
- *    the keys of what was there.
- * 4. A full node is copied to a larger one, which is published in the word that held it. The old one
- *    is not written any more: readers inside see the tree as it was, complete up to then.
+ * 3. Child words and the end leaf change by atomic stores only, and only to something that holds
+ *    all the keys of what was there.
+ * 4. A full node is copied to a larger one, which is published in the word that held it. The old
+ *    one is not written any more: readers inside see the tree as it was, complete up to then.
  */
 
 import { ARENA_END, LEAF_KEY, LEAF_TAG } from './layout';
@@ -128,17 +128,22 @@ export function addChild(arena: u32, slot: u32, node: u32, byte: u32, child: u32
   const count = <u32>load<u16>(node, NODE_COUNT);
   if (type == NODE_256) {
     atomic.store<u32>(node + NODE_BODY + (byte << 2), child);
-  } else if (type == NODE_48) {
-    if (count == 48) return grow(arena, slot, node, byte, child);
-    atomic.store<u32>(node + NODE_48_CHILDREN + (count << 2), child);
-    atomic.store<u8>(node + byte, <u8>(count + 1), NODE_BODY);
-  } else {
-    const full: u32 = type == NODE_16 ? 16 : 4;
-    if (count == full) return grow(arena, slot, node, byte, child);
-    store<u8>(node + count, <u8>byte, NODE_BODY);
-    atomic.store<u32>(node + NODE_BODY + full + (count << 2), child);
+    return;
   }
-  atomic.store<u16>(node, <u16>(count + 1), NODE_COUNT);
+  const full: u32 = type == NODE_48 ? 48 : type == NODE_16 ? 16 : 4;
+  if (count == full) {
+    grow(arena, slot, node, byte, child);
+    return;
+  }
+  if (type == NODE_48) {
+    store<u32>(node + (count << 2), child, NODE_48_CHILDREN);
+    atomic.store<u8>(node + byte, <u8>(count + 1), NODE_BODY);
+    store<u16>(node, <u16>(count + 1), NODE_COUNT);
+  } else {
+    store<u8>(node + count, <u8>byte, NODE_BODY);
+    store<u32>(node + full + (count << 2), child, NODE_BODY);
+    atomic.store<u16>(node, <u16>(count + 1), NODE_COUNT);
+  }
 }
 
 /** Publishes a copy of a full node, one type larger and with one more child, in `slot`. */
@@ -241,7 +246,7 @@ export function nodeAfter(node: u32, position: i32): i32 {
       among = v128.and(among, i8x16.ge_u(bytes, i8x16.splat(<i8>position)));
     }
     if (!v128.any_true(among)) return POSITION_NONE;
-    return take16(node, bytes, among, smallestByte(v128.or(bytes, v128.not(among))));
+    return take16(node, bytes, among, <i32>smallestByte(v128.or(bytes, v128.not(among))));
   }
   let best: i32 = 256;
   let at: u32 = 0;
@@ -306,7 +311,8 @@ function byteBefore(node: u32, position: i32): i32 {
       i8x16.le_u(bytes, i8x16.splat(<i8>from)),
     );
     if (!v128.any_true(among)) return -1;
-    return take16(node, bytes, among, v128.not(smallestByte(v128.not(v128.and(bytes, among))))) - 1;
+    const largest = 255 - <i32>smallestByte(v128.not(v128.and(bytes, among)));
+    return take16(node, bytes, among, largest) - 1;
   }
   let best: i32 = -1;
   let at: u32 = 0;
@@ -332,20 +338,21 @@ function lanes(count: u32): v128 {
   );
 }
 
+/** Notes the word of `byte`, one of those `among` the node's. Returns its position. */
 // @ts-ignore: decorator
 @inline
-function take16(node: u32, bytes: v128, among: v128, byte: v128): i32 {
-  const found = i8x16.bitmask(v128.and(among, i8x16.eq(bytes, byte)));
+function take16(node: u32, bytes: v128, among: v128, byte: i32): i32 {
+  const found = i8x16.bitmask(v128.and(among, i8x16.eq(bytes, i8x16.splat(<i8>byte))));
   neighbourSlot = node + NODE_16_CHILDREN + (<u32>ctz(found) << 2);
-  return <i32>i8x16.extract_lane_u(byte, 0) + 1;
+  return byte + 1;
 }
 
-/** The smallest of 16 unsigned bytes, in every lane. */
+/** The smallest of 16 unsigned bytes: of pairs at a distance of 8, 4, 2 and 1. */
 // @ts-ignore: decorator
 @inline
-function smallestByte(bytes: v128): v128 {
-  let x = i8x16.min_u(bytes, v128.shuffle<u8>(bytes, bytes, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-  x = i8x16.min_u(x, v128.shuffle<u8>(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-  x = i8x16.min_u(x, v128.shuffle<u8>(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-  return i8x16.min_u(x, v128.shuffle<u8>(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+function smallestByte(x: v128): u32 {
+  x = i8x16.min_u(x, i64x2.shuffle(x, x, 1, 0));
+  x = i8x16.min_u(x, i32x4.shuffle(x, x, 1, 0, 3, 2));
+  x = i8x16.min_u(x, i16x8.shuffle(x, x, 1, 0, 3, 2, 5, 4, 7, 6));
+  return <u32>i8x16.extract_lane_u(i8x16.min_u(x, i16x8.shr_u(x, 8)), 0);
 }

@@ -1,18 +1,19 @@
 /**
  * Memtable: an ordered map from keys to their versions, in an arena of shared memory.
  *
- * An adaptive radix tree (memtable-node.ts) whose leaves hold the whole key and a chain of versions,
- * newest first. Everything is taken from the arena's end and never freed: the arena is dropped whole.
+ * An adaptive radix tree (memtable-node.ts) whose leaves hold the whole key and a chain of
+ * versions, newest first. Leaves and versions are taken from the free room's start, nodes from its
+ * end, where they lie close together; nothing is freed: the arena is dropped whole.
  *
- *   arena    ARENA_* head, then nodes, leaves and versions, 8-byte aligned
+ *   arena    ARENA_* head, leaves and versions (8-byte aligned), free room, nodes
  *   leaf     LEAF_*: key length, newest version, key
  *   version  VERSION_*: sequence, older version, type and length, value
  *
  * Thread safety: one writer (the shard worker), any number of readers in other threads, no locks.
  * 1. A leaf's key and a version's bytes never change once linked; atomic stores link them.
- * 2. A slot (the root word, a child word, an end leaf) only ever moves to something that holds every
- *    key of what it held. So a reader, however slow, finds every key that was there when it read the
- *    root; of keys inserted later it may or may not see some.
+ * 2. A slot (the root word, a child word, an end leaf) only ever moves to something that holds
+ *    every key of what it held. So a reader, however slow, finds every key that was there when it
+ *    read the root; of keys inserted later it may or may not see some.
  * 3. Versions of a key have distinct sequence numbers, strictly falling along the chain.
  *
  * Readers skip prefixes longer than a node stores and compare the whole key at the leaf. The writer
@@ -66,11 +67,16 @@ export {
 /** `skipped` of an insertion that compared every byte it passed. */
 const NOTHING: u32 = 0xffffffff;
 
-/** Makes an empty memtable of the `bytes` at `arena` (8-byte aligned), which no reader can see. */
+/**
+ * Makes an empty memtable of the `bytes` (ARENA_HEAD_BYTES at least) at `arena` (8-byte aligned),
+ * which no reader can see.
+ */
 export function memtableInit(arena: u32, bytes: u32): void {
+  const top = arena + ARENA_HEAD_BYTES;
   memory.fill(arena, 0, ARENA_HEAD_BYTES);
-  store<u32>(arena, arena + ARENA_HEAD_BYTES, ARENA_TOP);
-  store<u32>(arena, (arena + bytes) & ~63, ARENA_END);
+  store<u32>(arena, top, ARENA_TOP);
+  // Nodes are as large as cache lines and lie on them.
+  store<u32>(arena, max(top, (arena + bytes) & ~63), ARENA_END);
   atomic.store<u32>(arena + ARENA_ROOT, 0);
 }
 
@@ -86,7 +92,9 @@ function versionBytes(valueLength: u32): u32 {
   return (VERSION_VALUE + valueLength + 7) & ~7;
 }
 
-/** Takes `bytes` (a multiple of 8) for a leaf or version; the caller checked that they are there. */
+/**
+ * Takes `bytes` (a multiple of 8) for a leaf or version; the caller checked that they are there.
+ */
 // @ts-ignore: decorator
 @inline
 function allocate(arena: u32, bytes: u32): u32 {
@@ -286,7 +294,9 @@ function insertBeside(
   atomic.store<u32>(slot, node);
 }
 
-/** Inserts where the key parts from the tree at `at`, on the path that the key itself leads along. */
+/**
+ * Inserts where the key parts from the tree at `at`, on the path that the key itself leads along.
+ */
 function insertAbove(arena: u32, key: u32, keyLength: u32, at: u32, fresh: u32): void {
   let slot = arena + ARENA_ROOT;
   let depth: u32 = 0;
@@ -329,45 +339,4 @@ export function memtableFind(arena: u32, key: u32, keyLength: u32, snapshot: u64
     pointer = atomic.load<u32>(slot);
   }
   return 0;
-}
-
-/** A key to touch: its address, its length, and how far its search has come. */
-const TOUCH_KEY: u32 = 0;
-const TOUCH_KEY_LENGTH: u32 = 4;
-const TOUCH_POINTER: u32 = 8;
-export const TOUCH_BYTES: u32 = 16;
-
-/** What was loaded last, so that loading it is not for nothing. */
-let touched: u32 = 0;
-
-/**
- * Brings what puts of `count` keys will look at into the processor's cache. Searches that go down the
- * tree in step wait for memory together; puts would wait one after the other. `list` is memory of
- * the caller: TOUCH_BYTES for each key, its address and length (u32) first.
- */
-export function memtableTouch(arena: u32, list: u32, count: u32): void {
-  const end = list + count * TOUCH_BYTES;
-  const root = atomic.load<u32>(arena + ARENA_ROOT);
-  for (let entry = list; entry < end; entry += TOUCH_BYTES) store<u32>(entry, root, TOUCH_POINTER);
-  let searching = root != 0;
-  while (searching) {
-    searching = false;
-    for (let entry = list; entry < end; entry += TOUCH_BYTES) {
-      const pointer = load<u32>(entry, TOUCH_POINTER);
-      if (pointer & LEAF_TAG) {
-        touched = load<u32>(pointer ^ LEAF_TAG, LEAF_HEAD);
-        store<u32>(entry, 0, TOUCH_POINTER);
-      } else if (pointer) {
-        const branch = <u32>load<u16>(pointer, NODE_BRANCH);
-        let slot = pointer + NODE_END;
-        if (branch != load<u32>(entry, TOUCH_KEY_LENGTH)) {
-          const key = load<u32>(entry, TOUCH_KEY);
-          const goesOn = branch < load<u32>(entry, TOUCH_KEY_LENGTH);
-          slot = goesOn ? findChild(pointer, <u32>load<u8>(key + branch)) : 0;
-        }
-        store<u32>(entry, slot ? atomic.load<u32>(slot) : 0, TOUCH_POINTER);
-        searching = true;
-      }
-    }
-  }
 }

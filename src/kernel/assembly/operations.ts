@@ -52,7 +52,7 @@ function varint(at: u32, end: u32): u32 {
   return longVarint(at, end);
 }
 
-/** Reads the operation at `at`, which ends by `end`. Returns the address after it, or 0: malformed. */
+/** Reads the operation at `at`, which ends by `end`. Returns the address after it; 0: malformed. */
 export function nextOperation(at: u32, end: u32): u32 {
   if (at >= end) return 0;
   const type = <u32>load<u8>(at);

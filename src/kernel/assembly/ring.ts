@@ -2,14 +2,15 @@
  * The shard worker's ends of a client's two rings: it consumes requests and produces responses.
  *
  * Positions are bytes that count up without end (mod 2^32) in steps of 8; a position's place in the
- * ring is its low bits. A record is contiguous: a PAD record fills the end of the ring where the next
- * one does not fit. Only the first 8 bytes of a PAD are looked at, since no more may be left.
+ * ring is its low bits. A record is contiguous: a PAD record fills the end of the ring where the
+ * next one does not fit. Only the first 8 bytes of a PAD are looked at, since no more may be left.
  *
  * Publication: the producer writes the record, then stores the head; the consumer loads the head,
  * reads the record, then stores the tail. What a client says is checked: a record lies within the
  * published bytes and does not run over the end of the ring.
  */
 
+import { copyBytes } from './bytes';
 import {
   H_REQUEST_RING_BYTES,
   H_RESPONSE_RING_BYTES,
@@ -31,7 +32,6 @@ import {
   RING_RESPONSE_HEAD,
   RING_RESPONSE_TAIL,
 } from './layout';
-import { copyBytes } from './bytes';
 
 /** Instead of a record's address: the ring is empty, or holds something that is no record. */
 export const RECORD_NONE: u32 = 0;
@@ -65,7 +65,7 @@ let requestRingBytes: u32 = 0;
 let requestTail: u32 = 0;
 let requestHead: u32 = 0;
 
-/** Payload bytes of the record that `nextRequest` returned. The client cannot change this any more. */
+/** Payload bytes of the record that `nextRequest` returned, whatever the client writes now. */
 export let requestPayloadBytes: u32 = 0;
 
 export function openRequests(client: u32): void {
@@ -163,8 +163,8 @@ function hasRoom(bytes: u32): bool {
 
 /**
  * Makes room for a record; returns its address, or 0: full, and then the client's tail is watched
- * (RING_RESPONSE_BLOCKED). The mark is set, then the tail looked at again; the client stores the tail,
- * then looks at the mark; so one of the two notices.
+ * (RING_RESPONSE_BLOCKED). The mark is set, then the tail looked at again; the client stores the
+ * tail, then looks at the mark; so one of the two notices.
  */
 function reserve(bytes: u32): u32 {
   const offset = responseHead & (responseRingBytes - 1);
@@ -202,7 +202,8 @@ export function putResponse(
   if (!record) return false;
   store<u32>(record, payloadBytes, RECORD_PAYLOAD_BYTES);
   // Kind, flags and the unused u16 behind them.
-  store<u32>(record, (kind & 0xff) | ((flags & 0xff) << ((RECORD_FLAGS - RECORD_KIND) << 3)), RECORD_KIND);
+  const flagsShift = (RECORD_FLAGS - RECORD_KIND) << 3;
+  store<u32>(record, (kind & 0xff) | ((flags & 0xff) << flagsShift), RECORD_KIND);
   store<u32>(record, requestId, RECORD_REQUEST_ID);
   store<u32>(record, argument, RECORD_ARGUMENT);
   if (payloadBytes) copyBytes(record + RECORD_HEADER_BYTES, payload, payloadBytes);
@@ -218,8 +219,8 @@ export function closeResponses(): void {
 }
 
 /**
- * Sends one response record. 0 done; 1 the ring is full (the client rings the doorbell after it made
- * room); -1 the payload is longer than half a ring takes: send it in pieces.
+ * Sends one response record. 0 done; 1 the ring is full (the client rings the doorbell after it
+ * made room); -1 the payload is longer than half a ring takes: send it in pieces.
  */
 export function ringPushResponse(
   client: u32,

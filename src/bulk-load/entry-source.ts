@@ -1,0 +1,281 @@
+/** Entries of an iterable or a stream of objects: the main thread encodes them into slots. */
+
+import type { Readable } from 'node:stream';
+import type { ResolvedEncoding } from '../encoding/encoding.js';
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../limits.js';
+import {
+  BlobWriter,
+  encodeBlobReference,
+  kernelPieceWindow,
+  PIECE_BYTES,
+} from '../shard/blob-file.js';
+import { ADDED, CHUNK_FULL, ChunkWriter, KEY_TOO_LONG } from './chunk-writer.js';
+import { RecordFault } from './formats/json-record.js';
+import type { ChunkResult } from './load-jobs.js';
+import { slotAddress } from './load-memory.js';
+import type { LoadSession } from './load-session.js';
+
+/** Entries of which some have been taken already, to see what they are. */
+export interface Begun<I> {
+  readonly taken: readonly unknown[];
+  readonly rest: I;
+}
+
+/** Loads what a synchronous iterable gives. */
+export async function loadIterable(
+  session: LoadSession,
+  { taken, rest }: Begun<Iterable<unknown>>,
+): Promise<void> {
+  const sink = await EntrySink.open(session);
+  for (const entry of taken) await sink.addCounted(entry);
+  for (const entry of rest) {
+    if (!sink.add(entry)) await sink.addSlowly(entry);
+  }
+  await sink.finish();
+}
+
+/** Loads what an asynchronous iterable gives. */
+export async function loadAsyncIterable(
+  session: LoadSession,
+  { taken, rest }: Begun<AsyncIterable<unknown>>,
+): Promise<void> {
+  const sink = await EntrySink.open(session);
+  for (const entry of taken) await sink.addCounted(entry);
+  for await (const entry of rest) {
+    if (!sink.add(entry)) await sink.addSlowly(entry);
+  }
+  await sink.finish();
+}
+
+/** Loads a stream of objects: all that it has at hand is taken without a turn of the event loop each. */
+export async function loadObjectStream(session: LoadSession, stream: Readable): Promise<void> {
+  const sink = await EntrySink.open(session);
+  try {
+    for await (const entries of bursts(stream)) {
+      for (const entry of entries) if (!sink.add(entry)) await sink.addSlowly(entry);
+    }
+  } finally {
+    stream.destroy();
+  }
+  await sink.finish();
+}
+
+async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
+  let ended = false;
+  let failure: Error | undefined;
+  let wake: () => void = () => {};
+  const onReadable = (): void => wake();
+  const onEnd = (): void => {
+    ended = true;
+    wake();
+  };
+  const onError = (error: Error): void => {
+    failure = error;
+    wake();
+  };
+  stream.on('readable', onReadable).on('end', onEnd).on('error', onError).on('close', onEnd);
+  try {
+    while (true) {
+      const waiting = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      const burst: unknown[] = [];
+      for (let entry: unknown = stream.read(); entry !== null; entry = stream.read()) burst.push(entry);
+      if (burst.length > 0) yield burst;
+      else if (failure !== undefined) throw failure;
+      else if (ended || stream.readableEnded || stream.destroyed) return;
+      else await waiting;
+    }
+  } finally {
+    stream.off('readable', onReadable).off('end', onEnd).off('error', onError).off('close', onEnd);
+  }
+}
+
+class EntrySink {
+  readonly #session: LoadSession;
+  readonly #writer: ChunkWriter;
+  readonly #queue: { readonly slot: number; readonly sorted: Promise<ChunkResult> }[] = [];
+  #slot: number;
+  /** Number of the entry being added, from 1. */
+  #number = 0;
+
+  private constructor(session: LoadSession, slot: number) {
+    this.#session = session;
+    this.#slot = slot;
+    this.#writer = new ChunkWriter(session.kernel, {
+      keyBytesMax: KEY_BYTES_MAX,
+      valueBytesMax: session.valueBytesMax,
+    });
+    this.#begin();
+  }
+
+  static async open(session: LoadSession): Promise<EntrySink> {
+    return new EntrySink(session, await session.acquireSlot());
+  }
+
+  /** Adds an entry, if that can be done at once; false: it is `addSlowly`'s. */
+  add(entry: unknown): boolean {
+    this.#number++;
+    if (Array.isArray(entry) && entry.length === 2) {
+      const { keyEncoding, valueEncoding } = this.#session.target;
+      const key: unknown = entry[0];
+      const value: unknown = entry[1];
+      if (
+        typeof key === 'string' &&
+        typeof value === 'string' &&
+        keyEncoding.kind === 'utf8' &&
+        valueEncoding.kind === 'utf8'
+      ) {
+        return this.#writer.add(key, value) === ADDED;
+      }
+    }
+    return false;
+  }
+
+  async addCounted(entry: unknown): Promise<void> {
+    if (!this.add(entry)) await this.addSlowly(entry);
+  }
+
+  /** Adds any entry, or reports why it cannot be. */
+  async addSlowly(entry: unknown): Promise<void> {
+    try {
+      const { key, value } = this.#encode(entry);
+      let status = this.#writer.add(key, value);
+      if (status === CHUNK_FULL) {
+        await this.#nextChunk();
+        status = this.#writer.add(key, value);
+      }
+      if (status === ADDED) return;
+      if (status === KEY_TOO_LONG || Buffer.byteLength(key) > KEY_BYTES_MAX) {
+        throw new RecordFault(`the key is longer than ${KEY_BYTES_MAX} bytes`);
+      }
+      await this.#addLarge(key, typeof value === 'string' ? Buffer.from(value) : value);
+    } catch (error) {
+      if (!(error instanceof RecordFault)) throw error;
+      this.#session.rejects.add(this.#number, error.message, undefined);
+      this.#session.progress.rejected = this.#session.rejects.count;
+    }
+  }
+
+  /** Waits until everything is sorted. */
+  async finish(): Promise<void> {
+    if (this.#writer.count > 0) this.#sort();
+    else this.#session.store.releaseSlot(this.#slot);
+    while (this.#queue.length > 0) await this.#acceptNext();
+  }
+
+  #begin(): void {
+    const { layout } = this.#session;
+    this.#writer.begin(slotAddress(layout, this.#slot), layout.slotBytes);
+  }
+
+  async #nextChunk(): Promise<void> {
+    this.#sort();
+    // Not more than the jobs can work off: what is sorted can be spilled when memory runs out.
+    while (this.#queue.length > this.#session.jobs) await this.#acceptNext();
+    const acquired = this.#session.acquireSlot();
+    while (this.#session.store.isStarved && this.#queue.length > 0) await this.#acceptNext();
+    this.#slot = await acquired;
+    this.#begin();
+    // A turn of the event loop: reports, signals and other work of the application get theirs.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  #sort(): void {
+    const { progress } = this.#session;
+    progress.bytes += this.#writer.payloadBytes;
+    this.#writer.finish();
+    const records = this.#writer.count;
+    const sorted = this.#session
+      .runChunk(this.#slot, undefined)
+      .then((result) => ({ ...result, records }));
+    sorted.catch(() => {});
+    this.#queue.push({ slot: this.#slot, sorted });
+  }
+
+  async #acceptNext(): Promise<void> {
+    const chunk = this.#queue.shift();
+    if (chunk === undefined) return;
+    this.#session.addChunk(chunk.slot, await chunk.sorted);
+    this.#session.checkAborted();
+  }
+
+  #encode(entry: unknown): { key: string | Uint8Array; value: string | Uint8Array } {
+    const { keyEncoding, valueEncoding } = this.#session.target;
+    if (typeof entry !== 'object' || entry === null) {
+      throw new RecordFault('an entry is neither [key, value] nor { key, value }');
+    }
+    const [key, value]: readonly unknown[] = Array.isArray(entry)
+      ? entry
+      : [(entry as { key?: unknown }).key, (entry as { value?: unknown }).value];
+    return {
+      key: encode(keyEncoding, key, 'key'),
+      value: encode(valueEncoding, value, 'value'),
+    };
+  }
+
+  async #addLarge(key: string | Uint8Array, value: Uint8Array): Promise<void> {
+    if (value.length > VALUE_BYTES_MAX) {
+      throw new RecordFault(`the value is longer than ${VALUE_BYTES_MAX} bytes`);
+    }
+    const { fs, kernel, numbers, shards } = this.#session;
+    const keyBytes = typeof key === 'string' ? Buffer.from(key) : key;
+    const window = this.#session.workArea().allocate(PIECE_BYTES + 64);
+    const keyRoom = window;
+    kernel.bytes.set(keyBytes.subarray(0, PIECE_BYTES), keyRoom);
+    const hash = kernel.exports.murmur32(keyRoom, keyBytes.length) >>> 0;
+    const shard = Math.floor((hash * shards) / 2 ** 32);
+    const writer = new BlobWriter(
+      { fs, directory: numbers.directoryOf(shard), shard, window: kernelPieceWindow(kernel, window) },
+      await numbers.takeBlobNumber(shard),
+    );
+    let reference: Uint8Array;
+    try {
+      writer.write(value);
+      reference = encodeBlobReference(writer.finish());
+    } catch (error) {
+      writer.abort();
+      throw error;
+    }
+    if (this.#writer.addBlob(keyBytes, reference) === ADDED) return;
+    await this.#nextChunk();
+    this.#writer.addBlob(keyBytes, reference);
+  }
+}
+
+function encode(
+  encoding: ResolvedEncoding<unknown>,
+  input: unknown,
+  what: 'key' | 'value',
+): string | Uint8Array {
+  switch (encoding.kind) {
+    case 'utf8':
+      if (typeof input === 'string') return input;
+      throw new RecordFault(`the ${what} is not a string`);
+    case 'buffer':
+      if (input instanceof Uint8Array) return input;
+      throw new RecordFault(`the ${what} is not a Buffer or Uint8Array`);
+    case 'json': {
+      const text: string | undefined = JSON.stringify(input);
+      if (text !== undefined) return text;
+      throw new RecordFault(`the ${what} is nothing that JSON can express`);
+    }
+    case 'custom':
+      return encodeCustom(encoding, input, what);
+  }
+}
+
+function encodeCustom(
+  encoding: ResolvedEncoding<unknown>,
+  input: unknown,
+  what: 'key' | 'value',
+): Uint8Array {
+  let bytes: unknown;
+  try {
+    bytes = encoding.encode(input);
+  } catch (error) {
+    throw new RecordFault(`the encoding of the ${what} refuses it: ${String(error)}`);
+  }
+  if (bytes instanceof Uint8Array) return bytes;
+  throw new RecordFault(`the encoding of the ${what} does not give a Uint8Array`);
+}

@@ -1,0 +1,139 @@
+/** What the parts of one running load share: memory, jobs, chunks, numbers, counts. */
+
+import { nodeFileSystem } from '../file-system/node.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import { Kernel } from '../kernel/kernel.js';
+import { valueInlineBytesMax } from '../kernel/shard-memory.js';
+import { AreaPool } from './area-pool.js';
+import { ChunkStore, type SortedChunk } from './chunk-store.js';
+import { FileNumbers } from './file-numbers.js';
+import { JobRunner } from './job-runner.js';
+import type { ChunkJob, ChunkResult } from './load-jobs.js';
+import {
+  createLoadMemory,
+  LOAD_JOBS_MAX,
+  type LoadLayout,
+  planLoadLayout,
+  RANGE_BYTES,
+} from './load-memory.js';
+import type { BulkLoadTarget } from './load-target.js';
+import type { BulkLoadOptions } from './options.js';
+import type { LoadProgress } from './progress.js';
+import { abortedError } from './record-sink.js';
+import type { RejectLog } from './reject-log.js';
+import { WorkArea } from './work-area.js';
+
+export interface LoadSessionOptions {
+  readonly target: BulkLoadTarget;
+  readonly options: BulkLoadOptions;
+  readonly rejects: RejectLog;
+  readonly progress: LoadProgress;
+  readonly memoryBytes: number;
+  /** Bytes of a piece of text; for tests. */
+  readonly rangeBytes: number | undefined;
+  readonly spill: (session: LoadSession, chunks: readonly SortedChunk[]) => Promise<void>;
+}
+
+export class LoadSession {
+  readonly fs: FileSystem = nodeFileSystem;
+  readonly target: BulkLoadTarget;
+  readonly options: BulkLoadOptions;
+  readonly rejects: RejectLog;
+  readonly progress: LoadProgress;
+  readonly shards: number;
+  /** Jobs at a time. */
+  readonly jobs: number;
+  readonly layout: LoadLayout;
+  readonly memory: WebAssembly.Memory;
+  /** The main thread's kernel over the load's memory. */
+  readonly kernel: Kernel;
+  readonly numbers: FileNumbers;
+  readonly runner: JobRunner;
+  readonly store: ChunkStore;
+  readonly texts: AreaPool;
+  /** Longest value kept in tables. */
+  readonly valueBytesMax: number;
+  /** Most bytes of a piece of text. */
+  readonly rangeBytes: number;
+  /** Whether the load is part of the database, whatever happens from now on. */
+  isCommitted = false;
+  /** Rejects when a part that nobody waits for fails; never resolves. */
+  readonly failure: Promise<never>;
+  #failed: { readonly error: unknown } | undefined;
+
+  constructor(options: LoadSessionOptions) {
+    const { target, memoryBytes } = options;
+    this.target = target;
+    this.options = options.options;
+    this.rejects = options.rejects;
+    this.progress = options.progress;
+    this.shards = target.config.shards;
+    this.jobs = Math.max(1, Math.min(target.jobThreads, LOAD_JOBS_MAX));
+    this.layout = planLoadLayout({ memoryBytes, jobs: this.jobs });
+    this.memory = createLoadMemory(this.layout);
+    this.kernel = new Kernel(target.module, this.memory);
+    this.texts = new AreaPool(this.layout.texts);
+    this.rangeBytes = options.rangeBytes ?? RANGE_BYTES;
+    this.numbers = new FileNumbers(target);
+    this.valueBytesMax = valueInlineBytesMax(target.config.arenaBytes);
+    let rejectFailure: (error: unknown) => void = () => {};
+    this.failure = new Promise<never>((_, reject) => {
+      rejectFailure = reject;
+    });
+    const fail = (error: unknown): void => {
+      this.#failed = { error };
+      rejectFailure(error);
+    };
+    // Somebody races it most of the time, but not always.
+    this.failure.catch(() => {});
+    this.runner = new JobRunner({
+      target,
+      memory: this.memory,
+      works: this.layout.works - 1,
+      onEnd: () => this.store.maybeSpill(),
+    });
+    this.store = new ChunkStore({
+      slots: this.layout.slots,
+      spill: (chunks) => options.spill(this, chunks),
+      isBusy: () => this.runner.running > 0,
+      onFailure: fail,
+    });
+  }
+
+  /** Room of the main thread's own, for what it does with the kernel between two awaits. */
+  workArea(): WorkArea {
+    return new WorkArea(this.layout, this.layout.works - 1);
+  }
+
+  /** Throws when the load is to end. */
+  checkAborted(): void {
+    if (this.#failed !== undefined) throw this.#failed.error;
+    if (this.options.signal?.aborted === true) throw abortedError();
+  }
+
+  /** A slot for the next chunk; the load's memory is full until there is one. */
+  async acquireSlot(): Promise<number> {
+    this.checkAborted();
+    return this.store.acquireSlot();
+  }
+
+  /** Runs a job that parses into or sorts a slot. */
+  runChunk(slot: number, input: ChunkJob['input']): Promise<ChunkResult> {
+    const { memory, layout, shards } = this;
+    return this.runner.runInArea<ChunkJob>((work) => ({
+      kind: 'bulk-chunk',
+      memory,
+      layout,
+      slot,
+      work,
+      shards,
+      input,
+    }));
+  }
+
+  /** Takes over the next chunk in the order of the source. */
+  addChunk(slot: number, { runs, payloadBytes, duplicates, records }: ChunkResult): void {
+    this.progress.addChunk({ runs, duplicates, records });
+    this.store.add({ slot, runs, payloadBytes });
+  }
+}

@@ -1,4 +1,0 @@
-/** The package's version; the build puts it in. */
-declare const __VERSION__: string;
-
-export const VERSION = __VERSION__;

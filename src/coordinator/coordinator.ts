@@ -1,0 +1,277 @@
+/**
+ * The coordinator: runs the background jobs of all shards in the pool, and keeps the client slots of
+ * attached threads.
+ *
+ * It is not on the way of any read or write. When it dies, the main thread starts another; jobs under
+ * way are repeated by their shards.
+ */
+import { expose, type Remote, wrap } from 'comlink';
+import type { MessagePort } from 'node:worker_threads';
+import type { BulkJob } from '../bulk-load/load-jobs.js';
+import type { Job } from '../compaction/jobs.js';
+import { ClosedError, ShardUnavailableError } from '../errors.js';
+import { ControlBlock } from '../router/control-block.js';
+import { joinReports } from '../router/reports.js';
+import { comlinkEndpoint } from './comlink-endpoint.js';
+import {
+  ATTACH_MESSAGE,
+  type AttachControl,
+  type AttachedClient,
+  type AttachRequest,
+  type AttachStats,
+  type CheckReport,
+  type CoordinatorControl,
+  type CoordinatorInit,
+  type CoordinatorStats,
+  type Outcome,
+  outcomeOf,
+  type ShardRestart,
+  unwrap,
+} from './control-plane.js';
+import { JobScheduler } from './job-scheduler.js';
+import type { JobResult } from './jobs.js';
+import type { JobService, ShardService } from './shard-link.js';
+
+/** Exposes the coordinator's control interface on `parentPort`. */
+export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort): void {
+  const coordinator = new Coordinator(init);
+  const control: CoordinatorControl = {
+    start: () => outcomeOf(() => coordinator.start()),
+    stats: () => outcomeOf(() => coordinator.stats()),
+    runBulkJob: (job) => outcomeOf(() => coordinator.runBulkJob(job)),
+    shardDown: (shard) => outcomeOf(() => coordinator.shardDown(shard)),
+    shardRestarted: (restart, port) =>
+      outcomeOf(() => coordinator.shardRestarted(restart, port)),
+    beginClose: () => outcomeOf(() => coordinator.beginClose()),
+    close: () => outcomeOf(() => coordinator.close()),
+  };
+  expose(control, comlinkEndpoint(parentPort));
+}
+
+/** A shard as the coordinator knows it. */
+interface ConnectedShard {
+  memory: WebAssembly.Memory;
+  generation: number;
+  link: ShardConnection | undefined;
+}
+
+/** Calls to a shard's worker that end when its port closes. */
+class ShardConnection {
+  readonly #port: MessagePort;
+  readonly #remote: Remote<ShardService>;
+  readonly #rejects = new Set<(error: unknown) => void>();
+  #isGone = false;
+
+  constructor(port: MessagePort, jobs: JobService) {
+    this.#port = port;
+    const endpoint = comlinkEndpoint(port);
+    expose(jobs, endpoint);
+    this.#remote = wrap<ShardService>(endpoint);
+    port.once('close', () => this.#end());
+  }
+
+  async call<T>(invoke: (shard: Remote<ShardService>) => Promise<Outcome<T>>): Promise<T> {
+    if (this.#isGone) throw unavailable();
+    return new Promise((resolve, reject) => {
+      this.#rejects.add(reject);
+      invoke(this.#remote)
+        .then((outcome) => resolve(unwrap(outcome)))
+        .catch(reject)
+        .finally(() => this.#rejects.delete(reject));
+    });
+  }
+
+  close(): void {
+    this.#port.close();
+    this.#end();
+  }
+
+  #end(): void {
+    this.#isGone = true;
+    for (const reject of this.#rejects) reject(unavailable());
+    this.#rejects.clear();
+  }
+}
+
+interface AttachedThread {
+  readonly client: number;
+  readonly port: MessagePort;
+  readonly remote: Remote<AttachedClient>;
+}
+
+export class Coordinator {
+  readonly #init: CoordinatorInit;
+  readonly #control: ControlBlock;
+  readonly #shards: ConnectedShard[];
+  readonly #attached = new Map<number, AttachedThread>();
+  readonly #onMessage = (message: unknown): void => this.#receive(message);
+  #scheduler: JobScheduler | undefined;
+  #isClosing = false;
+
+  constructor(init: CoordinatorInit) {
+    this.#init = init;
+    this.#control = new ControlBlock(init.control);
+    this.#shards = init.memories.map((memory, shard) => ({
+      memory,
+      generation: this.#control.shardGeneration(shard),
+      link: undefined,
+    }));
+  }
+
+  start(): void {
+    const { config, jobWorker, module, shards } = this.#init;
+    this.#scheduler = new JobScheduler({
+      threads: config.compactionThreads,
+      worker: jobWorker,
+      module,
+    });
+    for (const [shard, port] of shards.entries()) this.#connect(shard, port);
+    process.on('workerMessage', this.#onMessage);
+  }
+
+  stats(): CoordinatorStats {
+    return {
+      queued: this.#scheduler?.queued ?? 0,
+      running: this.#scheduler?.running ?? 0,
+      attachedClients: this.#attached.size,
+    };
+  }
+
+  async runBulkJob(job: BulkJob): Promise<JobResult> {
+    return this.#open().runBulkJob(job);
+  }
+
+  // ---- shards -------------------------------------------------------------------------
+
+  #connect(shard: number, port: MessagePort): void {
+    const connected = this.#shards[shard] as ConnectedShard;
+    const jobs: JobService = { run: (job) => this.#runShardJob(shard, job) };
+    connected.link = new ShardConnection(port, jobs);
+  }
+
+  #runShardJob(
+    shard: number,
+    job: Job,
+  ): ReturnType<JobService['run']> {
+    const { memory, generation } = this.#shards[shard] as ConnectedShard;
+    return outcomeOf(() =>
+      this.#open().runShardJob(job, { memory, generation }),
+    ) as ReturnType<JobService['run']>;
+  }
+
+  async shardDown(shard: number): Promise<void> {
+    this.#shards[shard]?.link?.close();
+    await this.#scheduler?.endShard(shard);
+  }
+
+  shardRestarted(restart: ShardRestart, port: MessagePort): void {
+    const connected = this.#shards[restart.shard] as ConnectedShard;
+    connected.memory = restart.memory;
+    connected.generation = restart.generation;
+    this.#connect(restart.shard, port);
+    // Its new rings are empty and its new epochs untouched: nothing is left of clients that are gone.
+    for (const { remote } of this.#attached.values()) void remote.shardRestarted(restart);
+  }
+
+  async #callAll<T>(invoke: (shard: Remote<ShardService>) => Promise<Outcome<T>>): Promise<T[]> {
+    return Promise.all(
+      this.#shards.map(({ link }) => {
+        if (link === undefined) throw unavailable();
+        return link.call(invoke);
+      }),
+    );
+  }
+
+  #open(): JobScheduler {
+    if (this.#scheduler === undefined || this.#isClosing) throw new ClosedError();
+    return this.#scheduler;
+  }
+
+  // ---- attached threads -----------------------------------------------------------------
+
+  /** A message from another thread of the process: only attach requests are meant for this one. */
+  #receive(message: unknown): void {
+    if (!isAttachRequest(message) || message.databaseId !== this.#init.databaseId) return;
+    const { client, port } = message;
+    if (this.#isClosing) {
+      port.close();
+      void this.#release(client);
+      return;
+    }
+    const endpoint = comlinkEndpoint(port);
+    expose(this.#attachControl(), endpoint);
+    const remote = wrap<AttachedClient>(endpoint);
+    this.#attached.set(client, { client, port, remote });
+    port.once('close', () => {
+      this.#attached.delete(client);
+      void this.#release(client);
+    });
+  }
+
+  #attachControl(): AttachControl {
+    return {
+      hello: () => outcomeOf(() => this.#memories()),
+      flush: () => outcomeOf(() => this.#onAll((shard) => shard.flush())),
+      compact: () => outcomeOf(() => this.#onAll((shard) => shard.compact())),
+      check: () => outcomeOf(() => this.#check()),
+      stats: () => outcomeOf(() => this.#attachStats()),
+    };
+  }
+
+  #memories(): ShardRestart[] {
+    if (this.#isClosing) throw new ClosedError();
+    return this.#shards.map(({ memory, generation }, shard) => ({ shard, memory, generation }));
+  }
+
+  async #onAll(invoke: (shard: Remote<ShardService>) => Promise<Outcome<void>>): Promise<void> {
+    await this.#callAll(invoke);
+  }
+
+  async #check(): Promise<CheckReport> {
+    return joinReports(await this.#callAll((shard) => shard.check()));
+  }
+
+  async #attachStats(): Promise<AttachStats> {
+    const shards = await this.#callAll((shard) => shard.stats());
+    return { shards, background: this.stats() };
+  }
+
+  /** The thread behind a slot is gone: every shard lets go of it, then others may have it. */
+  async #release(client: number): Promise<void> {
+    if (!this.#control.retireClient(client)) return;
+    // A shard that is down, or does not answer, starts anew with an empty memory.
+    await Promise.allSettled(
+      this.#shards.map(async ({ link }) => link?.call((shard) => shard.releaseClient(client))),
+    );
+    this.#control.freeClient(client);
+  }
+
+  // ---- the end --------------------------------------------------------------------------
+
+  beginClose(): void {
+    for (const { remote } of this.#attached.values()) void remote.databaseClosing();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    process.off('workerMessage', this.#onMessage);
+    await this.#scheduler?.close();
+    for (const { link } of this.#shards) link?.close();
+    for (const { port } of this.#attached.values()) port.close();
+  }
+}
+
+function isAttachRequest(message: unknown): message is AttachRequest {
+  return (
+    typeof message === 'object' &&
+    message !== null &&
+    'kind' in message &&
+    message.kind === ATTACH_MESSAGE
+  );
+}
+
+function unavailable(): ShardUnavailableError {
+  return new ShardUnavailableError('Part of the database is not available at present', {
+    details: { outcome: 'unknown' },
+  });
+}

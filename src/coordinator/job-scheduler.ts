@@ -1,0 +1,142 @@
+/**
+ * Which job runs next: a queue by priority in front of the pool.
+ *
+ * Flushes go first, since writes may wait for them; then merges of young runs, which are short and
+ * keep reads fast; then merges into the bottom run; then checks and loads. Merges never take the last
+ * thread, so that a flush never waits for one.
+ */
+import PQueue from 'p-queue';
+import { Piscina } from 'piscina';
+import type { BulkJob } from '../bulk-load/load-jobs.js';
+import type { Job } from '../compaction/jobs.js';
+import { LightningError } from '../errors.js';
+import { type Outcome, unwrap } from './control-plane.js';
+import type { JobResult, PostedJob, ShardMemory } from './jobs.js';
+
+const PRIORITY_YOUNG_MERGE = 3;
+const PRIORITY_BOTTOM_MERGE = 2;
+const PRIORITY_OTHER = 1;
+
+/** A thread that has had nothing to do for this long ends. */
+const IDLE_MS_MAX = 60_000;
+
+export interface JobSchedulerOptions {
+  readonly threads: number;
+  /** `file:` URL of the pool's worker. */
+  readonly worker: string;
+  readonly module: WebAssembly.Module;
+}
+
+/** The jobs of one shard, to be ended together. */
+interface ShardJobs {
+  readonly abort: AbortController;
+  readonly running: Set<Promise<unknown>>;
+}
+
+/** As the owner of jobs that belong to no shard. */
+const NO_SHARD = -1;
+
+export class JobScheduler {
+  readonly #pool: Piscina<PostedJob, Outcome<JobResult>>;
+  readonly #flushes: PQueue;
+  readonly #others: PQueue;
+  readonly #shards = new Map<number, ShardJobs>();
+  #isClosed = false;
+
+  constructor({ threads, worker, module }: JobSchedulerOptions) {
+    // One more than the others may take, for flushes.
+    const poolThreads = Math.max(threads, 2);
+    this.#pool = new Piscina({
+      filename: worker,
+      minThreads: 1,
+      maxThreads: poolThreads,
+      idleTimeout: IDLE_MS_MAX,
+      workerData: { module },
+      execArgv: [],
+      recordTiming: false,
+    });
+    this.#flushes = new PQueue({ concurrency: poolThreads });
+    this.#others = new PQueue({ concurrency: poolThreads - 1 });
+  }
+
+  get queued(): number {
+    return this.#flushes.size + this.#others.size;
+  }
+
+  get running(): number {
+    return this.#flushes.pending + this.#others.pending;
+  }
+
+  /** Runs a shard's job when its turn comes; `memory` is that of the shard. */
+  async runShardJob(job: Job, memory: ShardMemory): Promise<JobResult> {
+    if (job.kind === 'flush') {
+      return this.#enqueue(this.#flushes, { job, shardMemory: memory }, job.shard, 0);
+    }
+    let priority = PRIORITY_OTHER;
+    if (job.kind === 'merge') {
+      priority = job.isBottom ? PRIORITY_BOTTOM_MERGE : PRIORITY_YOUNG_MERGE;
+    }
+    return this.#enqueue(this.#others, { job }, job.shard, priority);
+  }
+
+  async runBulkJob(job: BulkJob): Promise<JobResult> {
+    return this.#enqueue(this.#others, { job }, NO_SHARD, PRIORITY_OTHER);
+  }
+
+  /** Drops a shard's queued jobs and waits for the running ones: they still write its files. */
+  async endShard(shard: number): Promise<void> {
+    const jobs = this.#shards.get(shard);
+    if (jobs === undefined) return;
+    this.#shards.delete(shard);
+    jobs.abort.abort();
+    await Promise.allSettled(jobs.running);
+  }
+
+  /** Ends every job and the pool's threads. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const { abort } of this.#shards.values()) abort.abort();
+    await this.#pool.destroy();
+  }
+
+  async #enqueue(
+    queue: PQueue,
+    posted: PostedJob,
+    shard: number,
+    priority: number,
+  ): Promise<JobResult> {
+    const jobs = this.#jobsOf(shard);
+    const { signal } = jobs.abort;
+    const outcome = await queue
+      .add(() => this.#post(posted, jobs, signal), { priority, signal })
+      .catch((cause: unknown) => {
+        throw new LightningError('LIGHTNING_ABORTED', 'The job did not come to its end', { cause });
+      });
+    return unwrap(outcome);
+  }
+
+  async #post(
+    posted: PostedJob,
+    jobs: ShardJobs,
+    signal: AbortSignal,
+  ): Promise<Outcome<JobResult>> {
+    signal.throwIfAborted();
+    const running = this.#pool.run(posted);
+    jobs.running.add(running);
+    try {
+      return await running;
+    } finally {
+      jobs.running.delete(running);
+    }
+  }
+
+  #jobsOf(shard: number): ShardJobs {
+    let jobs = this.#shards.get(shard);
+    if (jobs === undefined) {
+      jobs = { abort: new AbortController(), running: new Set() };
+      this.#shards.set(shard, jobs);
+    }
+    return jobs;
+  }
+}

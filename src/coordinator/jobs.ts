@@ -1,0 +1,86 @@
+/**
+ * The pool thread's side of jobs: runs one job at a time over the file system and a kernel.
+ *
+ * Instances of the kernel are kept: one over the thread's own memory, and one per memory of a shard
+ * that the thread has flushed, until that shard gets a new one.
+ */
+import { runBulkJob } from '../bulk-load/run-job.js';
+import type { BulkJob, BulkJobResult } from '../bulk-load/load-jobs.js';
+import { flushMemtable } from '../compaction/flush-memtable.js';
+import { JOB_MEMORY_BYTES } from '../compaction/job-memory.js';
+import type { BuildResult, Job, VerifyResult } from '../compaction/jobs.js';
+import { mergeTables } from '../compaction/merge-tables.js';
+import { verifyTable } from '../compaction/verify-table.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import { Kernel } from '../kernel/kernel.js';
+import { createJobMemory } from '../kernel/shard-memory.js';
+import { type Outcome, outcomeOf } from './control-plane.js';
+
+/** A job as it is posted to the pool. */
+export interface PostedJob {
+  readonly job: Job | BulkJob;
+  /** For a flush: the memory of its shard, and which one that is. */
+  readonly shardMemory?: ShardMemory;
+}
+
+export interface ShardMemory {
+  readonly memory: WebAssembly.Memory;
+  readonly generation: number;
+}
+
+export type JobResult = BuildResult | VerifyResult | BulkJobResult<BulkJob>;
+
+interface ShardKernel {
+  readonly generation: number;
+  readonly kernel: Kernel;
+}
+
+export class JobThread {
+  readonly #fs: FileSystem;
+  readonly #module: WebAssembly.Module;
+  readonly #shardKernels = new Map<number, ShardKernel>();
+  #privateKernel: Kernel | undefined;
+
+  constructor(fs: FileSystem, module: WebAssembly.Module) {
+    this.#fs = fs;
+    this.#module = module;
+  }
+
+  /** Never rejects: what a job throws would lose its class and code on the way back. */
+  run(posted: PostedJob): Promise<Outcome<JobResult>> {
+    return outcomeOf(() => this.#run(posted));
+  }
+
+  #run({ job, shardMemory }: PostedJob): JobResult {
+    const fs = this.#fs;
+    switch (job.kind) {
+      case 'flush': {
+        if (shardMemory === undefined) throw new TypeError('A flush needs the memory of its shard');
+        const kernel = this.#kernelOf(job.shard, shardMemory);
+        return flushMemtable(fs, kernel, job.memtable, job.target, job.retention);
+      }
+      case 'merge':
+        return mergeTables(fs, this.#ownKernel(), job.input, job.target, job.retention);
+      case 'verify':
+        return verifyTable(fs, this.#ownKernel(), job.table);
+      default:
+        return runBulkJob(
+          { fs, module: this.#module, privateKernel: () => this.#ownKernel() },
+          job,
+        );
+    }
+  }
+
+  #ownKernel(): Kernel {
+    this.#privateKernel ??= new Kernel(this.#module, createJobMemory(JOB_MEMORY_BYTES));
+    return this.#privateKernel;
+  }
+
+  #kernelOf(shard: number, { memory, generation }: ShardMemory): Kernel {
+    const known = this.#shardKernels.get(shard);
+    if (known?.generation === generation) return known.kernel;
+    const kernel = new Kernel(this.#module, memory);
+    this.#shardKernels.set(shard, { generation, kernel });
+    return kernel;
+  }
+}

@@ -1,0 +1,55 @@
+/** The public surface. */
+
+export type {
+  BulkLoadEntry,
+  BulkLoadFormat,
+  BulkLoadOptions,
+  BulkLoadPhase,
+  BulkLoadProgress,
+  BulkLoadReject,
+  BulkLoadResult,
+  BulkLoadSelector,
+  BulkLoadShardResult,
+  BulkLoadSource,
+} from './bulk-load/options.js';
+export type { LightningDbConfig, RingBytesConfig, WalSyncMode } from './config.js';
+export type {
+  CheckProblem,
+  CheckReport,
+  JobStats,
+  RunStats,
+  ShardStats,
+} from './coordinator/control-plane.js';
+export {
+  type Encoding,
+  type EncodingInput,
+  type EncodingName,
+  type EncodingOption,
+  type EncodingType,
+  json,
+} from './encoding/encoding.js';
+export {
+  ClosedError,
+  CorruptionError,
+  InvalidArgumentError,
+  IoError,
+  LightningError,
+  type LightningErrorCode,
+  type LightningErrorDetails,
+  type LightningErrorOptions,
+  LockedError,
+  NoSpaceError,
+  ParseError,
+  ReadOnlyError,
+  type SerializedError,
+  ShardUnavailableError,
+  serializeError,
+} from './errors.js';
+export { type AttachOptions, LightningDb, type PutOptions, VERSION } from './lightning-db.js';
+export type { LightningDbHandle } from './router/attach.js';
+export type { Batch, WriteOptions } from './router/batch.js';
+export type { Readable, ReadOptions, ScanEntry } from './router/read-view.js';
+export type { DatabaseStats } from './router/reports.js';
+export type { Scan, SyncScan } from './router/scan.js';
+export type { ScanOptions } from './router/scan-query.js';
+export type { Snapshot } from './router/snapshot.js';

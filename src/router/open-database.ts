@@ -1,0 +1,158 @@
+/** Opening a database: directory, lock, identity, threads. Whatever fails, nothing is left behind. */
+
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { threadId } from 'node:worker_threads';
+import { findArtifacts } from '../artifacts.js';
+import { type ResolvedConfig, withShards } from '../config.js';
+import type { CheckReport } from '../coordinator/control-plane.js';
+import { LightningError } from '../errors.js';
+import { nodeFileSystem } from '../file-system/node.js';
+import { Kernel } from '../kernel/kernel.js';
+import {
+  createDirectories,
+  type OpenedDatabase,
+  openDatabaseFile,
+  readDatabaseFile,
+} from '../version/database-file.js';
+import { type LightningDbHandle, newHandle } from './attach.js';
+import type { Backend } from './backend.js';
+import { Client } from './client.js';
+import { ControlBlock } from './control-block.js';
+import { type DatabaseLock, lockDatabase } from './database-lock.js';
+import { type DatabaseStats, databaseStats } from './reports.js';
+import { Session, type SessionEncodings } from './session.js';
+import { Supervisor } from './supervisor.js';
+
+/** How long requests under way may hold up a close before they are rejected. */
+const DRAIN_MS_MAX = 30_000;
+
+export async function openDatabase(
+  path: string,
+  config: ResolvedConfig,
+  encodings: SessionEncodings,
+): Promise<Backend> {
+  const artifacts = findArtifacts(config.workerDirectory);
+  const directory = resolve(path);
+  prepareDirectory(directory, config);
+  const lock = lockDatabase(directory, config);
+  let database: OpenedDatabase | undefined;
+  let supervisor: Supervisor | undefined;
+  try {
+    database = identify(directory, config);
+    const resolved = withShards(config, database.shards);
+    const module = await Kernel.compile(artifacts.kernel);
+    const control = ControlBlock.create(resolved.shards);
+    const holder: { client?: Client } = {};
+    supervisor = new Supervisor({
+      path: directory,
+      databaseId: database.id,
+      config: resolved,
+      artifacts,
+      module,
+      control,
+      onShardRestarted: (shard, connection) => holder.client?.reconnect(shard, connection),
+    });
+    await supervisor.start();
+    const slot = control.claimClient(threadId);
+    holder.client = new Client(control, slot, module, supervisor.connections);
+    const session = new Session(holder.client, resolved, encodings);
+    const handle = newHandle({
+      databaseId: database.id,
+      control: control.buffer,
+      module,
+      config: resolved,
+    });
+    return new OpenDatabase(session, supervisor, lock, handle);
+  } catch (error) {
+    await supervisor?.terminate();
+    if (database === undefined) lock.abandon();
+    else lock.release();
+    throw error;
+  }
+}
+
+/** Sees to it that there is a directory to put the lock in, unless the open is refused anyway. */
+function prepareDirectory(directory: string, config: ResolvedConfig): void {
+  const stats = statSync(directory, { throwIfNoEntry: false });
+  if (stats !== undefined && !stats.isDirectory()) {
+    throw new LightningError(
+      'LIGHTNING_NOT_A_DATABASE',
+      `"${directory}" is a file: choose the directory of a database, or a new one`,
+      { details: { path: directory } },
+    );
+  }
+  const missing = readDatabaseFile(nodeFileSystem, directory) === undefined;
+  // Nothing will be created: this throws what is wrong, and nothing is touched.
+  if (missing && (config.readOnly || !config.createIfMissing)) identify(directory, config);
+  if (missing) createDirectories(nodeFileSystem, directory);
+}
+
+/** Reads what the database is, or creates it. */
+function identify(directory: string, config: ResolvedConfig): OpenedDatabase {
+  const existing = readDatabaseFile(nodeFileSystem, directory);
+  return openDatabaseFile(nodeFileSystem, directory, {
+    // A new database gets the default; an existing one is only checked against what was asked for.
+    shards: existing === undefined ? config.shards : config.shardsRequested,
+    createIfMissing: config.createIfMissing,
+    errorIfExists: config.errorIfExists,
+    readOnly: config.readOnly,
+  });
+}
+
+class OpenDatabase implements Backend {
+  readonly session: Session;
+  readonly #supervisor: Supervisor;
+  readonly #lock: DatabaseLock;
+  readonly #handle: LightningDbHandle;
+
+  constructor(
+    session: Session,
+    supervisor: Supervisor,
+    lock: DatabaseLock,
+    handle: LightningDbHandle,
+  ) {
+    this.session = session;
+    this.#supervisor = supervisor;
+    this.#lock = lock;
+    this.#handle = handle;
+  }
+
+  flush(): Promise<void> {
+    return this.#supervisor.flush();
+  }
+
+  compact(): Promise<void> {
+    return this.#supervisor.compact();
+  }
+
+  check(): Promise<CheckReport> {
+    return this.#supervisor.check();
+  }
+
+  async stats(): Promise<DatabaseStats> {
+    const [shards, background] = await Promise.all([
+      this.#supervisor.shardStats(),
+      this.#supervisor.coordinatorStats(),
+    ]);
+    return databaseStats(this.session.client.control, shards, background);
+  }
+
+  share(): LightningDbHandle {
+    return this.#handle;
+  }
+
+  async close(): Promise<void> {
+    const { client } = this.session;
+    this.session.end();
+    try {
+      await this.#supervisor.beginClose();
+      await client.drain(DRAIN_MS_MAX);
+      await this.#supervisor.close();
+    } finally {
+      await this.#supervisor.terminate();
+      client.close();
+      this.#lock.release();
+    }
+  }
+}

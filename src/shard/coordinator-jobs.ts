@@ -1,0 +1,100 @@
+/**
+ * Runs a shard's jobs through the coordinator. When that dies, jobs under way are rejected, to be
+ * repeated by their owner; new ones wait until a coordinator is connected again.
+ */
+import { expose, type Remote, wrap } from 'comlink';
+import type { MessagePort } from 'node:worker_threads';
+import type {
+  BuildResult,
+  FlushJob,
+  Job,
+  MergeJob,
+  VerifyJob,
+  VerifyResult,
+} from '../compaction/jobs.js';
+import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
+import { unwrap } from '../coordinator/control-plane.js';
+import type { JobService, ShardService } from '../coordinator/shard-link.js';
+import { LightningError } from '../errors.js';
+import type { JobRunner } from './shard-options.js';
+
+export class CoordinatorJobs implements JobRunner {
+  readonly #service: ShardService;
+  #port: MessagePort | undefined;
+  #remote: Remote<JobService> | undefined;
+  /** Ends jobs under way when the coordinator goes. */
+  #rejects = new Set<(error: unknown) => void>();
+  #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #isClosed = false;
+
+  /** `service` is what the coordinator may call. */
+  constructor(service: ShardService) {
+    this.#service = service;
+  }
+
+  /** Takes up the connection to a (new) coordinator. */
+  connect(port: MessagePort): void {
+    this.#disconnect('Another coordinator has taken over');
+    const endpoint = comlinkEndpoint(port);
+    expose(this.#service, endpoint);
+    this.#remote = wrap<JobService>(endpoint);
+    this.#port = port;
+    port.once('close', () => {
+      if (this.#port === port) this.#disconnect('The coordinator is gone');
+    });
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { resolve } of waiting) resolve();
+  }
+
+  /** Jobs that run are rejected, and new ones too. */
+  close(): void {
+    this.#isClosed = true;
+    this.#disconnect('The shard is closed');
+    for (const { reject } of this.#waiting) reject(gone('The shard is closed'));
+    this.#waiting = [];
+  }
+
+  async flush(job: FlushJob): Promise<BuildResult> {
+    return (await this.#run(job)) as BuildResult;
+  }
+
+  async merge(job: MergeJob): Promise<BuildResult> {
+    return (await this.#run(job)) as BuildResult;
+  }
+
+  async verify(job: VerifyJob): Promise<VerifyResult> {
+    return (await this.#run(job)) as VerifyResult;
+  }
+
+  async #run(job: Job): Promise<BuildResult | VerifyResult> {
+    if (this.#isClosed) throw gone('The shard is closed');
+    if (this.#remote === undefined) {
+      await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
+      return this.#run(job);
+    }
+    const remote = this.#remote;
+    return new Promise((resolve, reject) => {
+      this.#rejects.add(reject);
+      remote
+        .run(job)
+        .then((outcome) => resolve(unwrap(outcome)))
+        .catch(reject)
+        .finally(() => this.#rejects.delete(reject));
+    });
+  }
+
+  #disconnect(reason: string): void {
+    const port = this.#port;
+    this.#remote = undefined;
+    this.#port = undefined;
+    port?.close();
+    const rejects = this.#rejects;
+    this.#rejects = new Set();
+    for (const reject of rejects) reject(gone(reason));
+  }
+}
+
+function gone(reason: string): LightningError {
+  return new LightningError('LIGHTNING_ABORTED', `The job was given up: ${reason}`);
+}

@@ -1,0 +1,104 @@
+/** A shard's statistics, gathered from where they are counted. */
+import type { ShardStats } from '../coordinator/control-plane.js';
+import {
+  COUNTER_CACHE_EVICTIONS,
+  COUNTER_CACHE_INSERTS,
+  COUNTER_CACHE_PROMOTIONS,
+  H_COUNTERS,
+  READER_BYTES,
+  READER_CACHE_HITS,
+  READER_CACHE_MISSES,
+  READER_COUNT,
+  READER_FILTER_CHECKS,
+  READER_FILTER_NEGATIVES,
+  READER_GETS,
+  READER_MEMTABLE_HITS,
+  READER_SCANNED,
+  READERS,
+} from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { TableInfo } from '../sstable/table-info.js';
+import { BOTTOM_ORDER } from '../version/version.js';
+import type { JobCounters } from './flusher.js';
+import type { Shard } from './shard.js';
+
+export function shardStats(shard: Shard): ShardStats {
+  const { state, loop, reads } = shard;
+  const { kernel, memtables, commit } = state;
+  const reason = state.readOnlyReason?.message;
+  const all = [memtables.active, ...memtables.immutables];
+  const runs = state.version.runs.map(({ tables }) => runStats(tables));
+  // The last is the bottom run, also while there is nothing in it.
+  if (state.version.runs.at(-1)?.order !== BOTTOM_ORDER) runs.push(runStats([]));
+  return {
+    shard: state.options.shard,
+    ...(reason === undefined ? {} : { readOnlyReason: reason }),
+    lastSequence: commit.lastSequence,
+    memtables: {
+      count: all.length,
+      bytes: sum(all, (memtable) => memtables.bytesUsed(memtable)),
+      keys: sum(all, (memtable) => memtables.keys(memtable)),
+    },
+    runs,
+    blobs: { count: state.blobs.count, bytes: state.blobs.bytes },
+    cache: {
+      bytes: kernel.exports.cacheUsedBytes(),
+      inserts: counter(kernel, COUNTER_CACHE_INSERTS),
+      evictions: counter(kernel, COUNTER_CACHE_EVICTIONS),
+      promotions: counter(kernel, COUNTER_CACHE_PROMOTIONS),
+    },
+    wal: {
+      segments: commit.wal?.segmentCount ?? 0,
+      bytes: commit.wal?.bytesTotal ?? 0,
+      groups: commit.groups,
+      commits: commit.commits,
+      operations: commit.operations,
+      bytesWritten: commit.bytesWritten,
+      syncs: commit.wal?.syncs ?? 0,
+    },
+    reads: {
+      gets: readerTotal(kernel, READER_GETS),
+      memtableHits: readerTotal(kernel, READER_MEMTABLE_HITS),
+      filterChecks: readerTotal(kernel, READER_FILTER_CHECKS),
+      filterNegatives: readerTotal(kernel, READER_FILTER_NEGATIVES),
+      cacheHits: readerTotal(kernel, READER_CACHE_HITS),
+      cacheMisses: readerTotal(kernel, READER_CACHE_MISSES),
+      scanned: readerTotal(kernel, READER_SCANNED),
+      blocksRead: reads.blocksRead,
+      bytesRead: reads.bytesRead,
+    },
+    flushes: jobStats(shard.flusher.counters),
+    compactions: jobStats(shard.compactor.counters),
+    stalls: { delays: loop.delays, stops: loop.stops, delayedMs: Math.round(loop.delayedMs) },
+  };
+}
+
+function runStats(tables: readonly TableInfo[]): ShardStats['runs'][number] {
+  return {
+    tables: tables.length,
+    bytes: sum(tables, ({ bytes }) => bytes),
+    entries: sum(tables, ({ entries }) => entries),
+  };
+}
+
+function jobStats({ running, done, failed, bytesRead, bytesWritten }: JobCounters) {
+  return { running, done, failed, bytesRead, bytesWritten };
+}
+
+function counter(kernel: Kernel, which: number): number {
+  return Number(kernel.u64[(H_COUNTERS >>> 3) + which]);
+}
+
+function readerTotal(kernel: Kernel, field: number): number {
+  let total = 0;
+  for (let slot = 0; slot < READER_COUNT; slot++) {
+    total += Number(kernel.u64[(READERS + slot * READER_BYTES + field) >>> 3]);
+  }
+  return total;
+}
+
+function sum<Item>(items: readonly Item[], amount: (item: Item) => number): number {
+  let total = 0;
+  for (const item of items) total += amount(item);
+  return total;
+}

@@ -1,0 +1,132 @@
+/** A shard worker: the shard, its loop, and what main thread and coordinator may ask of it. */
+import { expose } from 'comlink';
+import type { MessagePort } from 'node:worker_threads';
+import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
+import {
+  type CheckReport,
+  type Outcome,
+  outcomeOf,
+  type ShardControl,
+  type ShardInit,
+  type ShardStarted,
+  type ShardStats,
+} from '../coordinator/control-plane.js';
+import type { ShardService } from '../coordinator/shard-link.js';
+import { ClosedError } from '../errors.js';
+import { shardDirectoryName } from '../file-system/file-names.js';
+import { nodeFileSystem } from '../file-system/node.js';
+import { Kernel } from '../kernel/kernel.js';
+import { ControlBlock } from '../router/control-block.js';
+import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
+import { readLinkIntents } from '../version/link-intent.js';
+import { checkShard } from './check-shard.js';
+import { CoordinatorJobs } from './coordinator-jobs.js';
+import { Shard } from './shard.js';
+import { ShardDriver } from './shard-driver.js';
+import { systemClock } from './shard-options.js';
+import { shardStats } from './shard-stats.js';
+
+/** Exposes the shard's control interface on `parentPort`; nothing else happens before `start`. */
+export function startShardWorker(init: ShardInit, parentPort: MessagePort): void {
+  const worker = new ShardWorker(init);
+  const control: ShardControl = {
+    start: () => outcomeOf(() => worker.start()),
+    stats: () => outcomeOf(() => worker.stats()),
+    flush: () => outcomeOf(() => worker.shard.flush()),
+    compact: () => outcomeOf(() => worker.shard.compact()),
+    check: () => outcomeOf(() => worker.check()),
+    reserveFiles: (count) => outcomeOf(() => worker.shard.reserveFiles(count)),
+    link: (intent) => outcomeOf(() => worker.shard.link(intent)),
+    connectCoordinator: (port) => outcomeOf(() => worker.connectCoordinator(port)),
+    close: () => outcomeOf(() => worker.close()),
+  };
+  expose(control, comlinkEndpoint(parentPort));
+}
+
+class ShardWorker {
+  readonly #init: ShardInit;
+  readonly #kernel: Kernel;
+  readonly #driver: ShardDriver;
+  readonly #jobs: CoordinatorJobs;
+  #shard: Shard | undefined;
+  #loop: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(init: ShardInit) {
+    this.#init = init;
+    this.#kernel = new Kernel(init.module, init.memory);
+    this.#driver = new ShardDriver(this.#kernel);
+    const service: ShardService = {
+      releaseClient: (client) => outcomeOf(() => this.#releaseClient(client)),
+      flush: () => outcomeOf(() => this.shard.flush()),
+      compact: () => outcomeOf(() => this.shard.compact()),
+      check: (): Promise<Outcome<CheckReport>> => outcomeOf(() => this.check()),
+      stats: (): Promise<Outcome<ShardStats>> => outcomeOf(() => this.stats()),
+    };
+    this.#jobs = new CoordinatorJobs(service);
+  }
+
+  get shard(): Shard {
+    if (this.#shard === undefined || this.#closing !== undefined) throw new ClosedError();
+    return this.#shard;
+  }
+
+  async start(): Promise<ShardStarted> {
+    const { shard, databaseId, path, config, bootId, control, coordinator } = this.#init;
+    const startMs = performance.now();
+    this.#jobs.connect(coordinator);
+    const opened = await Shard.open({
+      shard,
+      databaseId,
+      directory: `${path}/${shardDirectoryName(shard)}`,
+      config,
+      bootId,
+      kernel: this.#kernel,
+      control: new ControlBlock(control),
+      fs: nodeFileSystem,
+      clock: systemClock,
+      jobs: this.#jobs,
+      intents: readLinkIntents(nodeFileSystem, `${path}/${COORDINATOR_DIRECTORY}`),
+      wake: () => this.#driver.wake(),
+    });
+    this.#shard = opened;
+    // A turn that throws leaves the shard in an unknown state: the worker dies and is replaced.
+    this.#loop = this.#driver.run(opened);
+    return {
+      lastSequence: opened.recovered.lastSequence,
+      recoveredCommits: opened.recovered.commits,
+      recoveryMs: performance.now() - startMs,
+    };
+  }
+
+  stats(): ShardStats {
+    return shardStats(this.shard);
+  }
+
+  check(): Promise<CheckReport> {
+    return checkShard(this.shard.state);
+  }
+
+  connectCoordinator(port: MessagePort): void {
+    this.#jobs.connect(port);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  #releaseClient(client: number): void {
+    this.#shard?.releaseClient(client);
+  }
+
+  async #close(): Promise<void> {
+    this.#driver.stop();
+    await this.#loop;
+    try {
+      await this.#shard?.close();
+    } finally {
+      this.#jobs.close();
+    }
+  }
+}

@@ -1,0 +1,326 @@
+/**
+ * One shard: recovered from its files, then driven turn by turn by the shard worker's loop.
+ *
+ * `turn` is synchronous and never waits. Everything that takes long (flushes, merges, checks) runs
+ * elsewhere and comes back through the event loop, on the same thread: nothing here is concurrent.
+ */
+import { ClosedError, LightningError, ReadOnlyError } from '../errors.js';
+import { H_ARENA_BYTES, H_VISIBLE } from '../kernel/assembly/layout.js';
+import { valueInlineBytesMax } from '../kernel/shard-memory.js';
+import {
+  SHARD_CLOSED,
+  SHARD_READ_ONLY,
+  SHARD_SERVING,
+  SHARD_STARTING,
+} from '../router/control-block.js';
+import { type LinkIntent, linkEdit } from '../version/link-intent.js';
+import { CommitLoop } from './commit-loop.js';
+import { Compactor } from './compactor.js';
+import { Flusher } from './flusher.js';
+import { RUNS_MAX } from './published-version.js';
+import { type RecoveryResult, recoverShard } from './recovery.js';
+import { RequestHandler } from './request-handler.js';
+import type { ShardOptions } from './shard-options.js';
+import { ShardState } from './shard-state.js';
+import { TableReads } from './table-reads.js';
+import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js';
+
+/** Runs from which on writes are slowed, and at which they stop: a scan must be able to open all. */
+const RUNS_SLOW = 16;
+const RUNS_STOP = RUNS_MAX - 4;
+
+export class Shard {
+  readonly state: ShardState;
+  readonly loop: CommitLoop;
+  readonly flusher: Flusher;
+  readonly compactor: Compactor;
+  readonly reads: TableReads;
+  readonly #options: ShardOptions;
+  #recovered: RecoveryResult | undefined;
+  #isClosing = false;
+  #lastSyncMs = 0;
+
+  private constructor(options: ShardOptions) {
+    this.#options = options;
+    const { kernel, control, clock, config } = options;
+    const state = new ShardState(options);
+    this.state = state;
+    this.flusher = new Flusher(state, () => this.#onBackground());
+    this.compactor = new Compactor(state, () => this.#onBackground());
+    state.onMemtableQueued = () => this.flusher.maybeSchedule();
+    this.reads = new TableReads({ kernel, staging: state.staging, tables: state.tables });
+    const refusal = (): LightningError | undefined => this.#refusal();
+    const handler = new RequestHandler({
+      kernel,
+      reads: this.reads,
+      blobs: state.blobs,
+      inlineBytesMax: valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number),
+      refusal,
+    });
+    this.loop = new CommitLoop({
+      kernel,
+      control,
+      memtables: state.memtables,
+      commit: state.commit,
+      handler,
+      groupOpsMax: config.groupOpsMax,
+      nowMs: () => clock.nowMs(),
+      refusal,
+      flushFailure: () => this.flusher.failure,
+      switchMemtable: () => state.switchMemtable(),
+      delayMs: (groupBytes) => this.#delayMs(groupBytes),
+      deleteBlobs: (blobs) => state.deleteBlobs(blobs),
+      afterCommit: () => state.afterCommit(),
+    });
+  }
+
+  /** Recovers the shard from its directory, or makes an empty one there; then it serves. */
+  static async open(options: ShardOptions): Promise<Shard> {
+    const { control, shard, kernel, config } = options;
+    control.setShardState(shard, SHARD_STARTING);
+    const opened = new Shard(options);
+    try {
+      const recovered = await recoverShard(opened.state, {
+        makeRoom: () => opened.#makeRoom(),
+      });
+      opened.#recovered = recovered;
+      control.raiseSequence(recovered.lastSequence);
+      control.raiseTimestamp(recovered.lastTimestampUs);
+      control.raiseEpoch(recovered.lastEpoch);
+      Atomics.store(kernel.u64, H_VISIBLE >>> 3, BigInt(recovered.lastSequence));
+      for (const intent of options.intents ?? []) await opened.link(intent);
+      // A worker that died may have left numbers pending: what of them was written is applied now.
+      control.sequencesApplied(shard);
+      const isReadOnly = config.readOnly || opened.state.readOnlyReason !== undefined;
+      control.setShardState(shard, isReadOnly ? SHARD_READ_ONLY : SHARD_SERVING);
+      opened.flusher.maybeSchedule();
+      opened.compactor.maybeSchedule();
+      return opened;
+    } catch (error) {
+      await opened.#abandon();
+      throw error;
+    }
+  }
+
+  get recovered(): RecoveryResult {
+    if (this.#recovered === undefined) throw new ClosedError('The shard is not open');
+    return this.#recovered;
+  }
+
+  /** Takes and answers requests; true when there was something to do. */
+  turn(): boolean {
+    const retired = this.state.retirement.poll();
+    const worked = this.loop.turn();
+    this.#syncPeriodically();
+    return worked || retired;
+  }
+
+  /** Milliseconds until there is something to do without a request; undefined: never. */
+  wakesInMs(): number | undefined {
+    const { clock, config } = this.#options;
+    const nowMs = clock.nowMs();
+    const times: number[] = [];
+    const resumes = this.loop.resumesInMs(nowMs);
+    if (resumes !== undefined) times.push(resumes);
+    if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
+    if (this.loop.isBusy) times.push(10);
+    if (config.walSync === 'periodic' && this.#mustSync()) {
+      times.push(Math.max(0, this.#lastSyncMs + config.walSyncIntervalMs - nowMs));
+    }
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  // ---- writes held up or refused --------------------------------------------------------
+
+  #refusal(): LightningError | undefined {
+    if (this.#options.config.readOnly) {
+      return new ReadOnlyError('The database is open read-only: open it without "readOnly"');
+    }
+    if (this.#isClosing) return new ClosedError();
+    return this.state.readOnlyReason ?? this.#poisoned() ?? this.#stuck();
+  }
+
+  /** Writes have stopped for a compaction that does not succeed: refusing is better than waiting. */
+  #stuck(): LightningError | undefined {
+    const { runs } = this.state.version;
+    return runs.length >= RUNS_STOP ? this.compactor.failure : undefined;
+  }
+
+  /** The log failed within a commit: the first to notice makes it known. */
+  #poisoned(): LightningError | undefined {
+    const { poison } = this.state.commit;
+    if (poison === undefined) return undefined;
+    this.state.becomeReadOnly(poison);
+    return this.state.readOnlyReason;
+  }
+
+  #delayMs(groupBytes: number): number {
+    const { memtables, version } = this.state;
+    const pressure: WritePressure = {
+      groupBytes,
+      freeMemtables: memtables.freeCount,
+      activeFill: memtables.bytesUsed(memtables.active) / memtables.arenaBytes,
+      flushBytesPerMs: this.flusher.bytesPerMs,
+      runs: version.runs.length,
+      runsSlow: RUNS_SLOW,
+      runsStop: RUNS_STOP,
+    };
+    return isStopped(pressure) ? Number.POSITIVE_INFINITY : writeDelayMs(pressure);
+  }
+
+  // ---- durability ---------------------------------------------------------------------
+
+  #mustSync(): boolean {
+    const { commit } = this.state;
+    return commit.poison === undefined && commit.wal?.isDirty === true;
+  }
+
+  #syncPeriodically(): void {
+    const { config, clock } = this.#options;
+    if (config.walSync !== 'periodic' || !this.#mustSync()) return;
+    const nowMs = clock.nowMs();
+    if (nowMs - this.#lastSyncMs < config.walSyncIntervalMs) return;
+    this.#lastSyncMs = nowMs;
+    this.syncLog();
+  }
+
+  /** Makes everything acknowledged so far durable. A failure makes the shard read-only. */
+  syncLog(): void {
+    const { control, shard } = this.#options;
+    // Commits of this epoch may still come; those before it are all in the log.
+    const epoch = control.epoch();
+    try {
+      this.state.commit.sync();
+      control.setShardEpoch(shard, epoch);
+    } catch (error) {
+      this.state.becomeReadOnly(error);
+    }
+  }
+
+  // ---- background ---------------------------------------------------------------------
+
+  #onBackground(): void {
+    this.compactor.maybeSchedule();
+    this.#options.wake();
+  }
+
+  async #makeRoom(): Promise<void> {
+    const oldest = this.state.memtables.oldestImmutable;
+    if (oldest !== undefined) await this.flusher.flushed(oldest);
+    // Nobody reads yet, so the epoch passes at once.
+    this.state.retirement.poll();
+  }
+
+  /** Writes everything applied so far to durable tables. */
+  async flush(): Promise<void> {
+    const { memtables } = this.state;
+    if (this.#options.config.readOnly) return;
+    const { active } = memtables;
+    if (memtables.isEmpty(active)) {
+      const [newest] = memtables.immutables;
+      if (newest !== undefined) await this.flusher.flushed(newest);
+      return;
+    }
+    while (memtables.active === active && !this.state.switchMemtable()) {
+      await this.#freeMemtable();
+    }
+    await this.flusher.flushed(active);
+  }
+
+  /** Waits until an arena may have become free. */
+  async #freeMemtable(): Promise<void> {
+    const oldest = this.state.memtables.oldestImmutable;
+    if (oldest !== undefined) await this.flusher.flushed(oldest);
+    if (!this.state.retirement.poll()) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  /** Flushes, then merges everything into one bottom run. */
+  async compact(): Promise<void> {
+    await this.flush();
+    if (this.#options.config.readOnly) return;
+    await this.compactor.compactAll();
+  }
+
+  // ---- bulk load ----------------------------------------------------------------------
+
+  /** Takes `count` file numbers in a row for files that are written elsewhere; returns the first. */
+  reserveFiles(count: number): number {
+    return this.state.files.allocate(count);
+  }
+
+  /**
+   * Makes the tables of a bulk load part of the shard, as its newest run. They stand in the shard's
+   * directory under their final names, durably. Doing it again for the same intent changes nothing.
+   */
+  async link(intent: LinkIntent): Promise<void> {
+    const { state } = this;
+    const { kernel, control, shard } = this.#options;
+    if (linkEdit(state.version, intent, shard) === undefined) return;
+    if (this.#options.config.readOnly) {
+      throw new ReadOnlyError(
+        'A bulk load has yet to be completed: open the database once without "readOnly"',
+      );
+    }
+    do {
+      // What is in memory is older than the load, and must not stand above its run.
+      await this.flush();
+      await this.flusher.idle();
+    } while (!state.memtables.isEmpty(state.memtables.active) || state.commit.isApplying);
+    const edit = linkEdit(state.version, intent, shard);
+    if (edit === undefined) return;
+    state.files.raise(edit.nextFile ?? 0);
+    state.install(edit);
+    for (const { tables } of edit.added ?? []) {
+      for (const blob of tables.flatMap(({ blobs }) => blobs)) state.blobs.adopt(blob);
+    }
+    const visible = Atomics.load(kernel.u64, H_VISIBLE >>> 3);
+    if (intent.sequence > visible) {
+      Atomics.store(kernel.u64, H_VISIBLE >>> 3, BigInt(intent.sequence));
+    }
+    control.raiseSequence(intent.sequence);
+    control.raiseTimestamp(intent.timestampUs);
+    this.compactor.maybeSchedule();
+  }
+
+  // ---- the end ------------------------------------------------------------------------
+
+  /** A client's thread is gone: lets go of its slot. */
+  releaseClient(client: number): void {
+    this.#options.kernel.exports.readerForceLeave(client);
+    this.loop.releaseClient(client);
+  }
+
+  /**
+   * Answers what has arrived, flushes, syncs and closes the files, so that the next open replays
+   * nothing. `turn` is not called any more afterwards.
+   */
+  async close(): Promise<void> {
+    if (this.#isClosing) return;
+    while (this.turn() || this.state.commit.isApplying) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.#isClosing = true;
+    this.loop.refuseAll(new ClosedError());
+    let failure: unknown;
+    try {
+      if (this.state.readOnlyReason === undefined) {
+        await this.flush();
+        this.state.commit.sync();
+      }
+    } catch (error) {
+      // What could not be flushed is in the log.
+      failure = error;
+    }
+    await this.#abandon();
+    if (failure !== undefined && this.state.commit.poison !== undefined) throw failure;
+  }
+
+  async #abandon(): Promise<void> {
+    const { control, shard } = this.#options;
+    this.#isClosing = true;
+    this.compactor.close();
+    await this.flusher.close();
+    this.state.close();
+    control.setShardState(shard, SHARD_CLOSED);
+  }
+}
