@@ -14,13 +14,13 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
-  copyFileSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -103,15 +103,41 @@ async function buildTypes() {
   const [{ rollup }, { dts }] = await Promise.all([import('rollup'), import('rollup-plugin-dts')]);
   const bundle = await rollup({
     input: join(ROOT, 'src/index.ts'),
-    plugins: [dts({ tsconfig: join(ROOT, 'tsconfig.json') })],
+    plugins: [
+      dts({ tsconfig: join(ROOT, 'tsconfig.json'), compilerOptions: { stripInternal: true } }),
+    ],
     external: [/^node:/],
     onwarn(warning, warn) {
       if (warning.code !== 'CIRCULAR_DEPENDENCY') warn(warning);
     },
   });
-  await bundle.write({ file: join(DIST, 'index.d.ts'), format: 'es' });
+  const { output } = await bundle.generate({ format: 'es' });
   await bundle.close();
-  copyFileSync(join(DIST, 'index.d.ts'), join(DIST, 'index.d.cts'));
+  const types = withoutFalseValues(output[0].code, await exportsOfLibrary());
+  for (const name of ['index.d.ts', 'index.d.cts']) writeFileSync(join(DIST, name), types);
+}
+
+/** Names that exist at run time. */
+async function exportsOfLibrary() {
+  const { metafile } = await build({
+    ...common,
+    entryPoints: ['src/index.ts'],
+    format: 'esm',
+    outfile: 'dist/index.js',
+    metafile: true,
+    write: false,
+  });
+  return metafile.outputs['dist/index.js'].exports;
+}
+
+/** Classes that are exported as types only come out of the roll-up as values: `type` makes them right. */
+function withoutFalseValues(types, values) {
+  return types.replace(/^export \{ (.*) \};$/m, (_, list) => {
+    const names = list
+      .split(', ')
+      .map((name) => (name.startsWith('type ') || values.includes(name) ? name : `type ${name}`));
+    return `export { ${names.join(', ')} };`;
+  });
 }
 
 /** Compiles beside the old kernel and swaps: a process that is just starting finds one or the other. */

@@ -1,5 +1,14 @@
 /** The database as an application sees it. */
 
+import { bulkLoad } from './bulk-load/bulk-load.js';
+import { checkBulkLoadOptions } from './bulk-load/check-options.js';
+import { databaseTarget } from './bulk-load/database-target.js';
+import {
+  type BulkLoadOptions,
+  type BulkLoadResult,
+  type BulkLoadSource,
+  divideBulkLoadOptions,
+} from './bulk-load/options.js';
 import { type LightningDbConfig, resolveConfig } from './config.js';
 import type { CheckReport } from './coordinator/control-plane.js';
 import {
@@ -85,6 +94,34 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     if (typeof path !== 'string' || path === '') throw wrongType('path', 'a path', path);
     const resolved = resolveConfig(config);
     return new LightningDb(await openDatabase(path, resolved, config));
+  }
+
+  /**
+   * Loads many records at once, past the log and the memtables: parsed and sorted on all cores, and
+   * visible all together at the end. A load that fails, or is killed, leaves the database as it was.
+   * The source is a file (CSV, TSV, NDJSON, JSON; gzip too), a stream, or an iterable of entries; a
+   * loaded key replaces one that was there, and of equal keys in the source the last one counts.
+   *
+   * The database must not be open; it is created when there is none. Throws `ParseError` with file
+   * and line for a source that cannot be read, `LIGHTNING_ABORTED` after `options.signal`.
+   */
+  static async bulkLoad<K extends EncodingOption = 'utf8', V extends EncodingOption = 'utf8'>(
+    path: string,
+    source: BulkLoadSource<EncodingInput<EncodingType<K>>, EncodingInput<EncodingType<V>>>,
+    options: BulkLoadOptions & LightningDbConfig<K, V> = {},
+  ): Promise<BulkLoadResult> {
+    if (typeof path !== 'string' || path === '') throw wrongType('path', 'a path', path);
+    const { load, config } = divideBulkLoadOptions(options);
+    checkBulkLoadOptions(load);
+    const resolved = resolveConfig(config);
+    if (resolved.readOnly) throw new ReadOnlyError('Cannot load into a database opened "readOnly"');
+    const startedAtMs = performance.now();
+    const database = await openDatabase(path, resolved, config);
+    try {
+      return await bulkLoad(databaseTarget(database, performance.now() - startedAtMs), source, load);
+    } finally {
+      await database.close();
+    }
   }
 
   /** Joins, from another thread of the process, a database that is open: see `share`. */

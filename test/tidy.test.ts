@@ -29,7 +29,7 @@ const LAYERS: readonly (readonly string[])[] = [
 const NOT_FROM: Readonly<Record<string, readonly string[]>> = {
   shard: ['router', 'transaction', 'bulk-load', 'metrics', 'backup'],
   router: ['shard', 'transaction', 'bulk-load', 'metrics', 'backup'],
-  coordinator: ['bulk-load', 'metrics', 'backup'],
+  coordinator: ['metrics', 'backup'],
 };
 
 /** Where router, shard and coordinator meet: open to all three. */

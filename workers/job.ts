@@ -1,6 +1,6 @@
 import { workerData } from 'piscina';
-import { JobThread } from '../src/coordinator/jobs.js';
 import type { PostedJob } from '../src/coordinator/jobs.js';
+import { JobThread } from '../src/coordinator/jobs.js';
 import { nodeFileSystem } from '../src/file-system/node.js';
 
 const thread = new JobThread(nodeFileSystem, (workerData as { module: WebAssembly.Module }).module);

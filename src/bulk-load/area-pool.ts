@@ -2,25 +2,15 @@
 export class AreaPool {
   readonly #free: number[];
   readonly #waiting: ((area: number) => void)[] = [];
-  readonly #onStarved: () => void;
 
-  /** `onStarved` is called whenever somebody begins to wait. */
-  constructor(count: number, onStarved: () => void = () => {}) {
+  constructor(count: number) {
     this.#free = Array.from({ length: count }, (_, index) => count - 1 - index);
-    this.#onStarved = onStarved;
-  }
-
-  get isStarved(): boolean {
-    return this.#waiting.length > 0;
   }
 
   acquire(): Promise<number> {
     const area = this.#free.pop();
     if (area !== undefined) return Promise.resolve(area);
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-      this.#onStarved();
-    });
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   release(area: number): void {

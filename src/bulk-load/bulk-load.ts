@@ -18,6 +18,7 @@ import { describe, invalidOption } from '../options.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import { type LinkIntent, removeLinkIntent, writeLinkIntent } from '../version/link-intent.js';
+import { checkBulkLoadOptions } from './check-options.js';
 import { type Begun, loadAsyncIterable, loadIterable, loadObjectStream } from './entry-source.js';
 import { textAddress } from './load-memory.js';
 import { LoadSession } from './load-session.js';
@@ -29,7 +30,7 @@ import { RejectLog } from './reject-log.js';
 import { isGzip } from './formats/detect.js';
 import { TablePhase } from './table-phase.js';
 import { fileChunks, TextFeed } from './text-feed.js';
-import { checkBulkLoadOptions, decideTextFormat, HEAD_BYTES, type TextFormat } from './text-format.js';
+import { decideTextFormat, HEAD_BYTES, type TextFormat } from './text-format.js';
 import { loadText } from './text-source.js';
 
 const MIB = 1024 * 1024;
@@ -65,7 +66,7 @@ export async function bulkLoad(
     progress,
     memoryBytes: options.memoryBytes ?? defaultMemoryBytes(),
     rangeBytes: tuning.rangeBytes,
-    spill: async (_, chunks) => phase?.spill(chunks),
+    spill: async (chunks) => phase?.spill(chunks),
   });
   phase = new TablePhase(session, commit.sequence);
   const onAbort = (): void => void session.runner.stop();
@@ -74,9 +75,10 @@ export async function bulkLoad(
     session.checkAborted();
     progress.enter('read');
     const format = await withFailure(session, readSource(session, source, path));
+    const chunks = await withFailure(session, session.store.finish());
     progress.enter('merge');
     progress.expectMerge(progress.records - progress.duplicates);
-    const tables = await withFailure(session, phase.finish(session.store.chunks));
+    const tables = await withFailure(session, phase.finish(chunks));
     session.checkAborted();
     progress.enter('link');
     await link(session, tables, commit);

@@ -7,12 +7,12 @@
  */
 
 import type { FileSystem } from '../file-system/file-system.js';
+import { RUN_RECORD_BYTES } from '../kernel/assembly/load-layout.js';
 import type { Kernel } from '../kernel/kernel.js';
-import { ChunkWriter } from './chunk-writer.js';
 import { parseCsvPiece } from './csv-piece.js';
 import { parseJsonPiece } from './json-piece.js';
 import type { ChunkJob, ChunkResult, RunPlace } from './load-jobs.js';
-import { isAbortRequested, slotAddress } from './load-memory.js';
+import { isAbortRequested, RUN_ALIGNMENT, slotAddress } from './load-memory.js';
 import { abortedError, RecordSink } from './record-sink.js';
 import { TextWindow } from './text-piece.js';
 import { WorkArea } from './work-area.js';
@@ -24,7 +24,7 @@ export function runChunkJob(fs: FileSystem, kernel: Kernel, job: ChunkJob): Chun
   return { ...(parsed ?? NOTHING_PARSED), ...sort(kernel, work, job) };
 }
 
-type Parsed = Omit<ChunkResult, 'runs' | 'duplicates' | 'payloadBytes'>;
+type Parsed = Omit<ChunkResult, 'runs' | 'duplicates' | 'packedBytes'>;
 
 const NOTHING_PARSED: Parsed = {
   end: 'done',
@@ -77,7 +77,7 @@ function sort(
   kernel: Kernel,
   work: WorkArea,
   { layout, slot, shards }: ChunkJob,
-): Pick<ChunkResult, 'runs' | 'duplicates' | 'payloadBytes'> {
+): Pick<ChunkResult, 'runs' | 'duplicates' | 'packedBytes'> {
   const chunk = slotAddress(layout, slot);
   const out = work.allocate(shards * 8);
   const temporary = work.allocate(kernel.exports.chunkSortRoom(chunk));
@@ -87,7 +87,8 @@ function sort(
     const word = (out >>> 2) + shard * 2;
     runs.push({ address: kernel.u32[word] as number, records: kernel.u32[word + 1] as number });
   }
-  const writer = new ChunkWriter(kernel, { keyBytesMax: 0, valueBytesMax: 0 });
-  writer.resume(chunk);
-  return { runs, duplicates, payloadBytes: writer.payloadBytes };
+  const records = runs.reduce((sum, run) => sum + run.records, 0);
+  const packedBytes =
+    records * RUN_RECORD_BYTES + kernel.exports.chunkKeptBytes() + shards * RUN_ALIGNMENT;
+  return { runs, duplicates, packedBytes };
 }

@@ -1,49 +1,53 @@
 /**
  * The sorted chunks that wait in memory to become tables, in the order of the source.
  *
- * When all slots are taken and somebody wants one, the chunks so far are spilled: written to tables
- * of their own. Only chunks whose place in the order is settled take part, so that what is spilled
- * later is newer throughout.
+ * A chunk's runs are packed into the heap, which frees its slot. When the heap is full, all runs in it
+ * are spilled: written to tables of their own. What is spilled later is newer throughout.
  */
 
 import { AreaPool } from './area-pool.js';
 import type { RunPlace } from './load-jobs.js';
+import { RUN_ALIGNMENT } from './load-memory.js';
 
 export interface SortedChunk {
   readonly slot: number;
   /** Per shard. */
   readonly runs: readonly RunPlace[];
-  readonly payloadBytes: number;
+  /** Bytes that the runs take in the heap. */
+  readonly packedBytes: number;
+}
+
+/** A chunk in the heap. */
+export interface PackedChunk {
+  /** Per shard. */
+  readonly runs: readonly RunPlace[];
+  readonly bytes: number;
 }
 
 interface ChunkStoreOptions {
   readonly slots: number;
+  readonly heapBase: number;
+  readonly heapBytes: number;
+  /** Copies runs to the heap; returns where they are then. */
+  readonly pack: (runs: readonly RunPlace[], address: number) => Promise<readonly RunPlace[]>;
   /** Writes chunks to tables. */
-  readonly spill: (chunks: readonly SortedChunk[]) => Promise<void>;
-  /** Whether a job is running that will add a chunk. */
-  readonly isBusy: () => boolean;
+  readonly spill: (chunks: readonly PackedChunk[]) => Promise<void>;
   readonly onFailure: (error: unknown) => void;
 }
 
 export class ChunkStore {
   readonly #options: ChunkStoreOptions;
   readonly #slots: AreaPool;
-  #chunks: SortedChunk[] = [];
-  #isSpilling = false;
+  /** In the order of the source. */
+  #packed: Promise<PackedChunk>[] = [];
+  #top: number;
+  /** Chunks find their place in the heap one after the other. */
+  #placing: Promise<void> = Promise.resolve();
 
   constructor(options: ChunkStoreOptions) {
     this.#options = options;
-    this.#slots = new AreaPool(options.slots, () => this.maybeSpill());
-  }
-
-  /** All chunks that are not spilled, oldest first. */
-  get chunks(): readonly SortedChunk[] {
-    return this.#chunks;
-  }
-
-  /** Whether somebody waits for a slot. */
-  get isStarved(): boolean {
-    return this.#slots.isStarved;
+    this.#slots = new AreaPool(options.slots);
+    this.#top = options.heapBase;
   }
 
   acquireSlot(): Promise<number> {
@@ -54,28 +58,45 @@ export class ChunkStore {
     this.#slots.release(slot);
   }
 
-  /** Adds the next chunk of the source. */
+  /** Adds the next chunk of the source. Its slot is free again some time later. */
   add(chunk: SortedChunk): void {
-    if (chunk.runs.some(({ records }) => records > 0)) this.#chunks.push(chunk);
-    else this.releaseSlot(chunk.slot);
-    this.maybeSpill();
+    if (chunk.runs.every(({ records }) => records === 0)) {
+      this.releaseSlot(chunk.slot);
+      return;
+    }
+    this.#placing = this.#placing.then(async () => {
+      const packed = this.#pack(chunk, await this.#allocate(chunk.packedBytes));
+      packed.catch(this.#options.onFailure);
+      this.#packed.push(packed);
+    });
+    this.#placing.catch(this.#options.onFailure);
   }
 
-  /** To be called when a job has ended: what was worth waiting for may be there. */
-  maybeSpill(): void {
-    if (this.#isSpilling || !this.#slots.isStarved || this.#chunks.length === 0) return;
-    // Few chunks make a small spill: while there are jobs that will add some, they are waited for.
-    if (this.#chunks.length < this.#options.slots / 2 && this.#options.isBusy()) return;
-    const chunks = this.#chunks;
-    this.#chunks = [];
-    this.#isSpilling = true;
-    this.#options.spill(chunks).then(
-      () => {
-        this.#isSpilling = false;
-        for (const { slot } of chunks) this.releaseSlot(slot);
-        this.maybeSpill();
-      },
-      (error) => this.#options.onFailure(error),
-    );
+  /** All chunks that are not spilled, oldest first, once they are in the heap. */
+  async finish(): Promise<readonly PackedChunk[]> {
+    await this.#placing;
+    return Promise.all(this.#packed);
+  }
+
+  async #pack(
+    { slot, runs, packedBytes }: SortedChunk,
+    address: number,
+  ): Promise<PackedChunk> {
+    const packed = await this.#options.pack(runs, address);
+    this.releaseSlot(slot);
+    return { runs: packed, bytes: packedBytes };
+  }
+
+  async #allocate(bytes: number): Promise<number> {
+    const { heapBase, heapBytes, spill } = this.#options;
+    if (this.#top + bytes > heapBase + heapBytes) {
+      const chunks = await Promise.all(this.#packed);
+      this.#packed = [];
+      await spill(chunks);
+      this.#top = heapBase;
+    }
+    const address = this.#top;
+    this.#top += Math.ceil(bytes / RUN_ALIGNMENT) * RUN_ALIGNMENT;
+    return address;
   }
 }

@@ -171,11 +171,9 @@ class EntrySink {
 
   async #nextChunk(): Promise<void> {
     this.#sort();
-    // Not more than the jobs can work off: what is sorted can be spilled when memory runs out.
+    // Not more than the jobs can work off.
     while (this.#queue.length > this.#session.jobs) await this.#acceptNext();
-    const acquired = this.#session.acquireSlot();
-    while (this.#session.store.isStarved && this.#queue.length > 0) await this.#acceptNext();
-    this.#slot = await acquired;
+    this.#slot = await this.#session.acquireSlot();
     this.#begin();
     // A turn of the event loop: reports, signals and other work of the application get theirs.
     await new Promise((resolve) => setImmediate(resolve));

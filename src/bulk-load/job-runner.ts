@@ -11,7 +11,6 @@ export class JobRunner {
   readonly #memory: WebAssembly.Memory;
   readonly #works: AreaPool;
   readonly #running = new Set<Promise<unknown>>();
-  readonly #onEnd: () => void;
   #isStopped = false;
 
   constructor(options: {
@@ -19,18 +18,10 @@ export class JobRunner {
     readonly memory: WebAssembly.Memory;
     /** Work areas. */
     readonly works: number;
-    /** Called after each job. */
-    readonly onEnd: () => void;
   }) {
     this.#target = options.target;
     this.#memory = options.memory;
     this.#works = new AreaPool(options.works);
-    this.#onEnd = options.onEnd;
-  }
-
-  /** Jobs that are with the pool. */
-  get running(): number {
-    return this.#running.size;
   }
 
   async run<J extends BulkJob>(job: J): Promise<BulkJobResult<J>> {
@@ -41,7 +32,6 @@ export class JobRunner {
       return await result;
     } finally {
       this.#running.delete(result);
-      this.#onEnd();
     }
   }
 

@@ -3,7 +3,8 @@
  *
  *   bulk-scan   reads a piece of a file and counts its quotation marks
  *   bulk-chunk  parses a piece of text into a slot, or takes a slot that is filled, and sorts it
- *   bulk-build  merges sorted slots into tables of one shard
+ *   bulk-pack   moves the runs of a sorted slot to the heap
+ *   bulk-build  merges packed runs into tables of one shard
  *   bulk-merge  merges spilled tables of one shard
  */
 
@@ -110,8 +111,8 @@ export interface ChunkResult {
   readonly blobsUsed: readonly number[];
   /** Per shard. */
   readonly runs: readonly RunPlace[];
-  /** Bytes of keys and values in the slot. */
-  readonly payloadBytes: number;
+  /** Bytes that the runs take when they are packed. */
+  readonly packedBytes: number;
   /** Entries left out for a later one with the same key. */
   readonly duplicates: number;
 }
@@ -120,6 +121,18 @@ export interface ChunkResult {
 export interface RunPlace {
   readonly address: number;
   readonly records: number;
+}
+
+export interface PackJob extends JobInMemory {
+  readonly kind: 'bulk-pack';
+  /** Per shard. */
+  readonly runs: readonly RunPlace[];
+  /** Where they go. */
+  readonly address: number;
+}
+
+export interface PackResult {
+  readonly runs: readonly RunPlace[];
 }
 
 export interface BuildJob extends JobInMemory {
@@ -146,10 +159,12 @@ export interface TablesResult {
   readonly duplicates: number;
 }
 
-export type BulkJob = ScanJob | ChunkJob | BuildJob | MergeJob;
+export type BulkJob = ScanJob | ChunkJob | PackJob | BuildJob | MergeJob;
 
 export type BulkJobResult<J extends BulkJob> = J extends ScanJob
   ? ScanResult
   : J extends ChunkJob
     ? ChunkResult
-    : TablesResult;
+    : J extends PackJob
+      ? PackResult
+      : TablesResult;

@@ -1,15 +1,14 @@
 /**
  * The shared memory of one bulk load, divided into areas:
  *
- *   slots   chunks of entries: filled by the main thread or a parse job, sorted in place, kept until
- *           they are in tables
+ *   slots   chunks of entries: filled by the main thread or a parse job, then sorted in place
+ *   heap    sorted runs, packed, waiting to become tables
  *   texts   pieces of input being parsed
  *   works   room of one running job: sorting, building tables, a record too long for a slot
  *
  * An area has one owner at a time (see load-layout.ts). Pages that nobody touches cost nothing.
  */
 
-import { InvalidArgumentError } from '../errors.js';
 import { CHUNK_ENTRY_OVERHEAD_BYTES } from '../kernel/assembly/load-layout.js';
 import { createJobMemory } from '../kernel/shard-memory.js';
 
@@ -22,8 +21,11 @@ const PROGRESS_BASE = 8192;
 const PROGRESS_LINE_BYTES = 64;
 
 /** Entries are gathered in chunks of this size: large enough for few runs, small enough to overlap. */
-const SLOT_BYTES = 16 * MIB;
+const SLOT_BYTES_MAX = 16 * MIB;
 const SLOT_BYTES_MIN = 4 * MIB;
+const SLOTS_PER_MEMORY = 16;
+/** Runs in the heap start at multiples of this. */
+export const RUN_ALIGNMENT = 16;
 /** A piece of input. */
 export const RANGE_BYTES = 8 * MIB;
 /** Longest record of a text: what a text area has beyond a piece. */
@@ -34,13 +36,15 @@ const SLACK_BYTES = 4096;
 const WORK_BYTES_MIN = 64 * MIB;
 
 export const LOAD_MEMORY_BYTES_MIN = 16 * MIB;
-export const LOAD_MEMORY_BYTES_MAX = 2048 * MIB;
+export const LOAD_MEMORY_BYTES_MAX = 1536 * MIB;
 export const LOAD_JOBS_MAX = 12;
 
 export interface LoadLayout {
   readonly slotBase: number;
   readonly slotBytes: number;
   readonly slots: number;
+  readonly heapBase: number;
+  readonly heapBytes: number;
   readonly textBase: number;
   readonly textBytes: number;
   readonly texts: number;
@@ -50,36 +54,47 @@ export interface LoadLayout {
   readonly works: number;
 }
 
-/** Divides a memory for `jobs` jobs at a time and about `memoryBytes` of chunks. */
+/** Divides a memory for `jobs` jobs at a time and `memoryBytes` of sorted entries. */
 export function planLoadLayout(options: {
   readonly memoryBytes: number;
   readonly jobs: number;
 }): LoadLayout {
   const { memoryBytes, jobs } = options;
-  if (memoryBytes < LOAD_MEMORY_BYTES_MIN || memoryBytes > LOAD_MEMORY_BYTES_MAX) {
-    throw new InvalidArgumentError(
-      `Option "memoryBytes" must be from ${LOAD_MEMORY_BYTES_MIN} to ${LOAD_MEMORY_BYTES_MAX} bytes, but it is ${memoryBytes}`,
-      { details: { option: 'memoryBytes' } },
-    );
-  }
-  // One job more than threads, so that none waits for the main thread to hand out the next.
-  const jobWorks = jobs + 1;
-  const texts = jobs + 2;
-  // Every job may hold a slot that is not part of the order yet; as many again make spills worth it.
-  const slotsMin = 2 * (jobWorks + 1);
-  const slotBytes = Math.max(
+  const slotBytes = clamp(
+    Math.floor(memoryBytes / SLOTS_PER_MEMORY / MIB) * MIB,
     SLOT_BYTES_MIN,
-    Math.min(SLOT_BYTES, Math.floor(memoryBytes / slotsMin / MIB) * MIB),
+    SLOT_BYTES_MAX,
   );
-  const slots = Math.max(slotsMin, Math.floor(memoryBytes / slotBytes));
+  // One job more than threads, so that none waits for the main thread to hand out the next; and the
+  // main thread's own.
+  const works = jobs + 2;
+  const texts = jobs + 2;
+  // Being filled, parsed or sorted; in line; being packed.
+  const slots = 2 * jobs + 4;
   const sortBytes = Math.ceil((slotBytes / CHUNK_ENTRY_OVERHEAD_BYTES) * 17) + MIB;
   const textBytes = RANGE_BYTES + RECORD_BYTES_MAX + SLACK_BYTES;
   const workBytes = Math.max(WORK_BYTES_MIN, sortBytes);
   const slotBase = BASE;
-  const textBase = slotBase + slots * slotBytes;
+  const heapBase = slotBase + slots * slotBytes;
+  const textBase = heapBase + memoryBytes;
   const workBase = textBase + texts * textBytes;
-  const works = jobWorks + 1;
-  return { slotBase, slotBytes, slots, textBase, textBytes, texts, workBase, workBytes, works };
+  return {
+    slotBase,
+    slotBytes,
+    slots,
+    heapBase,
+    heapBytes: memoryBytes,
+    textBase,
+    textBytes,
+    texts,
+    workBase,
+    workBytes,
+    works,
+  };
+}
+
+function clamp(value: number, min: number, max: number): number {
+  return Math.max(min, Math.min(max, value));
 }
 
 export function createLoadMemory(layout: LoadLayout): WebAssembly.Memory {

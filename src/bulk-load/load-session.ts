@@ -5,10 +5,10 @@ import type { FileSystem } from '../file-system/file-system.js';
 import { Kernel } from '../kernel/kernel.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import { AreaPool } from './area-pool.js';
-import { ChunkStore, type SortedChunk } from './chunk-store.js';
+import { ChunkStore, type PackedChunk } from './chunk-store.js';
 import { FileNumbers } from './file-numbers.js';
 import { JobRunner } from './job-runner.js';
-import type { ChunkJob, ChunkResult } from './load-jobs.js';
+import type { ChunkJob, ChunkResult, PackJob, RunPlace } from './load-jobs.js';
 import {
   createLoadMemory,
   LOAD_JOBS_MAX,
@@ -31,7 +31,7 @@ export interface LoadSessionOptions {
   readonly memoryBytes: number;
   /** Bytes of a piece of text; for tests. */
   readonly rangeBytes: number | undefined;
-  readonly spill: (session: LoadSession, chunks: readonly SortedChunk[]) => Promise<void>;
+  readonly spill: (chunks: readonly PackedChunk[]) => Promise<void>;
 }
 
 export class LoadSession {
@@ -90,12 +90,13 @@ export class LoadSession {
       target,
       memory: this.memory,
       works: this.layout.works - 1,
-      onEnd: () => this.store.maybeSpill(),
     });
     this.store = new ChunkStore({
       slots: this.layout.slots,
-      spill: (chunks) => options.spill(this, chunks),
-      isBusy: () => this.runner.running > 0,
+      heapBase: this.layout.heapBase,
+      heapBytes: this.layout.heapBytes,
+      pack: (runs, address) => this.#pack(runs, address),
+      spill: options.spill,
       onFailure: fail,
     });
   }
@@ -111,7 +112,7 @@ export class LoadSession {
     if (this.options.signal?.aborted === true) throw abortedError();
   }
 
-  /** A slot for the next chunk; the load's memory is full until there is one. */
+  /** A slot for the next chunk. */
   async acquireSlot(): Promise<number> {
     this.checkAborted();
     return this.store.acquireSlot();
@@ -132,8 +133,14 @@ export class LoadSession {
   }
 
   /** Takes over the next chunk in the order of the source. */
-  addChunk(slot: number, { runs, payloadBytes, duplicates, records }: ChunkResult): void {
+  addChunk(slot: number, { runs, packedBytes, duplicates, records }: ChunkResult): void {
     this.progress.addChunk({ runs, duplicates, records });
-    this.store.add({ slot, runs, payloadBytes });
+    this.store.add({ slot, runs, packedBytes });
+  }
+
+  async #pack(runs: readonly RunPlace[], address: number): Promise<readonly RunPlace[]> {
+    const { memory, layout } = this;
+    const job = { kind: 'bulk-pack', memory, layout, runs, address } as const;
+    return (await this.runner.run<PackJob>(job)).runs;
   }
 }

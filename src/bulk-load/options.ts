@@ -134,3 +134,33 @@ export interface BulkLoadResult {
   readonly recordsPerSecond: number;
   readonly shards: readonly BulkLoadShardResult[];
 }
+
+const OPTION_NAMES = Object.keys({
+  format: true,
+  compression: true,
+  header: true,
+  delimiter: true,
+  quotes: true,
+  key: true,
+  value: true,
+  onError: true,
+  rejectsMax: true,
+  onReject: true,
+  rejectsFile: true,
+  onProgress: true,
+  progressIntervalMs: true,
+  signal: true,
+  memoryBytes: true,
+} satisfies Record<keyof BulkLoadOptions, true>);
+
+/** Divides options into those of the load and those of the database that is opened for it. */
+export function divideBulkLoadOptions<O extends BulkLoadOptions>(
+  options: O,
+): { readonly load: BulkLoadOptions; readonly config: Omit<O, keyof BulkLoadOptions> } {
+  const load: Record<string, unknown> = {};
+  const config: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(options)) {
+    (OPTION_NAMES.includes(name) ? load : config)[name] = value;
+  }
+  return { load, config: config as Omit<O, keyof BulkLoadOptions> };
+}

@@ -4,7 +4,14 @@ import type { FileSystem } from '../file-system/file-system.js';
 import { Kernel } from '../kernel/kernel.js';
 import { runBuildJob, runMergeJob } from './build-job.js';
 import { runChunkJob } from './chunk-job.js';
-import type { BulkJob, ScanJob, ScanResult, BulkJobResult } from './load-jobs.js';
+import type {
+  BulkJob,
+  BulkJobResult,
+  PackJob,
+  PackResult,
+  ScanJob,
+  ScanResult,
+} from './load-jobs.js';
 import { textAddress } from './load-memory.js';
 
 const QUOTE = 0x22;
@@ -23,6 +30,8 @@ export function runBulkJob(host: JobHost, job: BulkJob): BulkJobResult<BulkJob> 
       return runScanJob(fs, new Kernel(module, job.memory), job);
     case 'bulk-chunk':
       return runChunkJob(fs, new Kernel(module, job.memory), job);
+    case 'bulk-pack':
+      return runPackJob(new Kernel(module, job.memory), job);
     case 'bulk-build':
       return runBuildJob(fs, new Kernel(module, job.memory), job);
     case 'bulk-merge':
@@ -41,4 +50,15 @@ function runScanJob(fs: FileSystem, kernel: Kernel, job: ScanJob): ScanResult {
   } finally {
     file.close();
   }
+}
+
+/** Moves runs, each behind the other. */
+function runPackJob(kernel: Kernel, job: PackJob): PackResult {
+  let address = job.address;
+  const runs = job.runs.map(({ address: from, records }) => {
+    const run = { address, records };
+    address = kernel.exports.runPack(from, records, address) >>> 0;
+    return run;
+  });
+  return { runs };
 }

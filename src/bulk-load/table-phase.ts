@@ -11,7 +11,7 @@ import { RUN_KEY, RUN_KEY_LENGTH, RUN_RECORD_BYTES } from '../kernel/assembly/lo
 import { shardFileName } from '../file-system/file-names.js';
 import type { TableInfo, TableRef } from '../sstable/table-info.js';
 import type { TableTarget } from '../sstable/table-writer.js';
-import type { SortedChunk } from './chunk-store.js';
+import type { PackedChunk } from './chunk-store.js';
 import type { BuildJob, MergeJob, RunPlace, TablesResult } from './load-jobs.js';
 import { progressWord } from './load-memory.js';
 import type { LoadSession } from './load-session.js';
@@ -53,7 +53,7 @@ export class TablePhase {
   }
 
   /** Writes chunks to tables that later ones may still overlap. */
-  async spill(chunks: readonly SortedChunk[]): Promise<void> {
+  async spill(chunks: readonly PackedChunk[]): Promise<void> {
     this.#spillCount++;
     await Promise.all(
       this.#spills.map(async (spills, shard) => {
@@ -65,7 +65,7 @@ export class TablePhase {
   }
 
   /** Makes the final tables of all shards: of each one run, in key order. */
-  async finish(chunks: readonly SortedChunk[]): Promise<TableInfo[][]> {
+  async finish(chunks: readonly PackedChunk[]): Promise<TableInfo[][]> {
     if (this.#spillCount === 0) {
       return Promise.all(this.#spills.map((_, shard) => this.#build(shard, chunks, true)));
     }
@@ -77,7 +77,7 @@ export class TablePhase {
 
   async #build(
     shard: number,
-    chunks: readonly SortedChunk[],
+    chunks: readonly PackedChunk[],
     isFinal: boolean,
   ): Promise<TableInfo[]> {
     const runs = chunks
@@ -139,7 +139,7 @@ export class TablePhase {
   }
 
   /** Whether the chunks come one behind the other, and all behind what was spilled before. */
-  #continues(spills: readonly SpilledRun[], shard: number, chunks: readonly SortedChunk[]): boolean {
+  #continues(spills: readonly SpilledRun[], shard: number, chunks: readonly PackedChunk[]): boolean {
     let largest = spills.at(-1)?.at(-1)?.info.largest;
     for (const { runs } of chunks) {
       const { address, records } = runs[shard] as RunPlace;
@@ -259,11 +259,11 @@ export class TablePhase {
 }
 
 /** About how many bytes of keys and values a shard has in the chunks. */
-function shardBytes(shard: number, chunks: readonly SortedChunk[]): number {
+function shardBytes(shard: number, chunks: readonly PackedChunk[]): number {
   let bytes = 0;
-  for (const { runs, payloadBytes } of chunks) {
-    const records = runs.reduce((sum, run) => sum + run.records, 0);
-    if (records > 0) bytes += (payloadBytes * (runs[shard] as RunPlace).records) / records;
+  for (const chunk of chunks) {
+    const records = chunk.runs.reduce((sum, run) => sum + run.records, 0);
+    if (records > 0) bytes += (chunk.bytes * (chunk.runs[shard] as RunPlace).records) / records;
   }
   return bytes;
 }

@@ -60,6 +60,7 @@ export class LoadProgress {
   /** Share of the phase that is done; undefined when nobody can know. */
   #share({ phase, bytes, bytesTotal, mergedShare }: BulkLoadProgress): number | undefined {
     if (phase === 'merge') return mergedShare;
+    if (phase === 'link' || phase === 'done') return 1;
     if (phase !== 'read') return undefined;
     return bytesTotal === undefined || bytesTotal === 0
       ? undefined
@@ -72,7 +73,7 @@ export class LoadProgress {
   ): number | undefined {
     const elapsed = seconds - (phase === 'merge' ? (this.#mergeStartedAtSeconds ?? 0) : 0);
     // Too early to tell.
-    if (share === undefined || share < 0.02 || elapsed < 0.5) return undefined;
+    if (share === undefined || share < 0.02 || share === 1 || elapsed < 0.5) return undefined;
     return (elapsed * (1 - share)) / share;
   }
 

@@ -12,7 +12,7 @@ const FIRST_ADDRESS = 65536;
 /** Vector loads may look this far behind what they need. */
 const TAIL_BYTES = 65536;
 const ALIGNMENT = 64;
-const BUILDER_BYTES_MAX = 128 * 1024 * 1024;
+const BUILDER_BYTES_MAX = 384 * 1024 * 1024;
 const BUILDER_BYTES_MIN = 8 * 1024 * 1024;
 
 /** Bytes that let every job work: most of them stay untouched. */

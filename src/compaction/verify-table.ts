@@ -137,7 +137,13 @@ class TableCheck {
       ['sequenceMax', this.#number(job.VERIFY_SEQUENCE_MAX)],
     ];
     const wrong = found.filter(([name, value]) => info[name] !== value).map(([name]) => name);
-    if (info.blobs.length !== this.#number(job.VERIFY_BLOBS)) wrong.push('blobs');
+    const blobSum = info.blobs.reduce((sum, blob) => sum + blob, 0);
+    if (
+      info.blobs.length !== this.#number(job.VERIFY_BLOBS) ||
+      blobSum !== this.#number(job.VERIFY_BLOB_SUM)
+    ) {
+      wrong.push('blobs');
+    }
     if (!this.#keyIs(job.VERIFY_FIRST, job.VERIFY_FIRST_BYTES, info.smallest)) {
       wrong.push('smallest');
     }

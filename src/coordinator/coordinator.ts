@@ -5,8 +5,9 @@
  * It is not on the way of any read or write. When it dies, the main thread starts another; jobs under
  * way are repeated by their shards.
  */
-import { expose, type Remote, wrap } from 'comlink';
+
 import type { MessagePort } from 'node:worker_threads';
+import { expose, type Remote, wrap } from 'comlink';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job } from '../compaction/jobs.js';
 import { ClosedError, ShardUnavailableError } from '../errors.js';
@@ -40,8 +41,7 @@ export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort)
     stats: () => outcomeOf(() => coordinator.stats()),
     runBulkJob: (job) => outcomeOf(() => coordinator.runBulkJob(job)),
     shardDown: (shard) => outcomeOf(() => coordinator.shardDown(shard)),
-    shardRestarted: (restart, port) =>
-      outcomeOf(() => coordinator.shardRestarted(restart, port)),
+    shardRestarted: (restart, port) => outcomeOf(() => coordinator.shardRestarted(restart, port)),
     beginClose: () => outcomeOf(() => coordinator.beginClose()),
     close: () => outcomeOf(() => coordinator.close()),
   };
@@ -149,14 +149,11 @@ export class Coordinator {
     connected.link = new ShardConnection(port, jobs);
   }
 
-  #runShardJob(
-    shard: number,
-    job: Job,
-  ): ReturnType<JobService['run']> {
+  #runShardJob(shard: number, job: Job): ReturnType<JobService['run']> {
     const { memory, generation } = this.#shards[shard] as ConnectedShard;
-    return outcomeOf(() =>
-      this.#open().runShardJob(job, { memory, generation }),
-    ) as ReturnType<JobService['run']>;
+    return outcomeOf(() => this.#open().runShardJob(job, { memory, generation })) as ReturnType<
+      JobService['run']
+    >;
   }
 
   async shardDown(shard: number): Promise<void> {

@@ -2,8 +2,8 @@
  * Which job runs next: a queue by priority in front of the pool.
  *
  * Flushes go first, since writes may wait for them; then merges of young runs, which are short and
- * keep reads fast; then merges into the bottom run; then checks and loads. Merges never take the last
- * thread, so that a flush never waits for one.
+ * keep reads fast; then merges into the bottom run; then checks. Merges never take the last
+ * thread, so that a flush never waits for one. Bulk loads have a queue of their own.
  */
 import PQueue from 'p-queue';
 import { Piscina } from 'piscina';
@@ -40,6 +40,7 @@ export class JobScheduler {
   readonly #pool: Piscina<PostedJob, Outcome<JobResult>>;
   readonly #flushes: PQueue;
   readonly #others: PQueue;
+  readonly #loads: PQueue;
   readonly #shards = new Map<number, ShardJobs>();
   #isClosed = false;
 
@@ -57,14 +58,16 @@ export class JobScheduler {
     });
     this.#flushes = new PQueue({ concurrency: poolThreads });
     this.#others = new PQueue({ concurrency: poolThreads - 1 });
+    // A load has the database to itself: there is no flush that would wait for it.
+    this.#loads = new PQueue({ concurrency: poolThreads });
   }
 
   get queued(): number {
-    return this.#flushes.size + this.#others.size;
+    return this.#flushes.size + this.#others.size + this.#loads.size;
   }
 
   get running(): number {
-    return this.#flushes.pending + this.#others.pending;
+    return this.#flushes.pending + this.#others.pending + this.#loads.pending;
   }
 
   /** Runs a shard's job when its turn comes; `memory` is that of the shard. */
@@ -80,7 +83,7 @@ export class JobScheduler {
   }
 
   async runBulkJob(job: BulkJob): Promise<JobResult> {
-    return this.#enqueue(this.#others, { job }, NO_SHARD, PRIORITY_OTHER);
+    return this.#enqueue(this.#loads, { job }, NO_SHARD, 0);
   }
 
   /** Drops a shard's queued jobs and waits for the running ones: they still write its files. */

@@ -4,8 +4,9 @@
  * Instances of the kernel are kept: one over the thread's own memory, and one per memory of a shard
  * that the thread has flushed, until that shard gets a new one.
  */
-import { runBulkJob } from '../bulk-load/run-job.js';
+
 import type { BulkJob, BulkJobResult } from '../bulk-load/load-jobs.js';
+import { runBulkJob } from '../bulk-load/run-job.js';
 import { flushMemtable } from '../compaction/flush-memtable.js';
 import { JOB_MEMORY_BYTES } from '../compaction/job-memory.js';
 import type { BuildResult, Job, VerifyResult } from '../compaction/jobs.js';

@@ -2,8 +2,8 @@
 import {
   closeSync,
   existsSync,
-  constants as fsConstants,
   fdatasyncSync,
+  constants as fsConstants,
   fstatSync,
   fsyncSync,
   ftruncateSync,

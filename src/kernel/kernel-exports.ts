@@ -47,6 +47,8 @@ export interface KernelExports extends TableExports, CommitExports {
   ): number;
   chunkSortRoom(chunk: number): number;
   chunkSort(chunk: number, shards: number, temporary: number, out: number): number;
+  chunkKeptBytes(): number;
+  runPack(run: number, records: number, to: number): number;
 
   // load-merge.ts
   runsSplitRoom(runs: number, parts: number): number;

@@ -28,6 +28,7 @@ import { ClosedError, InvalidArgumentError, LightningError } from '../errors.js'
 import type { Backend } from './backend.js';
 import { Client } from './client.js';
 import { CLIENT_COUNT, CLIENT_FIRST, ControlBlock, DATABASE_SERVING } from './control-block.js';
+import { KeepAlive } from './keep-alive.js';
 import { PendingCalls } from './pending-calls.js';
 import { type DatabaseStats, databaseStats } from './reports.js';
 import { Session, type SessionEncodings } from './session.js';
@@ -43,9 +44,13 @@ const DRAIN_MS_MAX = 30_000;
  */
 export interface LightningDbHandle {
   readonly kind: typeof HANDLE_KIND;
+  /** @internal */
   readonly databaseId: string;
+  /** @internal */
   readonly control: SharedArrayBuffer;
+  /** @internal */
   readonly module: WebAssembly.Module;
+  /** @internal */
   readonly config: ResolvedConfig;
 }
 
@@ -155,10 +160,14 @@ async function announce(
   const request: AttachRequest = { kind: ATTACH_MESSAGE, databaseId, client, port };
   const coordinator = control.coordinatorThread();
   if (coordinator === 0) throw notNow(undefined);
+  // Node does not count a message to another thread as a reason to go on.
+  const keepAlive = new KeepAlive();
   try {
-    await postMessageToThread(coordinator, request, [port], ATTACH_MS_MAX);
+    await keepAlive.during(postMessageToThread(coordinator, request, [port], ATTACH_MS_MAX));
   } catch (cause) {
     throw notNow(cause);
+  } finally {
+    keepAlive.close();
   }
 }
 

@@ -10,11 +10,13 @@ import { LightningError } from '../errors.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { Kernel } from '../kernel/kernel.js';
 import {
+  COORDINATOR_DIRECTORY,
   createDirectories,
   type OpenedDatabase,
   openDatabaseFile,
   readDatabaseFile,
 } from '../version/database-file.js';
+import { forgetLinkIntents } from '../version/link-intent.js';
 import { type LightningDbHandle, newHandle } from './attach.js';
 import type { Backend } from './backend.js';
 import { Client } from './client.js';
@@ -31,7 +33,7 @@ export async function openDatabase(
   path: string,
   config: ResolvedConfig,
   encodings: SessionEncodings,
-): Promise<Backend> {
+): Promise<OpenDatabase> {
   const artifacts = findArtifacts(config.workerDirectory);
   const directory = resolve(path);
   prepareDirectory(directory, config);
@@ -54,6 +56,8 @@ export async function openDatabase(
       onShardRestarted: (shard, connection) => holder.client?.reconnect(shard, connection),
     });
     await supervisor.start();
+    // Every shard has linked what was left to link.
+    if (!config.readOnly) forgetLinkIntents(nodeFileSystem, `${directory}/${COORDINATOR_DIRECTORY}`);
     const slot = control.claimClient(threadId);
     holder.client = new Client(control, slot, module, supervisor.connections);
     const session = new Session(holder.client, resolved, encodings);
@@ -63,7 +67,7 @@ export async function openDatabase(
       module,
       config: resolved,
     });
-    return new OpenDatabase(session, supervisor, lock, handle);
+    return new OpenDatabase({ directory, module, session, supervisor, lock, handle });
   } catch (error) {
     await supervisor?.terminate();
     if (database === undefined) lock.abandon();
@@ -100,40 +104,49 @@ function identify(directory: string, config: ResolvedConfig): OpenedDatabase {
   });
 }
 
-class OpenDatabase implements Backend {
+interface OpenDatabaseParts {
+  readonly directory: string;
+  readonly module: WebAssembly.Module;
   readonly session: Session;
-  readonly #supervisor: Supervisor;
+  readonly supervisor: Supervisor;
+  readonly lock: DatabaseLock;
+  readonly handle: LightningDbHandle;
+}
+
+export class OpenDatabase implements Backend {
+  readonly directory: string;
+  /** The compiled kernel. */
+  readonly module: WebAssembly.Module;
+  readonly session: Session;
+  readonly supervisor: Supervisor;
   readonly #lock: DatabaseLock;
   readonly #handle: LightningDbHandle;
 
-  constructor(
-    session: Session,
-    supervisor: Supervisor,
-    lock: DatabaseLock,
-    handle: LightningDbHandle,
-  ) {
-    this.session = session;
-    this.#supervisor = supervisor;
-    this.#lock = lock;
-    this.#handle = handle;
+  constructor(parts: OpenDatabaseParts) {
+    this.directory = parts.directory;
+    this.module = parts.module;
+    this.session = parts.session;
+    this.supervisor = parts.supervisor;
+    this.#lock = parts.lock;
+    this.#handle = parts.handle;
   }
 
   flush(): Promise<void> {
-    return this.#supervisor.flush();
+    return this.supervisor.flush();
   }
 
   compact(): Promise<void> {
-    return this.#supervisor.compact();
+    return this.supervisor.compact();
   }
 
   check(): Promise<CheckReport> {
-    return this.#supervisor.check();
+    return this.supervisor.check();
   }
 
   async stats(): Promise<DatabaseStats> {
     const [shards, background] = await Promise.all([
-      this.#supervisor.shardStats(),
-      this.#supervisor.coordinatorStats(),
+      this.supervisor.shardStats(),
+      this.supervisor.coordinatorStats(),
     ]);
     return databaseStats(this.session.client.control, shards, background);
   }
@@ -146,11 +159,11 @@ class OpenDatabase implements Backend {
     const { client } = this.session;
     this.session.end();
     try {
-      await this.#supervisor.beginClose();
+      await this.supervisor.beginClose();
       await client.drain(DRAIN_MS_MAX);
-      await this.#supervisor.close();
+      await this.supervisor.close();
     } finally {
-      await this.#supervisor.terminate();
+      await this.supervisor.terminate();
       client.close();
       this.#lock.release();
     }

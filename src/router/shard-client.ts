@@ -313,10 +313,7 @@ export class ShardClient {
     const responses = this.#responses;
     let count = 0;
     for (;;) {
-      if (only === undefined && this.#deferred.length > 0) {
-        this.#deliverDeferred();
-        count++;
-      }
+      if (this.#deferred.length > 0) count += this.#deliverDeferred(only);
       if (!responses.next()) break;
       count++;
       this.#take(responses, only);
@@ -375,13 +372,20 @@ export class ShardClient {
     else sink.respond(kind, bytes, start, end);
   }
 
-  #deliverDeferred(): void {
+  /**
+   * Hands out what was kept back: all of it, or with `only` what is for that one, which may have come
+   * while somebody else was waited for.
+   */
+  #deliverDeferred(only: ResponseSink | undefined): number {
     const deferred = this.#deferred;
-    this.#deferred = [];
-    for (const { sink, kind, payload } of deferred) {
+    const ready = only === undefined ? deferred : deferred.filter(({ sink }) => sink === only);
+    if (ready.length === 0) return 0;
+    this.#deferred = only === undefined ? [] : deferred.filter(({ sink }) => sink !== only);
+    for (const { sink, kind, payload } of ready) {
       this.#pending--;
       this.#deliver(sink, kind, payload, 0, payload.length, undefined);
     }
+    return ready.length;
   }
 
   // ---- the shard's health ---------------------------------------------------------

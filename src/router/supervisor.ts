@@ -14,11 +14,14 @@ import type {
   CoordinatorControl,
   CoordinatorInit,
   CoordinatorStats,
+  Outcome,
   ShardControl,
   ShardInit,
   ShardStats,
 } from '../coordinator/control-plane.js';
+import { ClosedError } from '../errors.js';
 import { createShardMemory } from '../kernel/shard-memory.js';
+import type { LinkIntent } from '../version/link-intent.js';
 import type { ShardConnection } from './client.js';
 import {
   type ControlBlock,
@@ -38,6 +41,10 @@ const RESTARTS_MAX = 3;
 const RESTART_WINDOW_MS = 60_000;
 /** How long the end of the coordinator may hold up a close. */
 const COORDINATOR_CLOSE_MS_MAX = 30_000;
+
+export type BulkJob = Parameters<CoordinatorControl['runBulkJob']>[0];
+export type BulkJobResult = OutcomeValue<Awaited<ReturnType<CoordinatorControl['runBulkJob']>>>;
+type OutcomeValue<O> = O extends Outcome<infer T> ? T : never;
 
 export interface SupervisorOptions {
   readonly path: string;
@@ -117,6 +124,24 @@ export class Supervisor {
     const coordinator = this.#coordinator;
     if (coordinator === undefined) return { queued: 0, running: 0, attachedClients: 0 };
     return coordinator.call((control) => control.stats());
+  }
+
+  // ---- bulk load ------------------------------------------------------------------------
+
+  async runBulkJob(job: BulkJob): Promise<BulkJobResult> {
+    const coordinator = this.#coordinator;
+    if (coordinator === undefined) throw new ClosedError();
+    return coordinator.call((control) => control.runBulkJob(job));
+  }
+
+  async reserveFiles(shard: number, count: number): Promise<number> {
+    const running = this.#shards[shard];
+    if (running === undefined) throw new RangeError(`There is no shard ${shard}`);
+    return running.worker.call((control) => control.reserveFiles(count));
+  }
+
+  async link(intent: LinkIntent): Promise<void> {
+    await this.#callAll((worker) => worker.call((shard) => shard.link(intent)));
   }
 
   /** Waits for every shard before it reports the first failure. */

@@ -74,7 +74,8 @@ class ShardCheck {
     try {
       const found = readManifest({ fs, directory, shard: options.shard }, manifest.number);
       this.#bytes += found.bytes;
-      const same = found.bytes === manifest.bytes && found.version.tableCount === version.tableCount;
+      const same =
+        found.bytes === manifest.bytes && found.version.tableCount === version.tableCount;
       if (same) return;
       throw new CorruptionError('Manifest does not hold what was written to it', {
         file: manifest.path,

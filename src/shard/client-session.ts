@@ -7,7 +7,12 @@ import type { Kernel } from '../kernel/kernel.js';
 import { RequestAssembler } from '../protocol/request-assembler.js';
 import type { BlobRequestReader } from '../protocol/requests.js';
 import { ResponseWriter } from '../protocol/response-writer.js';
-import { type RingLocation, requestRing, responseRing, takeBlocked } from '../ring/ring-location.js';
+import {
+  type RingLocation,
+  requestRing,
+  responseRing,
+  takeBlocked,
+} from '../ring/ring-location.js';
 import { RingReader } from '../ring/ring-reader.js';
 import type { BlobWriter } from './blob-file.js';
 

@@ -304,7 +304,9 @@ export class CommitLoop {
       const session = this.#session((first + i) % READER_COUNT);
       if (!session.hasRequests || session.responses.isBlocked) continue;
       const canWrite = takesWrites && !isFull && this.#large === undefined;
-      const outcome = canWrite ? this.#collectFrom(session, nowMs) : this.#serveReads(session, nowMs);
+      const outcome = canWrite
+        ? this.#collectFrom(session, nowMs)
+        : this.#serveReads(session, nowMs);
       worked = worked || outcome !== 'nothing';
       if (outcome === 'full') {
         isFull = true;
@@ -333,7 +335,8 @@ export class CommitLoop {
 
   #mayWrite(nowMs: number): boolean {
     this.#isStopped =
-      this.#options.refusal() === undefined && this.#options.delayMs(0) === Number.POSITIVE_INFINITY;
+      this.#options.refusal() === undefined &&
+      this.#options.delayMs(0) === Number.POSITIVE_INFINITY;
     if (this.#isStopped) this.#noteStop(nowMs);
     return !this.#isStopped && nowMs >= this.#resumeAtMs;
   }

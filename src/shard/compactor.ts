@@ -11,7 +11,7 @@ import { deserializeError, LightningError, serializeError } from '../errors.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { BOTTOM_ORDER, type Run } from '../version/version.js';
 import { Backoff } from './backoff.js';
-import { JobCounters, deleteTables, reserveTables } from './flusher.js';
+import { deleteTables, JobCounters, reserveTables } from './flusher.js';
 import type { ShardState } from './shard-state.js';
 
 /** Compactions of one shard at a time: a long one must not hold up the small ones. */

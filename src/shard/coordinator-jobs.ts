@@ -2,8 +2,9 @@
  * Runs a shard's jobs through the coordinator. When that dies, jobs under way are rejected, to be
  * repeated by their owner; new ones wait until a coordinator is connected again.
  */
-import { expose, type Remote, wrap } from 'comlink';
+
 import type { MessagePort } from 'node:worker_threads';
+import { expose, type Remote, wrap } from 'comlink';
 import type {
   BuildResult,
   FlushJob,

@@ -12,6 +12,9 @@ import { Backoff } from './backoff.js';
 import type { Memtable } from './memtables.js';
 import type { ShardState } from './shard-state.js';
 
+/** Writes that find no memtable wait this long for flushes to succeed again. */
+const PATIENCE_MS = 1000;
+
 /** Counters of one kind of job, for statistics. */
 export class JobCounters {
   running = 0;
@@ -42,6 +45,7 @@ export class Flusher {
   #running: Promise<void> | undefined;
   #isClosed = false;
   #failure: LightningError | undefined;
+  #failingSinceMs = 0;
   /** Bytes of memtable flushed per millisecond, lately. */
   #bytesPerMs = 0;
 
@@ -54,9 +58,11 @@ export class Flusher {
     return this.#bytesPerMs;
   }
 
-  /** Why the last attempt failed, while no later one has succeeded. */
+  /** Why attempts have failed for a while now: reason to refuse writes instead of holding them up. */
   get failure(): LightningError | undefined {
-    return this.#failure;
+    if (this.#failure === undefined) return undefined;
+    const failingMs = this.#state.options.clock.nowMs() - this.#failingSinceMs;
+    return failingMs > PATIENCE_MS ? this.#failure : undefined;
   }
 
   /** Starts the flush of the oldest full memtable, unless one is running. */
@@ -105,6 +111,7 @@ export class Flusher {
       this.#settleWaiters();
     } else {
       this.counters.failed++;
+      if (this.#failure === undefined) this.#failingSinceMs = this.#state.options.clock.nowMs();
       this.#failure = asLightningError(error);
       this.#rejectWaiters(this.#failure);
       if (!this.#isClosed) this.#backoff.retry(() => this.maybeSchedule());
@@ -147,7 +154,10 @@ export class Flusher {
     const { tables, droppedBlobs } = result;
     const ids = tables.map(({ id }) => id);
     const { firstTableId, tableIds } = target;
-    state.files.giveBack(Math.max(firstTableId, ...ids.map((id) => id + 1)), firstTableId + tableIds);
+    state.files.giveBack(
+      Math.max(firstTableId, ...ids.map((id) => id + 1)),
+      firstTableId + tableIds,
+    );
     const { nextOrder } = state.version.state;
     try {
       if (tables.length > 0) state.fs.syncDirectory(state.directory);

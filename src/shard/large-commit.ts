@@ -69,7 +69,7 @@ function checkOperations(bytes: Buffer, count: number, inlineBytesMax: number): 
     if (!(error instanceof RangeError)) throw error;
     throw new InvalidArgumentError(`Cannot commit a malformed write: ${error.message}`);
   }
-  if (found === count && count > 0) return hasLarge;
+  if (found === count) return hasLarge;
   throw new InvalidArgumentError(
     `Cannot commit a malformed write: it says ${count} operations and has ${found}`,
   );

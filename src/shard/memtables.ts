@@ -27,6 +27,8 @@ export interface Memtable {
   walSegmentMin: number | undefined;
   lastTimestampUs: number;
   lastEpoch: number;
+  /** Its last commit may go on in the next memtable: only the log has it whole. */
+  isCut: boolean;
   /** Blob files that its entries refer to. */
   readonly blobs: Set<number>;
 }
@@ -74,9 +76,13 @@ export class Memtables {
     return [this.#active.arena, ...this.#immutables.map((memtable) => memtable.arena)];
   }
 
-  /** Queues the active memtable for its flush; an empty one takes its place. */
-  switchActive(): void {
+  /**
+   * Queues the active memtable for its flush; an empty one takes its place. `isCut`: in the middle
+   * of a commit.
+   */
+  switchActive(isCut: boolean): void {
     assert(this.canSwitch, 'a memtable is switched only when an arena is free');
+    this.#active.isCut = isCut;
     this.#immutables.unshift(this.#active);
     this.#active = this.#take();
   }
@@ -129,8 +135,7 @@ export class Memtables {
   /** Blob files that memtables refer to. */
   refersToBlob(blob: number): boolean {
     return (
-      this.#active.blobs.has(blob) ||
-      this.#immutables.some((memtable) => memtable.blobs.has(blob))
+      this.#active.blobs.has(blob) || this.#immutables.some((memtable) => memtable.blobs.has(blob))
     );
   }
 
@@ -143,6 +148,7 @@ export class Memtables {
       walSegmentMin: undefined,
       lastTimestampUs: 0,
       lastEpoch: 0,
+      isCut: false,
       blobs: new Set(),
     };
   }

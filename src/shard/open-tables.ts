@@ -10,8 +10,8 @@ import { CorruptionError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
-import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
 import type { TableInfo } from '../sstable/table-info.js';
+import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { Retirement } from './retirement.js';
 
@@ -64,7 +64,11 @@ export class OpenTables {
       table = loadTable(fs, kernel, { path, id: expected.id }, allocator);
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      throw new CorruptionError('Table that the manifest names is missing', { file: path, offset: 0 }, error);
+      throw new CorruptionError(
+        'Table that the manifest names is missing',
+        { file: path, offset: 0 },
+        error,
+      );
     }
     const { bytes, entries } = table.info;
     if (bytes !== expected.bytes || entries !== expected.entries) {

@@ -54,8 +54,7 @@ export async function recoverShard(
   const files = listFiles(state);
   const current = readCurrent(location);
   if (current === undefined) refuseLostManifest(state, files);
-  const version =
-    current === undefined ? Version.EMPTY : readManifest(location, current).version;
+  const version = current === undefined ? Version.EMPTY : readManifest(location, current).version;
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
   state.tables.load([...version.tables()]);
 
@@ -143,9 +142,7 @@ function deleteLeftovers(state: ShardState, files: ShardFiles, manifest: number)
     ...files.temporaries,
     ...files.manifests.filter((n) => n !== manifest).map((n) => shardFileName('manifest', n)),
     ...files.tables.filter((n) => !live.has(n)).map((n) => shardFileName('table', n)),
-    ...files.segments
-      .filter((n) => n < version.state.walMin)
-      .map((n) => shardFileName('wal', n)),
+    ...files.segments.filter((n) => n < version.state.walMin).map((n) => shardFileName('wal', n)),
   ];
   for (const name of names) {
     try {

@@ -1,5 +1,11 @@
 /** What a shard is made of and what it is told. */
-import type { BuildResult, FlushJob, MergeJob, VerifyJob, VerifyResult } from '../compaction/jobs.js';
+import type {
+  BuildResult,
+  FlushJob,
+  MergeJob,
+  VerifyJob,
+  VerifyResult,
+} from '../compaction/jobs.js';
 import type { ResolvedConfig } from '../config.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';

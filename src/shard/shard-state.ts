@@ -125,7 +125,7 @@ export class ShardState {
   switchMemtable(): boolean {
     const { memtables } = this;
     if (!memtables.canSwitch) return false;
-    memtables.switchActive();
+    memtables.switchActive(this.commit.isApplying);
     this.publish();
     this.kernel.exports.setActiveMemtable(memtables.active.arena);
     if (this.commit.isApplying) this.#shouldRoll = true;
@@ -162,6 +162,8 @@ export class ShardState {
     const { memtables, tables } = this;
     const manifest = this.#manifest;
     if (manifest === undefined) throw new ReadOnlyError('A read-only database is not changed');
+    // A part of a commit must not become durable before the log has all of it.
+    if (flushed?.isCut === true) this.#syncLog();
     const added = (edit.added ?? []).flatMap((run) => run.tables);
     tables.load(added);
     const walMin = flushed === undefined ? undefined : this.#walMinWithout(flushed);
@@ -187,6 +189,15 @@ export class ShardState {
     }
     this.deleteBlobs([...droppedBlobs, ...(flushed?.blobs ?? [])]);
     this.#tidyUp(walMin);
+  }
+
+  #syncLog(): void {
+    try {
+      this.commit.sync();
+    } catch (error) {
+      this.becomeReadOnly(error);
+      throw error;
+    }
   }
 
   /** First segment still needed once `flushed` is in tables. */

@@ -1,6 +1,7 @@
 /** A shard worker: the shard, its loop, and what main thread and coordinator may ask of it. */
-import { expose } from 'comlink';
+
 import type { MessagePort } from 'node:worker_threads';
+import { expose } from 'comlink';
 import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
 import {
   type CheckReport,

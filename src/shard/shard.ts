@@ -301,18 +301,22 @@ export class Shard {
     }
     this.#isClosing = true;
     this.loop.refuseAll(new ClosedError());
-    let failure: unknown;
     try {
-      if (this.state.readOnlyReason === undefined) {
-        await this.flush();
-        this.state.commit.sync();
-      }
-    } catch (error) {
-      // What could not be flushed is in the log.
-      failure = error;
+      if (this.state.readOnlyReason === undefined) await this.#leaveClean();
+    } finally {
+      await this.#abandon();
     }
-    await this.#abandon();
-    if (failure !== undefined && this.state.commit.poison !== undefined) throw failure;
+  }
+
+  /** What is not in tables is at least in the durable log. */
+  async #leaveClean(): Promise<void> {
+    try {
+      await this.flush();
+    } catch (error) {
+      // Replayed at the next open instead.
+      if (!(error instanceof LightningError)) throw error;
+    }
+    this.state.commit.sync();
   }
 
   async #abandon(): Promise<void> {

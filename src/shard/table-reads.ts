@@ -80,7 +80,8 @@ export class TableReads {
           const value = this.#copyResult(result);
           if (status === GET_FOUND_HELD) exports.readerLeave(SHARD_SLOT);
           if (status === GET_BLOB) return { kind: 'blob', reference: decodeBlobReference(value) };
-          if (status === GET_FOUND || status === GET_FOUND_HELD) return { kind: 'value', bytes: value };
+          if (status === GET_FOUND || status === GET_FOUND_HELD)
+            return { kind: 'value', bytes: value };
           throw new RangeError(`Kernel answered a get with ${status}`);
         }
       }

@@ -83,9 +83,10 @@ class Replay {
       const end = await this.#replaySegment(segment);
       const next = this.#open[i + 1];
       const isWhole = end === segment.file.size();
-      const isComplete = isWhole && (next === undefined || end === next.reader.header.previousBytes);
+      const isComplete =
+        isWhole && (next === undefined || end === next.reader.header.previousBytes);
       if (!isComplete) this.#refuseDurableEnd(segment, end, i);
-      this.#settle(segment, end, isWhole);
+      if (!isWhole) this.#cut(segment, end);
       left.push({ segment: segment.number, bytes: end });
       if (!isComplete) {
         this.#dropFrom(i + 1);
@@ -121,6 +122,8 @@ class Replay {
           if (!options.config.readOnly) fs.unlink(path);
           return;
         }
+        // What is read is relied on: it must not go away again.
+        if (!options.config.readOnly) file.sync();
         const reader = new SegmentReader(file, {
           buffer,
           check: (_buffer, bytes, segment, offset) => {
@@ -170,7 +173,8 @@ class Replay {
     let before = 0;
     for (const { path, reader } of this.#open) {
       const { previousSegment } = reader.header;
-      const isExpected = before === 0 ? previousSegment < Math.max(walMin, 1) : previousSegment === before;
+      const isExpected =
+        before === 0 ? previousSegment < Math.max(walMin, 1) : previousSegment === before;
       if (!isExpected) {
         throw new CorruptionError('WAL segment before this one is missing', {
           file: path,
@@ -197,10 +201,10 @@ class Replay {
     });
   }
 
-  /** Cuts a torn tail and makes what is left durable. */
-  #settle({ file }: OpenSegment, end: number, isWhole: boolean): void {
+  /** Cuts a torn tail, durably. */
+  #cut({ file }: OpenSegment, end: number): void {
     if (this.#state.options.config.readOnly) return;
-    if (!isWhole) file.truncate(end);
+    file.truncate(end);
     file.sync();
   }
 

@@ -6,6 +6,7 @@
  * the directory before it relies on the names. After an error `abort` deletes what was written.
  */
 
+import { assert } from '../assert.js';
 import { LightningError } from '../errors.js';
 import { shardFileName, TEMPORARY_SUFFIX } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
@@ -13,6 +14,9 @@ import * as job from '../kernel/assembly/job-layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { encodeFooter, encodeProperties } from './format.js';
 import type { TableInfo } from './table-info.js';
+
+/** A TableMeta holds the number in 32 bits. */
+const TABLE_ID_MAX = 0xffff_ffff;
 
 /** Where tables go and how they are made. */
 export interface TableTarget {
@@ -147,6 +151,7 @@ export class TableWriter {
 
   #create(): FileHandle {
     const { firstTableId, tableIds } = this.#target;
+    assert(this.#id <= TABLE_ID_MAX, 'file numbers of tables fit 32 bits');
     if (this.#id >= firstTableId + tableIds) {
       throw new LightningError(
         'LIGHTNING_LIMIT_EXCEEDED',

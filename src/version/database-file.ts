@@ -75,7 +75,8 @@ export function openDatabaseFile(
     checkLayout(fs, path, found.shards);
     return { ...found, created: false };
   }
-  if (!options.createIfMissing || options.readOnly) throw missingDatabase(fs, path, options.readOnly);
+  if (!options.createIfMissing || options.readOnly)
+    throw missingDatabase(fs, path, options.readOnly);
   refuseForeignDirectory(fs, path);
   return { ...createDatabase(fs, path, options), created: true };
 }
@@ -189,14 +190,12 @@ function isUnfinished(fs: FileSystem, path: string, name: string): boolean {
   return fs.readdir(`${path}/${name}`).length === 0;
 }
 
-function createDatabase(
-  fs: FileSystem,
-  path: string,
-  options: OpenDatabaseOptions,
-): DatabaseFile {
+function createDatabase(fs: FileSystem, path: string, options: OpenDatabaseOptions): DatabaseFile {
   const shards = options.shards;
   if (shards === undefined) {
-    throw new InvalidArgumentError(`Cannot create a database at "${path}" without a number of shards`);
+    throw new InvalidArgumentError(
+      `Cannot create a database at "${path}" without a number of shards`,
+    );
   }
   createDirectories(fs, path);
   // Also when the directory was there: nobody may have synced its name yet.

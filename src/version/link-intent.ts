@@ -91,20 +91,31 @@ export function removeLinkIntent(fs: FileSystem, directory: string, id: string):
   fs.syncDirectory(directory);
 }
 
-/** Deletes what loads left that ended before they committed. */
-export function removeUnfinishedIntents(fs: FileSystem, directory: string): void {
-  for (const name of fs.readdir(directory)) {
-    if (name.startsWith('bulk-') && name.endsWith(`.json${TEMPORARY_SUFFIX}`)) {
-      fs.unlink(`${directory}/${name}`);
-    }
-  }
+/**
+ * After an open, when every shard has linked all intents durably: forgets them, and deletes what is
+ * left of loads that ended before they committed.
+ */
+export function forgetLinkIntents(fs: FileSystem, directory: string): void {
+  const names = fs.readdir(directory).filter(isIntentFile);
+  if (names.length === 0) return;
+  for (const name of names) fs.unlink(`${directory}/${name}`);
+  fs.syncDirectory(directory);
+}
+
+function isIntentFile(name: string): boolean {
+  const isUnfinished = name.endsWith(TEMPORARY_SUFFIX);
+  return NAME_PATTERN.test(isUnfinished ? name.slice(0, -TEMPORARY_SUFFIX.length) : name);
 }
 
 /**
  * What a shard adds to its manifest for an intent; undefined when it has done so already. The
  * memtables are flushed: nothing older than the load may stand above its run.
  */
-export function linkEdit(version: Version, intent: LinkIntent, shard: number): VersionEdit | undefined {
+export function linkEdit(
+  version: Version,
+  intent: LinkIntent,
+  shard: number,
+): VersionEdit | undefined {
   if (version.state.linked.includes(intent.id)) return undefined;
   const link = intent.shards.find((candidate) => candidate.shard === shard);
   const tables = link?.tables ?? [];

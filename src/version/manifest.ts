@@ -162,7 +162,12 @@ export class Manifest {
   #version: Version;
   #poison: unknown;
 
-  private constructor(options: ManifestOptions, file: FileHandle, number: number, version: Version) {
+  private constructor(
+    options: ManifestOptions,
+    file: FileHandle,
+    number: number,
+    version: Version,
+  ) {
     this.#options = options;
     this.#file = file;
     this.#number = number;

@@ -148,7 +148,9 @@ function sortRun(tables: TableInfo[], order: number): void {
     const left = tables[i - 1] as TableInfo;
     const right = tables[i] as TableInfo;
     if (Buffer.compare(left.largest, right.smallest) >= 0) {
-      throw new EditConflictError(`makes tables ${left.id} and ${right.id} overlap in run ${order}`);
+      throw new EditConflictError(
+        `makes tables ${left.id} and ${right.id} overlap in run ${order}`,
+      );
     }
   }
 }

@@ -133,5 +133,8 @@ function databaseIdBytes(id: string): Buffer {
 function databaseIdText(bytes: Buffer): string {
   const hex = bytes.toString('hex');
   const cuts = [0, 8, 12, 16, 20, 32];
-  return cuts.slice(1).map((end, i) => hex.slice(cuts[i], end)).join('-');
+  return cuts
+    .slice(1)
+    .map((end, i) => hex.slice(cuts[i], end))
+    .join('-');
 }

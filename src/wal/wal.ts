@@ -83,9 +83,7 @@ export class Wal {
   }
 
   get isPoisoned(): boolean {
-    return (
-      this.#active.isPoisoned || this.#older.some(({ writer }) => writer?.isPoisoned === true)
-    );
+    return this.#active.isPoisoned || this.#older.some(({ writer }) => writer?.isPoisoned === true);
   }
 
   get segmentCount(): number {

@@ -129,6 +129,32 @@ describe('a chunk', () => {
     expect(sortChunk(kernel, 1).runs[0]).toHaveLength(added);
   });
 
+  it('keeps strings apart that would be one character together', () => {
+    const entries: Entry[] = [
+      ['a\ud83d', '\ude00b'],
+      ['ascii', 'only'],
+      ['ä', 'ö'],
+      ['', ''],
+    ];
+    expect(hex(sorted(entries, 1).runs)).toEqual(expected(entries, 1));
+  });
+
+  it('packs its runs one behind the other', () => {
+    const all = Array.from({ length: 500 }, (_, i): Entry => [`k${(i * 37) % 499}`, `v${i}`]);
+    const { runs } = sorted(all, 2);
+    let to = TEMPORARY;
+    for (let shard = 0; shard < 2; shard++) {
+      const word = (OUT + shard * 8) >>> 2;
+      const [run, records] = [kernel.u32[word] as number, kernel.u32[word + 1] as number];
+      const end = kernel.exports.runPack(run, records, to);
+      expect(readRun(kernel, to, records)).toEqual(runs[shard]);
+      to = end;
+    }
+    const bytes = runs.flat().reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+    expect(kernel.exports.chunkKeptBytes()).toBe(bytes);
+    expect(to - TEMPORARY).toBeLessThan(bytes + 499 * 16 + 32);
+  });
+
   it('refuses keys and values above the limits', () => {
     const writer = new ChunkWriter(kernel, { keyBytesMax: 10, valueBytesMax: 20 });
     writer.begin(CHUNK, 65536);

@@ -120,7 +120,7 @@ describe('flushMemtable', () => {
           expect([entriesIn, entriesOut]).toEqual([writes.length, entries.length]);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
@@ -133,8 +133,8 @@ describe('flushMemtable', () => {
   });
 
   it('writes a full arena in several large pieces', () => {
-    const writes = Array.from({ length: 30_000 }, (_, i) =>
-      put(`key ${(i * 7919) % 30_000}`, i + 1, Buffer.alloc(300, `${i}`)),
+    const writes = Array.from({ length: 12_000 }, (_, i) =>
+      put(`key ${(i * 7919) % 12_000}`, i + 1, Buffer.alloc(750, `${i}`)),
     );
     fill(writes);
     const { entries, tables } = flush(ALL, { compression: false, tableBytesMax: 3_000_000 });

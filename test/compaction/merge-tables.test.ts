@@ -86,12 +86,13 @@ const runsArbitrary = fc
   )
   .map((shapes) => {
     let sequence = 0;
+    let blob = 0;
     const oldestFirst = shapes.map((entries) => {
       sequence += 5;
       return entries.map(({ key, type, gap, long }) => {
         sequence += gap;
         if (type === 2) return remove(key, sequence);
-        if (type === 3) return putBlob(key, sequence, sequence * 1000 + long);
+        if (type === 3) return putBlob(key, sequence, ++blob);
         return put(key, sequence, `${sequence} `.repeat(long));
       });
     });
@@ -138,7 +139,7 @@ describe('mergeTables', () => {
           expect(tables.flatMap(({ blobs }) => blobs)).toEqual(blobsOf(entries));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
@@ -157,8 +158,22 @@ describe('mergeTables', () => {
         const nothing = shard.merge(NEWEST, { start: bound, end: bound });
         expect(nothing.tables).toEqual([]);
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
+  });
+
+  it('takes bounds that lie apart from all keys', () => {
+    const shard = new Runs([[put('key 1', 1, ''), put('key 2', 1, '')]]);
+    const count = (start: string, end: string): number =>
+      shard.merge(ALL, { start: Buffer.from(start), end: Buffer.from(end) }).entries.length;
+    expect(count('a', 'b')).toBe(0);
+    expect(count('', 'key')).toBe(0);
+    expect(count('', 'key ')).toBe(0);
+    expect(count('', 'key 2')).toBe(1);
+    expect(count('', 'l')).toBe(2);
+    expect(count('k', 'key 9')).toBe(2);
+    expect(count('key 2', 'z')).toBe(1);
+    expect(count('m', 'z')).toBe(0);
   });
 
   it('merges many runs of many tables and reads each byte once', () => {

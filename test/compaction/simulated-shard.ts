@@ -4,8 +4,8 @@ import { pickCompaction } from '../../src/compaction/pick-compaction.js';
 import { planMerge } from '../../src/compaction/plan-merge.js';
 import type { TableInfo } from '../../src/sstable/table-info.js';
 
-const ENTRY_BYTES = 16 * 1024;
-const TABLE_ENTRIES = 256;
+const ENTRY_BYTES = 32 * 1024;
+const TABLE_ENTRIES = 128;
 
 interface SimulatedTable extends TableInfo {
   readonly keys: readonly number[];

@@ -1,5 +1,7 @@
 /** The client's side against shards that answer through real rings, most of them far too small. */
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
@@ -14,6 +16,7 @@ import {
   REQUEST_GET_MANY,
   REQUEST_WRITE,
 } from '../../src/kernel/assembly/layout.js';
+import type { LightningDb } from '../../src/lightning-db.js';
 import { SHARD_DOWN, SHARD_SERVING } from '../../src/router/control-block.js';
 import type { ShardClient } from '../../src/router/shard-client.js';
 import { type FakeDatabase, type FakeDatabaseOptions, fakeDatabase } from './fake-database.js';
@@ -350,6 +353,31 @@ describe('scans and snapshots', () => {
     await db.put(first, 'fine');
   });
 
+  it('that are forgotten give their moment back', async () => {
+    const { db, control } = await start();
+    const batch = db.batch();
+    for (let i = 0; i < 1000; i++) batch.put(`k${i}`, 'x');
+    await batch.write();
+    const forget = async (): Promise<void> => {
+      db.snapshot();
+      db.scanSync().next();
+      for await (const entries of { [Symbol.asyncIterator]: () => unfinished(db) }) {
+        expect(entries.length).toBeGreaterThan(0);
+        break;
+      }
+      await db.scan()[Symbol.asyncIterator]().next();
+    };
+    for (let i = 0; i < 5; i++) await forget();
+    expect(control.openSnapshots().open).toBe(20);
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    for (let i = 0; i < 100 && control.openSnapshots().open > 0; i++) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(control.openSnapshots().open).toBe(0);
+  });
+
   it('that are left while they wait are over', async () => {
     const { db, control } = await start();
     await db.put('a', '1');
@@ -364,6 +392,12 @@ describe('scans and snapshots', () => {
     expect(several.map(({ done }) => done)).toEqual([false, true, true]);
   });
 });
+
+/** Batches of a scan, for a loop that ends without saying so. */
+function unfinished(db: LightningDb): AsyncIterator<[string, string][]> {
+  const batches = db.scan().batches();
+  return { next: () => batches.next() as Promise<IteratorResult<[string, string][]>> };
+}
 
 function keyOf(shard: number): string {
   const { client } = fake.session;

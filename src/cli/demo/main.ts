@@ -21,7 +21,7 @@ import {
   readNetworks,
 } from './networks.js';
 import { SecondClient } from './second-client.js';
-import { type DiskUse, padVisible, type RateRow, rateTable, sizeLine } from './summary.js';
+import { type DiskUse, padVisible, type RateRow, rateTable, sizeLines } from './summary.js';
 
 const USAGE = `Usage: npm start [-- [options] ADDRESS …]
 
@@ -64,6 +64,7 @@ async function run(options: DemoOptions): Promise<void> {
   say();
   const table = await readNetworks();
   await load(table, options.shards);
+  const loaded = diskUse(DIRECTORY);
   const db = await LightningDb.open(DIRECTORY, { createIfMissing: false });
   try {
     say();
@@ -76,14 +77,14 @@ async function run(options: DemoOptions): Promise<void> {
     await db.close();
   }
   say();
-  saySizes(table);
+  saySizes(table, loaded);
   say(paint('dim', ATTRIBUTION));
   say(paint('dim', `Done in ${formatSeconds((performance.now() - startedAtMs) / 1000)}.`));
 }
 
 /** Builds the database anew from the table. */
 async function load(table: NetworkTable, shards: number | undefined): Promise<void> {
-  removeOwnData();
+  await removeOwnData();
   const records = table.keys.length;
   const onProgress = ({ phase, records: taken, mergedShare }: BulkLoadProgress): void => {
     const share = phase === 'done' ? 1 : (taken / records) * 0.7 + mergedShare * 0.3;
@@ -109,7 +110,7 @@ function* entriesOf({ keys, values }: NetworkTable): Generator<[string, string]>
 }
 
 /** Removes what an earlier run left; never a directory that is something else. */
-function removeOwnData(): void {
+async function removeOwnData(): Promise<void> {
   if (!existsSync(DIRECTORY)) return;
   const names = readdirSync(DIRECTORY);
   if (names.length > 0 && !names.includes('DATABASE') && !names.includes('LOCK')) {
@@ -118,7 +119,18 @@ function removeOwnData(): void {
       `"${DIRECTORY}" is not a database of an earlier run: move it away and start again`,
     );
   }
+  await refuseIfOpen();
   rmSync(DIRECTORY, { recursive: true });
+}
+
+/** Whoever has the data open would lose it under its feet. Any other trouble with it ends now. */
+async function refuseIfOpen(): Promise<void> {
+  try {
+    const db = await LightningDb.open(DIRECTORY, { readOnly: true });
+    await db.close();
+  } catch (error) {
+    if (error instanceof LightningError && error.code === 'LIGHTNING_LOCKED') throw error;
+  }
 }
 
 function sayOwners(db: LightningDb, addresses: DemoOptions['addresses']): void {
@@ -187,14 +199,14 @@ async function together(
   };
 }
 
-function saySizes({ keys, values }: NetworkTable): void {
+function saySizes({ keys, values }: NetworkTable, loaded: DiskUse): void {
   let rawBytes = 0;
   for (const text of [keys, values]) {
     for (const part of text) rawBytes += Buffer.byteLength(part);
   }
-  say(sizeLine(keys.length, rawBytes, diskUse(DIRECTORY)));
-  say(`Files: ${DIRECTORY}`);
-  say(`Try:   node dist/cli.js scan --path ${DIRECTORY} --prefix 4:0808 --limit 5`);
+  for (const line of sizeLines(keys.length, rawBytes, loaded, diskUse(DIRECTORY))) say(line);
+  say(`Files  ${DIRECTORY}`);
+  say(`Try    node dist/cli.js scan --path ${DIRECTORY} --prefix 4:0808 --limit 5`);
 }
 
 function diskUse(directory: string): DiskUse {

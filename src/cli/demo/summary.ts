@@ -39,13 +39,19 @@ export interface DiskUse {
   readonly files: number;
 }
 
-/** `515,158 records, 48.7 MB as keys and values, 31.2 MB on disk …` */
-export function sizeLine(records: number, rawBytes: number, disk: DiskUse): string {
-  return (
-    `${formatCount(records)} records: ${formatBytes(rawBytes)} of keys and values, ` +
-    `${formatBytes(disk.bytes)} in ${formatCount(disk.files)} files ` +
-    `(${(disk.bytes / records).toFixed(1)} bytes a record)`
-  );
+/** What the data is, and what it became on disk: loaded, and after the overwrites. */
+export function sizeLines(
+  records: number,
+  rawBytes: number,
+  loaded: DiskUse,
+  after: DiskUse,
+): string[] {
+  const share = (bytes: number): string => `${(bytes / records).toFixed(1)} bytes a record`;
+  return [
+    `Data   ${formatBytes(rawBytes)} of keys and values, ${share(rawBytes)}`,
+    `Disk   ${formatBytes(loaded.bytes)} as loaded, ${share(loaded.bytes)}; ` +
+      `${formatBytes(after.bytes)} in ${formatCount(after.files)} files after the overwrites`,
+  ];
 }
 
 /** Pads to a width as it is seen. */

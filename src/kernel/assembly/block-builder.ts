@@ -3,7 +3,7 @@
  *
  * Entries wait in the stage because the common prefix and the smallest sequence number are known
  * only when the block is cut. A staged entry: sequence u64, key address u32, key length u32, value
- * length u32, type u8, fingerprint u8, u16 zero; the key if it is the first version of it; the value.
+ * length u32, type u8, fingerprint u8, u16 zero; the key if this is its first version; the value.
  */
 
 import { copyBytes } from './bytes';

@@ -1,6 +1,7 @@
 /**
  * Cache-line-blocked Bloom filter: a key's six bits are in one 64-byte line, so that a check costs
- * one cache miss (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters", 2007).
+ * one cache miss (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters",
+ * 2007).
  *
  * `filter` is the address of the first line, 64-byte aligned; `hash` is xxh64(key, 0).
  */
@@ -36,7 +37,7 @@ export function filterMayContain(filter: u32, lines: u32, hash: u64): bool {
   return (all & 1) != 0;
 }
 
-/** Sets the bits of `count` hashes (u64 each, at `hashes`) in `lines` lines, which are zeroed first. */
+/** Zeroes `lines` lines and sets the bits of `count` hashes, u64 each at `hashes`. */
 export function filterBuild(hashes: u32, count: u32, filter: u32, lines: u32): void {
   memory.fill(filter, 0, lines << 6);
   const end = hashes + (count << 3);

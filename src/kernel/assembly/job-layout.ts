@@ -17,7 +17,7 @@ export const JOB_FULL: i32 = 2;
 export const JOB_INPUT: i32 = 3;
 /** The list of dropped blobs is full: take it, call droppedBlobsTaken, call again. */
 export const JOB_BLOBS: i32 = 4;
-/** mergeRun: source `mergeSource()` needs a raw buffer of `mergeRawBytes()`: mergeRaw, call again. */
+/** mergeRun: source `mergeSource()` needs a raw buffer of `mergeRawBytes()`: mergeRaw, go on. */
 export const JOB_RAW: i32 = 5;
 /** The versions of one key that must be kept are more, or larger, than one block can hold. */
 export const JOB_TOO_LARGE: i32 = -1;
@@ -95,8 +95,10 @@ export const VERIFY_BLOBS: u32 = 32; // f64
 export const VERIFY_RAW_BYTES: u32 = 40; // f64
 export const VERIFY_SEQUENCE_MIN: u32 = 48; // f64
 export const VERIFY_SEQUENCE_MAX: u32 = 56; // f64
-export const VERIFY_STATE_BYTES: u32 = 64;
+/** Sum of the blob files' numbers. */
+export const VERIFY_BLOB_SUM: u32 = 64; // f64
+export const VERIFY_STATE_BYTES: u32 = 128;
 export const VERIFY_ENTRY_BYTES: u32 = 64;
 export const VERIFY_KEY_BYTES: u32 = 65600;
 /** Memory of a verification: state, a decoded entry, three keys. */
-export const VERIFY_BYTES: u32 = 196928;
+export const VERIFY_BYTES: u32 = 196992;

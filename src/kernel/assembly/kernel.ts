@@ -23,7 +23,15 @@ export * from './retention';
 export * from './flush';
 export * from './merge';
 export * from './verify';
-export { chunkAdd, chunkInit, chunkRoom, chunkSort, chunkSortRoom } from './sort';
+export {
+  chunkAdd,
+  chunkInit,
+  chunkKeptBytes,
+  chunkRoom,
+  chunkSort,
+  chunkSortRoom,
+  runPack,
+} from './sort';
 export { runsMerge, runsOpen, runsRoom, runsSplit, runsSplitRoom } from './load-merge';
 export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';

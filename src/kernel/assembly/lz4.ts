@@ -35,7 +35,7 @@ let table: u32 = 0;
  */
 let base: u32 = 0;
 
-/** Gives the compressor of this instance its table: LZ4_TABLE_BYTES at a 16-byte aligned address. */
+/** Gives this instance's compressor its table: LZ4_TABLE_BYTES, 16-byte aligned. */
 export function lz4SetTable(address: u32): void {
   table = address;
   clearTable();

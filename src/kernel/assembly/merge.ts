@@ -25,7 +25,14 @@ import {
   blockValidate,
 } from './block';
 import { placementSeed, xxh64 } from './hash';
-import { JOB_CORRUPT, JOB_DISORDER, JOB_DONE, JOB_INPUT, JOB_RAW, MERGE_SOURCES_MAX } from './job-layout';
+import {
+  JOB_CORRUPT,
+  JOB_DISORDER,
+  JOB_DONE,
+  JOB_INPUT,
+  JOB_RAW,
+  MERGE_SOURCES_MAX,
+} from './job-layout';
 import { BLOCK_TRAILER_BYTES, KEY_BYTES_MAX, T_ID, T_OFFSETS } from './layout';
 import { LZ4_RATIO_MAX, lz4Decompress } from './lz4';
 import { retentionKey, retentionVersion } from './retention';
@@ -128,11 +135,7 @@ export function mergeInit(
   common = prefixBytes;
   start = startPtr;
   startLength = startBytes;
-  end = endPtr;
-  endLength = endBytes;
-  if (endLength != NONE) {
-    endHead = endLength > common ? headOf(end + common, endLength - common) : 0;
-  }
+  placeEnd(endPtr, endBytes);
   currentLength = NONE;
   ready = 0;
   due = 0;
@@ -143,6 +146,19 @@ export function mergeInit(
     s.seeking = startLength != NONE ? 1 : 0;
   }
   retentionKey();
+}
+
+/** An end that does not begin as all keys do is below or above all of them. */
+function placeEnd(ptr: u32, length: u32): void {
+  end = ptr;
+  endLength = length;
+  endHead = 0;
+  if (length == NONE) return;
+  const shared = min(length, common);
+  const order = compareBytes(ptr, shared, commonPtr, shared);
+  if (order > 0) endLength = NONE;
+  else if (order < 0 || length < common) endLength = 0;
+  else endHead = headOf(ptr + common, length - common);
 }
 
 function clear(s: Source): void {
@@ -311,7 +327,7 @@ function playNode(node: u32): u32 {
   return first ? a : b;
 }
 
-/** Tells the retention when the winner's key is another than the one before. False: it is smaller. */
+/** Tells the retention when the winner's key is not the one before. False: it is smaller. */
 // @ts-ignore: decorator
 @inline
 function noteKey(s: Source): bool {

@@ -1,15 +1,15 @@
 /**
- * Which versions of a key a new table keeps: docs/ARCHITECTURE.md, "Retention".
+ * Which versions of a key a new table keeps.
  *
  * Versions of a key come newest first. A version is dropped when one that is newer hides it from
- * every reader: the newer one is at or below the horizon (the sequence number below which no commit
- * is in flight: every snapshot to come is at or above it) and no live snapshot lies between the two.
+ * every reader: the newer one is at or below the horizon (no commit up to there is in flight, and
+ * every snapshot to come is at or above it) and no live snapshot lies between the two.
  * A second version with the same sequence number is the same write once more (a log replayed, or a
  * batch that wrote the key twice) and is dropped.
  *
  * In the bottom run nothing is older, so a tombstone at or below the horizon is dropped unless an
  * older version is kept; and what every reader sees gets sequence number 0, which is the smallest.
- * At most one version of a key is below all snapshots and the horizon, its last one: the order stays.
+ * At most one version of a key is below all snapshots and the horizon, its last: the order stays.
  */
 
 import {
@@ -48,8 +48,8 @@ let entriesIn: u64 = 0;
 let entriesOut: u64 = 0;
 
 /**
- * Sets the rules. The host has written `count` live snapshots, ascending f64, at `memory`, which has
- * RETENTION_BYTES. Counters start at 0.
+ * Sets the rules. The host has written `count` live snapshots, ascending f64, at `memory`, which
+ * has RETENTION_BYTES. Counters start at 0.
  */
 export function retentionInit(memory: u32, count: u32, at: f64, isBottom: bool): void {
   snapshots = memory;
@@ -91,7 +91,7 @@ export function retentionKey(): void {
   hasNewer = false;
 }
 
-/** Address of the dropped blobs' numbers, f64 each: no version in the job's output refers to them. */
+/** Address of the numbers, f64 each, of blobs that dropped versions referred to. */
 export function droppedBlobs(): u32 {
   return dropped;
 }
@@ -133,8 +133,8 @@ function append(
 }
 
 /**
- * Takes the next version of the current key. JOB_DONE, or what builderAppend asks for, or JOB_BLOBS:
- * then the version was not taken and is to be given again.
+ * Takes the next version of the current key. JOB_DONE, or what builderAppend asks for, or
+ * JOB_BLOBS: then the version was not taken and is to be given again.
  */
 export function retentionVersion(
   key: u32,

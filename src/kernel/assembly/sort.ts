@@ -9,10 +9,10 @@
  * while payload grows upwards, so that a host can append both without knowing how many will come.
  * `chunkSort` puts items behind the payload (the writer left room for them) and turns them into
  * runs: per shard an array of run records (RUN_*), ordered by key, one per key (the last of the
- * source wins).
+ * source wins). `runPack` moves a run to where it waits for its merge.
  *
- * A chunk has one owner at a time: whoever fills it, then the job that sorts it; afterwards it is
- * read-only until it is recycled.
+ * A chunk has one owner at a time: whoever fills it, then the job that sorts it, then the one that
+ * packs its runs. Packed runs are read-only.
  */
 
 import { compareBytes, copyBytes, headOf } from './bytes';
@@ -50,6 +50,8 @@ const HISTOGRAM_BYTES: u32 = DIGITS * DIGIT_VALUES * 4;
 let prefixBytes: u32 = 0;
 let descriptorsEnd: u32 = 0;
 let histogram: u32 = 0;
+/** Bytes of keys and values in the runs. */
+let keptBytes: u32 = 0;
 
 /** Makes a slot an empty chunk. */
 export function chunkInit(chunk: u32, bytes: u32): void {
@@ -136,6 +138,7 @@ export function chunkSort(chunk: u32, shards: u32, temporary: u32, out: u32): u3
   }
 
   let dropped: u32 = 0;
+  keptBytes = 0;
   base = items;
   for (let s: u32 = 0; s < shards; s++) {
     const length = load<u32>(out + (s << 3) + 4);
@@ -147,6 +150,32 @@ export function chunkSort(chunk: u32, shards: u32, temporary: u32, out: u32): u3
     base += length * ITEM_BYTES;
   }
   return dropped;
+}
+
+/** Bytes of keys and values in the runs of the chunk sorted last by this instance. */
+export function chunkKeptBytes(): u32 {
+  return keptBytes;
+}
+
+/**
+ * Copies a run to `to`, 16-byte aligned: its records, then its keys and values in their order, so that
+ * a merge reads memory from front to back. Returns the address behind them, 16-byte aligned.
+ */
+export function runPack(run: u32, records: u32, to: u32): u32 {
+  let payload = to + records * RUN_RECORD_BYTES;
+  const end = run + records * RUN_RECORD_BYTES;
+  for (let record = run; record < end; record += RUN_RECORD_BYTES) {
+    const keyLength = load<u32>(record + RUN_KEY_LENGTH);
+    const valueLength = load<u32>(record + RUN_VALUE_LENGTH);
+    const length = (keyLength & ~CHUNK_BLOB) + valueLength;
+    store<u32>(to + RUN_KEY, payload);
+    store<u32>(to + RUN_KEY_LENGTH, keyLength);
+    store<u32>(to + RUN_VALUE_LENGTH, valueLength);
+    copyBytes(payload, load<u32>(record + RUN_KEY), length);
+    payload += length;
+    to += RUN_RECORD_BYTES;
+  }
+  return (payload + 15) & ~15;
 }
 
 /**
@@ -384,7 +413,10 @@ function mergeItems(low: u32, middle: u32, high: u32, to: u32): void {
   else memory.copy(out, b, high - b);
 }
 
-/** Turns sorted items into run records in place, keeping the last of equal keys; returns how many. */
+/**
+ * Turns sorted items into run records in place, keeping the last of equal keys; returns how many.
+ * Adds the bytes of their keys and values to `keptBytes`.
+ */
 function makeRun(items: u32, count: u32): u32 {
   let to = items;
   const end = items + count * ITEM_BYTES;
@@ -399,9 +431,12 @@ function makeRun(items: u32, count: u32): u32 {
     }
     const key = load<u32>(item + ITEM_KEY);
     const descriptor = descriptorsEnd - ((load<u32>(item + ITEM_ENTRY) + 1) << 3);
+    const keyLength = load<u32>(descriptor);
+    const valueLength = load<u32>(descriptor + 4);
     store<u32>(to + RUN_KEY, key);
-    store<u32>(to + RUN_KEY_LENGTH, load<u32>(descriptor));
-    store<u32>(to + RUN_VALUE_LENGTH, load<u32>(descriptor + 4));
+    store<u32>(to + RUN_KEY_LENGTH, keyLength);
+    store<u32>(to + RUN_VALUE_LENGTH, valueLength);
+    keptBytes += (keyLength & ~CHUNK_BLOB) + valueLength;
     to += RUN_RECORD_BYTES;
   }
   return (to - items) / RUN_RECORD_BYTES;

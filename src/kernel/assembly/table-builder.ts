@@ -1,9 +1,9 @@
 /**
  * Builds tables one after the other in a memory region of its own: docs/FORMAT.md, "Table".
  *
- * Entries come in order (key ascending, sequence descending). Blocks go to an output buffer that the
- * host writes out; fences, offsets and key hashes gather until `builderFinish` turns them into the
- * index and filter sections. The region:
+ * Entries come in order (key ascending, sequence descending). Blocks go to an output buffer that
+ * the host writes out; fences, offsets and key hashes gather until `builderFinish` turns them into
+ * the index and filter sections. The region:
  *
  *   state | compressor's table | smallest key | blob ids | hashes, then filter | heads, offsets,
  *   fence offsets, fences | stage | raw block | output
@@ -92,7 +92,7 @@ const COMPRESSED_RAW_BYTES_MAX: u32 = 8 << 20;
 const BLOCK_SLACK_BYTES: u32 = 256 << 10;
 const ALIGN: u32 = 63;
 /** Part of the region for hashes and index, as a divisor, and the most they take. */
-const GATHER_SHARE: u32 = 3;
+const GATHER_SHARE: u32 = 4;
 const GATHER_BYTES_MAX: u32 = 64 << 20;
 /** Expected bytes of a fence, to divide the index's room into arrays and fences. */
 const FENCE_BYTES_EXPECTED: u32 = 32;
@@ -257,7 +257,7 @@ function cutBlock(count: u32): i32 {
   return JOB_DONE;
 }
 
-/** The fence between the block just cut, which ends with key a, and the next, which begins with b. */
+/** The fence between the block just cut, which ends with key a, and the next, from key b on. */
 function addFence(a: u32, aLength: u32, b: u32, bLength: u32): void {
   const length = commonPrefix(a, aLength, b, bLength) + 1;
   copyBytes(fenceTop, b, length);

@@ -9,6 +9,7 @@ import {
   ENTRY_SUFFIX,
   ENTRY_SUFFIX_BYTES,
   ENTRY_TYPE,
+  ENTRY_VALUE,
   blockCount,
   blockEntry,
   blockPrefixLen,
@@ -19,6 +20,7 @@ import { filterMayContain } from './filter';
 import { placementSeed, xxh64 } from './hash';
 import {
   VERIFY_BLOBS,
+  VERIFY_BLOB_SUM,
   VERIFY_CHECKSUM,
   VERIFY_COMPRESSION,
   VERIFY_ENTRIES,
@@ -63,7 +65,7 @@ let next: u32 = 0;
 let lastKnown: bool = false;
 let rawWanted: u32 = 0;
 
-/** Starts with a table; `address` has VERIFY_BYTES, 16-byte aligned, and holds the results VERIFY_*. */
+/** Starts with a table; `address` has VERIFY_BYTES, 16-byte aligned; results: VERIFY_*. */
 export function verifyInit(address: u32): void {
   state = address;
   memory.fill(state, 0, VERIFY_STATE_BYTES + VERIFY_ENTRY_BYTES);
@@ -158,7 +160,10 @@ function verifyEntries(meta: u32, block: u32, address: u32): i32 {
     const sequence = <f64>load<u64>(decoded, ENTRY_SEQUENCE);
     add(VERIFY_ENTRIES, 1);
     if (type == OP_DELETE) add(VERIFY_TOMBSTONES, 1);
-    if (type == OP_PUT_BLOB) add(VERIFY_BLOBS, 1);
+    if (type == OP_PUT_BLOB) {
+      add(VERIFY_BLOBS, 1);
+      add(VERIFY_BLOB_SUM, load<f64>(load<u32>(decoded, ENTRY_VALUE)));
+    }
     store<f64>(state, min(load<f64>(state, VERIFY_SEQUENCE_MIN), sequence), VERIFY_SEQUENCE_MIN);
     store<f64>(state, max(load<f64>(state, VERIFY_SEQUENCE_MAX), sequence), VERIFY_SEQUENCE_MAX);
   }

@@ -1,0 +1,162 @@
+/** Hostile bytes: a block or index that passes validation is read without leaving it. */
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { MemoryFileSystem } from '../../src/file-system/memory.js';
+import * as layout from '../../src/kernel/assembly/layout.js';
+import { jobKernel, put, remove, tablePath, writeTables } from '../sstable/table-model.js';
+
+const MEMORY_BYTES = 32 * 1024 * 1024;
+const builder = jobKernel(MEMORY_BYTES);
+const kernel = jobKernel(1024 * 1024);
+const END = 1024 * 1024;
+const META = 65536;
+const KEY = 70_000;
+const ENTRY = 140_000;
+
+const entries = [
+  ...Array.from({ length: 30 }, (_, i) => put(`user:${100 + i}`, 40 + i, `value ${i}`)),
+  ...Array.from({ length: 9 }, (_, i) => put('user:200', 90 - i, 'v')),
+  remove('user:300', 1),
+];
+
+/** Blocks and sections of an uncompressed table. */
+function sections(blockBytes: number) {
+  const fs = new MemoryFileSystem();
+  writeTables(fs, builder, entries, { blockBytes, compression: false });
+  const file = fs.readFile(tablePath(1));
+  const footer = file.subarray(file.length - 80);
+  const filterAt = Number(footer.readBigUInt64LE(8));
+  const indexAt = Number(footer.readBigUInt64LE(24));
+  return {
+    block: file.subarray(
+      0,
+      file.readUInt32LE(indexAt + 64 + 8 * file.readUInt32LE(indexAt) + 4) - 12,
+    ),
+    filter: file.subarray(filterAt, indexAt),
+    index: file.subarray(indexAt, indexAt + footer.readUInt32LE(20)),
+  };
+}
+
+const flipsArbitrary = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
+
+function damaged(bytes: Buffer, flips: readonly (readonly [number, number])[]): Buffer {
+  const copy = Buffer.from(bytes);
+  for (const [at, byte] of flips) copy[at % copy.length] = byte;
+  return copy;
+}
+
+/** Places a block so that it ends where the memory does, but for what vector loads may touch. */
+function place(block: Buffer): number {
+  const address = END - 16 - block.length;
+  kernel.bytes.set(block, address);
+  return address;
+}
+
+function setKey(key: Uint8Array): number {
+  kernel.bytes.set(key, KEY);
+  return key.length;
+}
+
+/** Reads a block in every way; out of bounds, the kernel traps. */
+function readEverything(address: number, bytes: number): void {
+  const { exports, u32 } = kernel;
+  const count = exports.blockCount(address);
+  for (let i = 0; i < count; i++) {
+    exports.blockEntry(address, i, ENTRY);
+    const value = u32[(ENTRY + 8) >>> 2] as number;
+    const valueBytes = u32[(ENTRY + 12) >>> 2] as number;
+    expect(value).toBeGreaterThanOrEqual(address);
+    expect(value + valueBytes).toBeLessThanOrEqual(address + bytes);
+  }
+  for (const key of ['', 'user:', 'user:115', 'user:200', 'zzz']) {
+    const length = setKey(Buffer.from(key));
+    const at = exports.blockSeek(address, KEY, length);
+    expect(at).toBeGreaterThanOrEqual(0);
+    expect(at).toBeLessThanOrEqual(count);
+    for (let top = 0n; top < 256n; top += 5n) {
+      exports.blockFind(address, KEY, length, top << 56n, 2n ** 60n);
+    }
+  }
+}
+
+describe('blockValidate', () => {
+  const { block } = sections(4096);
+
+  it('accepts what the builder made', () => {
+    expect(kernel.exports.blockValidate(place(block), block.length)).toBe(1);
+    readEverything(place(block), block.length);
+  });
+
+  it('accepts no damaged block that is not safe to read', () => {
+    fc.assert(
+      fc.property(flipsArbitrary, (flips) => {
+        const bytes = damaged(block, flips);
+        const address = place(bytes);
+        if (kernel.exports.blockValidate(address, bytes.length) === 1) {
+          readEverything(address, bytes.length);
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('accepts no other bytes either', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(3), (bytes, count) => {
+        if (bytes.length > 8) bytes.set([count, 0, 0, 0, 0, 0, 0, 0]);
+        const address = place(Buffer.from(bytes));
+        if (kernel.exports.blockValidate(address, bytes.length) === 1) {
+          readEverything(address, bytes.length);
+        }
+      }),
+      { numRuns: 3000 },
+    );
+    for (let length = 0; length < block.length; length++) {
+      expect(kernel.exports.blockValidate(place(block.subarray(0, length)), length)).toBe(0);
+    }
+  });
+});
+
+describe('tableMetaInit', () => {
+  const { index, filter } = sections(256);
+
+  function init(indexBytes: Buffer, filterBytes: Buffer): number {
+    const indexAt = Math.floor((END - indexBytes.length) / 8) * 8;
+    const filterAt = Math.floor((indexAt - filterBytes.length) / 64) * 64;
+    kernel.bytes.set(indexBytes, indexAt);
+    kernel.bytes.set(filterBytes, filterAt);
+    const { exports } = kernel;
+    return exports.tableMetaInit(META, indexAt, indexBytes.length, filterAt, filterBytes.length, 0);
+  }
+
+  const blocks = (): number => kernel.u32[(META + layout.T_BLOCKS) >>> 2] as number;
+
+  it('accepts what the builder made', () => {
+    expect(init(index, filter)).toBe(0);
+    expect(blocks()).toBeGreaterThan(5);
+  });
+
+  it('accepts no damaged index that is not safe to search', () => {
+    fc.assert(
+      fc.property(flipsArbitrary, fc.uint8Array({ maxLength: 20 }), (flips, random) => {
+        if (init(damaged(index, flips), filter) !== 0) return;
+        for (const key of [random, ...entries.map((entry) => entry.key)]) {
+          const found = kernel.exports.tableFindBlock(META, KEY, setKey(key));
+          expect(found).toBeGreaterThanOrEqual(0);
+          expect(found).toBeLessThan(blocks());
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('refuses sections of the wrong length', () => {
+    for (let length = 0; length < index.length; length++) {
+      expect(init(index.subarray(0, length), filter)).toBe(-2);
+    }
+    for (let length = 0; length < filter.length; length++) {
+      expect(init(index, filter.subarray(0, length))).toBe(-1);
+    }
+  });
+});
