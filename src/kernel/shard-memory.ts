@@ -51,7 +51,7 @@ function fixedBytes(options: ShardMemoryOptions): number {
 const walBytes = (): number => 4 * 1024 * 1024;
 const stagingBytes = (): number => 4 * 1024 * 1024;
 /** The flush job's builder: output buffer, index and key hashes of one table. */
-const jobBytes = (arenaBytes: number): number => 24 * 1024 * 1024 + arenaBytes;
+const jobBytes = (arenaBytes: number): number => 24 * 1024 * 1024 + 2 * arenaBytes;
 
 /** Most bytes a shard's cache may have beside everything else in its 4 GiB. */
 export function cacheBytesMax(options: Omit<ShardMemoryOptions, 'cacheBytes'>): number {
@@ -63,7 +63,9 @@ export function cacheBytesMax(options: Omit<ShardMemoryOptions, 'cacheBytes'>): 
 export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memory {
   for (const bytes of [options.requestRingBytes, options.responseRingBytes]) {
     if (bytes < 256 || (bytes & (bytes - 1)) !== 0) {
-      throw new InvalidArgumentError(`Cannot make a ring of ${bytes} bytes: use a power of two, 256 or more`);
+      throw new InvalidArgumentError(
+        `Cannot make a ring of ${bytes} bytes: use a power of two, 256 or more`,
+      );
     }
   }
   const metaBytes = options.metaBytes ?? 1024 * 1024 * 1024;
