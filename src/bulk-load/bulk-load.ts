@@ -40,7 +40,10 @@ const STREAM_NAME = '(stream)';
 
 /** For tests: sizes that make little input take all the ways that much input does. */
 export interface BulkLoadTuning {
+  /** Most bytes of a piece of text. */
   readonly rangeBytes?: number;
+  /** Least bytes of a piece of a file. */
+  readonly rangeBytesMin?: number;
 }
 
 /**
@@ -65,7 +68,7 @@ export async function bulkLoad(
     rejects,
     progress,
     memoryBytes: options.memoryBytes ?? defaultMemoryBytes(),
-    rangeBytes: tuning.rangeBytes,
+    tuning,
     spill: async (chunks) => phase?.spill(chunks),
   });
   phase = new TablePhase(session, commit.sequence);

@@ -28,6 +28,7 @@ const SLOTS_PER_MEMORY = 16;
 export const RUN_ALIGNMENT = 16;
 /** A piece of input. */
 export const RANGE_BYTES = 8 * MIB;
+export const RANGE_BYTES_MIN = 1 * MIB;
 /** Longest record of a text: what a text area has beyond a piece. */
 export const RECORD_BYTES_MAX = 32 * MIB;
 /** Loads of a vector may reach behind a text. */

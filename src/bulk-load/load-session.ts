@@ -15,6 +15,7 @@ import {
   type LoadLayout,
   planLoadLayout,
   RANGE_BYTES,
+  RANGE_BYTES_MIN,
 } from './load-memory.js';
 import type { BulkLoadTarget } from './load-target.js';
 import type { BulkLoadOptions } from './options.js';
@@ -29,8 +30,8 @@ export interface LoadSessionOptions {
   readonly rejects: RejectLog;
   readonly progress: LoadProgress;
   readonly memoryBytes: number;
-  /** Bytes of a piece of text; for tests. */
-  readonly rangeBytes: number | undefined;
+  /** Other sizes than the usual ones. */
+  readonly tuning: { readonly rangeBytes?: number; readonly rangeBytesMin?: number };
   readonly spill: (chunks: readonly PackedChunk[]) => Promise<void>;
 }
 
@@ -55,6 +56,8 @@ export class LoadSession {
   readonly valueBytesMax: number;
   /** Most bytes of a piece of text. */
   readonly rangeBytes: number;
+  /** Least bytes of a piece of a file: small files are cut finer, so that every thread gets some. */
+  readonly rangeBytesMin: number;
   /** Whether the load is part of the database, whatever happens from now on. */
   isCommitted = false;
   /** Rejects when a part that nobody waits for fails; never resolves. */
@@ -73,7 +76,8 @@ export class LoadSession {
     this.memory = createLoadMemory(this.layout);
     this.kernel = new Kernel(target.module, this.memory);
     this.texts = new AreaPool(this.layout.texts);
-    this.rangeBytes = options.rangeBytes ?? RANGE_BYTES;
+    this.rangeBytes = options.tuning.rangeBytes ?? RANGE_BYTES;
+    this.rangeBytesMin = options.tuning.rangeBytesMin ?? RANGE_BYTES_MIN;
     this.numbers = new FileNumbers(target);
     this.valueBytesMax = valueInlineBytesMax(target.config.arenaBytes);
     let rejectFailure: (error: unknown) => void = () => {};

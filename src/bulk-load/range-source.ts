@@ -12,9 +12,7 @@ import type { LoadSession } from './load-session.js';
 import { type ParsedPiece, PieceOrder } from './piece-order.js';
 import type { TextFormat } from './text-format.js';
 
-const MIB = 1024 * 1024;
-/** Small files are cut finer, so that every thread gets some. */
-const RANGE_BYTES_MIN = 1 * MIB;
+/** Ranges per thread, as far as they are large enough. */
 const RANGES_PER_JOB = 4;
 
 interface StartedRange {
@@ -78,7 +76,7 @@ class RangeReader {
     this.#dataOffset = format.dataOffset;
     this.order = new PieceOrder(session, format.dataLine);
     const fine = Math.ceil(file.bytes / (session.jobs * RANGES_PER_JOB));
-    this.#rangeBytes = Math.min(session.rangeBytes, Math.max(RANGE_BYTES_MIN, fine));
+    this.#rangeBytes = Math.min(session.rangeBytes, Math.max(session.rangeBytesMin, fine));
   }
 
   get hasMore(): boolean {

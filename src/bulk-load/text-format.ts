@@ -24,7 +24,8 @@ import {
   isUtf16,
   markBytes,
 } from './formats/detect.js';
-import { parseSelector, type Selector, selectorFields } from './formats/template.js';
+import type { JsonSelector } from './formats/json-record.js';
+import { parseSelector, selectorFields } from './formats/template.js';
 import type { RecordFormat } from './load-jobs.js';
 import type { BulkLoadFormat, BulkLoadOptions } from './options.js';
 import type { RejectLog } from './reject-log.js';
@@ -77,7 +78,7 @@ export function decideTextFormat(
   if (format === 'csv' || format === 'tsv') {
     return decideCsv(head, options, rejects, { format, mark, text });
   }
-  const { key, value } = jsonSelectors(options, /^\s*\[?\s*\[/.test(text));
+  const { key, value } = jsonSelectors(options);
   const { keyAsJson, valueAsJson } = head;
   const json = { key, value, keyAsJson, valueAsJson };
   return {
@@ -89,16 +90,15 @@ export function decideTextFormat(
   };
 }
 
-/** `inArrays`: records are `[key, value]`. */
-function jsonSelectors(
-  options: BulkLoadOptions,
-  inArrays: boolean,
-): { readonly key: Selector; readonly value: Selector } {
-  const { key, value } = options;
-  const selector = parseSelector('key', key ?? (inArrays ? '0' : 'key'));
-  if (value !== undefined) return { key: selector, value: parseSelector('value', value) };
-  if (key !== undefined) return { key: selector, value: { kind: 'record' } };
-  return { key: selector, value: { kind: 'field', name: inArrays ? '1' : 'value' } };
+function jsonSelectors({ key, value }: BulkLoadOptions): {
+  readonly key: JsonSelector;
+  readonly value: JsonSelector;
+} {
+  const whole = { kind: key === undefined ? 'pair' : 'record' } as const;
+  return {
+    key: key === undefined ? { kind: 'pair' } : parseSelector('key', key),
+    value: value === undefined ? whole : parseSelector('value', value),
+  };
 }
 
 function decideCsv(

@@ -20,12 +20,26 @@ import { type RingMemory, responseRing } from '../ring/ring-location.js';
 import { FULL, RingWriter } from '../ring/ring-writer.js';
 import { encodeError, encodeValues } from './responses.js';
 
+/** Where the bytes of a long answer come from, as there is room for them. */
+export interface PayloadSource {
+  /** Total length. */
+  readonly bytes: number;
+  /** The next bytes; undefined at the end. They must not change until the next call. */
+  next(): Uint8Array | undefined;
+  close(): void;
+}
+
 interface WaitingResponse {
   readonly kind: number;
   readonly requestId: number;
-  readonly payload: Uint8Array;
-  /** Bytes already sent. */
+  /** What is sent; of a source, the bytes at hand. */
+  payload: Uint8Array;
+  /** Bytes of `payload` already sent. */
   sent: number;
+  /** Bytes of all payloads, and of those before this one. */
+  readonly total: number;
+  before: number;
+  readonly source: PayloadSource | undefined;
 }
 
 export class ResponseWriter {
@@ -58,6 +72,23 @@ export class ResponseWriter {
     this.#send(RESPONSE_VALUE, requestId, value);
   }
 
+  /**
+   * Sends a value as its bytes come. When the source throws, an ERROR response takes the place of
+   * the rest: whoever reads drops the pieces it has.
+   */
+  valueFrom(requestId: number, source: PayloadSource): void {
+    this.#waiting.push({
+      kind: RESPONSE_VALUE,
+      requestId,
+      payload: EMPTY,
+      sent: 0,
+      total: source.bytes,
+      before: 0,
+      source,
+    });
+    this.pump();
+  }
+
   values(requestId: number, values: readonly (Uint8Array | undefined)[]): void {
     this.#send(RESPONSE_VALUES, requestId, encodeValues(values));
   }
@@ -86,12 +117,14 @@ export class ResponseWriter {
 
   /** Drops what waits for a client that is gone. */
   clear(): void {
+    for (const { source } of this.#waiting) source?.close();
     this.#waiting.length = 0;
     this.#ring.unblock();
   }
 
   #send(kind: number, requestId: number, payload: Uint8Array): void {
-    this.#waiting.push({ kind, requestId, payload, sent: 0 });
+    const total = payload.length;
+    this.#waiting.push({ kind, requestId, payload, sent: 0, total, before: 0, source: undefined });
     this.pump();
   }
 
@@ -100,10 +133,17 @@ export class ResponseWriter {
     let done = 0;
     while (done < this.#waiting.length) {
       const response = this.#waiting[done] as WaitingResponse;
-      if (!this.#pumpOne(response)) {
-        progress ||= response.sent > 0;
-        break;
+      const sentBefore = response.before + response.sent;
+      try {
+        if (!this.#pumpOne(response)) {
+          progress ||= response.before + response.sent > sentBefore;
+          break;
+        }
+      } catch (error) {
+        this.#waiting[done] = errorInstead(response, error);
+        continue;
       }
+      response.source?.close();
       progress = true;
       done++;
     }
@@ -113,23 +153,53 @@ export class ResponseWriter {
 
   /** Sends pieces of a response; true when it is all out. */
   #pumpOne(response: WaitingResponse): boolean {
-    const { kind, requestId, payload } = response;
+    const { kind, requestId, total } = response;
     for (;;) {
-      const rest = payload.length - response.sent;
-      const piece = Math.min(rest, this.#ring.payloadBytesMax);
+      if (!takeNextPayload(response)) return true;
+      const rest = total - response.before - response.sent;
+      const piece = Math.min(response.payload.length - response.sent, this.#ring.payloadBytesMax);
       const address = this.#ring.reserve(piece);
       if (address === FULL) return false;
+      const { payload, sent } = response;
       if (piece === payload.length) this.#bytes.set(payload, address);
-      else this.#bytes.set(payload.subarray(response.sent, response.sent + piece), address);
+      else this.#bytes.set(payload.subarray(sent, sent + piece), address);
       const flags = piece < rest ? RECORD_FLAG_MORE : 0;
-      const argument = response.sent === 0 ? payload.length : 0;
+      const argument = response.before + sent === 0 ? total : 0;
       this.#ring.commit(kind, flags, requestId, argument, piece);
       response.sent += piece;
-      if (piece === rest) return true;
+      if (piece === rest && response.source === undefined) return true;
       // Large values flow: the client may already empty what is there.
       this.#ring.publish();
     }
   }
+}
+
+/** Goes on to the source's next bytes when those at hand are sent. False: there are none. */
+function takeNextPayload(response: WaitingResponse): boolean {
+  const { source } = response;
+  if (source === undefined || response.sent < response.payload.length) return true;
+  response.before += response.payload.length;
+  response.sent = 0;
+  response.payload = EMPTY;
+  const next = source.next();
+  if (next === undefined) return false;
+  response.payload = next;
+  return true;
+}
+
+function errorInstead(response: WaitingResponse, error: unknown): WaitingResponse {
+  response.source?.close();
+  const payload = encodeError(serializeError(error));
+  const { requestId } = response;
+  return {
+    kind: RESPONSE_ERROR,
+    requestId,
+    payload,
+    sent: 0,
+    total: payload.length,
+    before: 0,
+    source: undefined,
+  };
 }
 
 const EMPTY = new Uint8Array(0);

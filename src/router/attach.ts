@@ -27,7 +27,16 @@ import {
 import { ClosedError, InvalidArgumentError, LightningError } from '../errors.js';
 import type { Backend } from './backend.js';
 import { Client } from './client.js';
-import { CLIENT_COUNT, CLIENT_FIRST, ControlBlock, DATABASE_SERVING } from './control-block.js';
+import {
+  CLIENT_COUNT,
+  CLIENT_FIRST,
+  ControlBlock,
+  DATABASE_SERVING,
+  SHARD_DOWN,
+  SHARD_READ_ONLY,
+  SHARD_SERVING,
+  SHARD_STARTING,
+} from './control-block.js';
 import { KeepAlive } from './keep-alive.js';
 import { PendingCalls } from './pending-calls.js';
 import { type DatabaseStats, databaseStats } from './reports.js';
@@ -35,6 +44,8 @@ import { Session, type SessionEncodings } from './session.js';
 
 const HANDLE_KIND = 'lightning-db:handle';
 const ATTACH_MS_MAX = 10_000;
+/** How often a thread looks whether a restarted shard serves. */
+const RECONNECT_MS = 5;
 /** How long requests under way may hold up a close before they are rejected. */
 const DRAIN_MS_MAX = 30_000;
 
@@ -99,6 +110,10 @@ export async function attachDatabase(
   }
   try {
     const connections = await connection.call((it) => it.hello());
+    for (let shard = 0; shard < control.shards; shard++) {
+      const state = control.shardState(shard);
+      if (state === SHARD_STARTING || state === SHARD_DOWN) throw notNow(undefined);
+    }
     const client = new Client(control, slot, handle.module, connections);
     const session = new Session(client, handle.config, encodings);
     connection.begin(session);
@@ -203,13 +218,23 @@ class CoordinatorConnection implements AttachedClient {
 
   begin(session: Session): void {
     this.#session = session;
-    for (const restart of this.#early) this.shardRestarted(restart);
+    for (const restart of this.#early) this.#reconnect(session, restart);
     this.#early = [];
   }
 
   shardRestarted(restart: ShardRestart): void {
     if (this.#session === undefined) this.#early.push(restart);
-    else this.#session.client.reconnect(restart.shard, restart);
+    else this.#reconnect(this.#session, restart);
+  }
+
+  /** Changes over to the new memory once the shard serves: before, nothing can be read there. */
+  #reconnect(session: Session, restart: ShardRestart): void {
+    const { client } = session;
+    const { shard, generation } = restart;
+    if (!session.isOpen || client.control.shardGeneration(shard) !== generation) return;
+    const state = client.control.shardState(shard);
+    if (state === SHARD_SERVING || state === SHARD_READ_ONLY) client.reconnect(shard, restart);
+    else setTimeout(() => this.#reconnect(session, restart), RECONNECT_MS).unref();
   }
 
   databaseClosing(): void {

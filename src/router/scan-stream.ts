@@ -202,6 +202,7 @@ export class ScanStream implements EntryStream {
 
   #scan(entriesMax: number): number {
     const { shard } = this;
+    shard.checkReadable();
     const { kernel, scratch, resultWord } = shard;
     const start = this.#start;
     const end = this.#end;

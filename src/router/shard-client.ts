@@ -17,6 +17,7 @@ import {
   H_DOORBELL,
   H_HEARTBEAT,
   H_SLEEPING,
+  H_VERSION,
   H_VISIBLE,
   RECORD_FLAG_MORE,
   REQUEST_BLOB_BEGIN,
@@ -51,6 +52,7 @@ export interface RequestListener {
 
 /** A response that comes in pieces. */
 interface PartialResponse {
+  readonly kind: number;
   bytes: StringBuffer;
   length: number;
 }
@@ -78,6 +80,8 @@ export class ShardClient {
   readonly #client: number;
   readonly #listener: RequestListener;
   #generation = 0;
+  /** False: the memory belongs to a worker that has not got as far as publishing anything. */
+  #isReadable = false;
   #keyWord = 0;
   #requests!: RingWriter;
   #responses!: RingReader;
@@ -110,6 +114,7 @@ export class ShardClient {
     this.#requests = new RingWriter(kernel, requestRing(kernel, this.#client));
     this.#responses = new RingReader(kernel, responseRing(kernel, this.#client));
     this.#generation = generation;
+    this.#isReadable = Atomics.load(kernel.u32, H_VERSION >>> 2) !== 0;
     this.#partial.clear();
     this.#unpublishedBytes = 0;
   }
@@ -118,8 +123,14 @@ export class ShardClient {
 
   /** Looks the key up on this thread; the answer is a GET_* of the kernel. */
   lookup(key: KeyScratch, snapshot: number): number {
+    if (!this.#isReadable) throw unavailable('none');
     key.copyToWords(this.kernel.i32, this.#keyWord);
     return this.kernel.exports.get(key.length, snapshot);
+  }
+
+  /** Throws when there is nothing that could be read: the shard's worker has never come up. */
+  checkReadable(): void {
+    if (!this.#isReadable) throw unavailable('none');
   }
 
   /** Leaves the epoch that a lookup with a value held in place stays in. */
@@ -327,14 +338,19 @@ export class ShardClient {
     const sink = this.#sinks[requestId];
     // Nothing else can be done about an answer that nobody asked for.
     if (sink === undefined) return;
-    const partial = this.#partial.get(requestId);
+    let partial = this.#partial.get(requestId);
+    if (partial !== undefined && partial.kind !== kind) {
+      // What came first could not be completed: an error takes its place.
+      this.#partial.delete(requestId);
+      partial = undefined;
+    }
     const isLast = (flags & RECORD_FLAG_MORE) === 0;
     if (partial === undefined && isLast) {
       this.#release(requestId);
       this.#deliver(sink, kind, this.bytes, payload, payload + payloadBytes, only);
       return;
     }
-    const whole = partial ?? this.#beginPartial(requestId, response.argument);
+    const whole = partial ?? this.#beginPartial(requestId, kind, response.argument);
     append(whole, this.bytes, payload, payloadBytes);
     if (!isLast) return;
     this.#partial.delete(requestId);
@@ -342,8 +358,8 @@ export class ShardClient {
     this.#deliver(sink, kind, whole.bytes, 0, whole.length, only);
   }
 
-  #beginPartial(requestId: number, totalBytes: number): PartialResponse {
-    const partial = { bytes: asStringBuffer(Buffer.allocUnsafe(totalBytes)), length: 0 };
+  #beginPartial(requestId: number, kind: number, totalBytes: number): PartialResponse {
+    const partial = { kind, bytes: asStringBuffer(Buffer.allocUnsafe(totalBytes)), length: 0 };
     this.#partial.set(requestId, partial);
     return partial;
   }

@@ -170,13 +170,15 @@ export class BlobReader {
     }
   }
 
-  /** The next bytes of the value, a copy; undefined at the end, when the whole has been verified. */
+  /** Bytes of the value. */
+  get bytes(): number {
+    return this.reference.bytes;
+  }
+
+  /** The next bytes of the value, a copy; the last ones only after the whole has been verified. */
   next(): Buffer | undefined {
     const length = Math.min(PIECE_BYTES, this.reference.bytes - this.#valueBytesRead);
-    if (length <= 0) {
-      if (this.#isReferenceKnown) this.#verifyAll();
-      return undefined;
-    }
+    if (length <= 0) return undefined;
     const { window } = this.#files;
     const sealed = window.bytes.subarray(0, length + CHECKSUM_BYTES);
     const got = this.#file.read(sealed, this.#position);
@@ -190,6 +192,8 @@ export class BlobReader {
     this.#checksums.push(Buffer.from(sealed.subarray(length)));
     this.#position += sealed.length;
     this.#valueBytesRead += length;
+    const isLast = this.#valueBytesRead === this.reference.bytes;
+    if (isLast && this.#isReferenceKnown) this.#verifyAll();
     return Buffer.from(sealed.subarray(0, length));
   }
 

@@ -55,8 +55,8 @@ export class BlobStore {
   }
 
   #note(blob: number, bytes: number): void {
+    this.#bytes += bytes - (this.#blobs.get(blob) ?? 0);
     this.#blobs.set(blob, bytes);
-    this.#bytes += bytes;
   }
 
   /** Starts a blob; `written` must be called with what its `finish` returned. */

@@ -48,13 +48,6 @@ export class ClientSession {
     this.responses = new ResponseWriter(kernel, client);
   }
 
-  /** Whether the ring holds a record. */
-  get hasRequests(): boolean {
-    const { i32 } = this.#kernel;
-    const { headWord, tailWord } = this.#location;
-    return Atomics.load(i32, headWord) !== i32[tailWord];
-  }
-
   /** Whether answers wait for room in the response ring, the kernel's or the host's. */
   get isResponseBlocked(): boolean {
     return Atomics.load(this.#kernel.i32, this.#responseBlockedWord) !== 0;

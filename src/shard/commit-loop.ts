@@ -15,6 +15,10 @@ import {
   RECORD_FLAG_SYNC,
   REQUEST_BLOB_BEGIN,
   REQUEST_WRITE,
+  RING_CONTROL_BYTES,
+  RING_REQUEST_HEAD,
+  RING_REQUEST_TAIL,
+  RINGS,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
@@ -30,6 +34,11 @@ const COLLECT_OTHER = 2;
 const COLLECT_BLOCKED = 3;
 const MALFORMED = -1;
 const RECORD_MALFORMED = 0xffffffff;
+
+/** The words of the request rings, by client, in 32-bit words. */
+const REQUEST_HEADS = (RINGS + RING_REQUEST_HEAD) >>> 2;
+const TAIL_WORDS = (RING_REQUEST_TAIL - RING_REQUEST_HEAD) >>> 2;
+const CONTROL_WORDS = RING_CONTROL_BYTES >>> 2;
 
 /** Records of one client that are handled on the host's side in one turn. */
 const RECORDS_PER_TURN_MAX = 256;
@@ -63,6 +72,8 @@ export class CommitLoop {
   readonly #sessions: ClientSession[] = [];
   /** Clients that something was sent to, or made room for, in this turn. */
   readonly #touched = new Set<number>();
+  /** Clients that have not made room for all their answers. */
+  readonly #blocked = new Set<number>();
   /** A group is gathered and not yet written. */
   #isGathered = false;
   #gatheredSync = false;
@@ -91,7 +102,12 @@ export class CommitLoop {
     Atomics.add(kernel.u32, H_HEARTBEAT >>> 2, 1);
     const nowMs = this.#options.nowMs();
     let worked = this.#sendWaiting();
-    if (handler.hasWaiting) worked = handler.retryWaiting(nowMs) || worked;
+    if (handler.hasWaiting) {
+      for (const session of handler.retryWaiting(nowMs)) {
+        this.#touched.add(session.client);
+        worked = true;
+      }
+    }
     worked = this.#progress(nowMs) || worked;
     worked = this.#collect(nowMs) || worked;
     if (worked) this.#progress(nowMs);
@@ -103,7 +119,7 @@ export class CommitLoop {
   get hasRequests(): boolean {
     const takesWrites = !this.#isHolding && !this.#isStopped;
     return this.#sessions.some((session) => {
-      if (!session.hasRequests || this.#isUnanswerable(session)) return false;
+      if (!this.#hasRequests(session.client) || this.#isUnanswerable(session)) return false;
       return takesWrites || !isWrite(session.nextKind());
     });
   }
@@ -121,7 +137,7 @@ export class CommitLoop {
 
   /** Whether responses wait for room in some client's ring. */
   get hasUnsent(): boolean {
-    return this.#carriedAcks > 0 || this.#sessions.some((s) => s.responses.isBlocked);
+    return this.#carriedAcks > 0 || this.#blocked.size > 0;
   }
 
   /** Requests of a client that does not take its answers stay where they are. */
@@ -139,6 +155,7 @@ export class CommitLoop {
     this.#options.kernel.exports.groupForget(client);
     this.#options.handler.forget(session);
     session.clear();
+    this.#blocked.delete(client);
   }
 
   /** Answers every request that is in the rings with an error: the shard closes. */
@@ -301,8 +318,10 @@ export class CommitLoop {
     }
     const first = this.#firstClient;
     for (let i = 0; i < READER_COUNT; i++) {
-      const session = this.#session((first + i) % READER_COUNT);
-      if (!session.hasRequests || session.responses.isBlocked) continue;
+      const client = (first + i) % READER_COUNT;
+      if (!this.#hasRequests(client)) continue;
+      const session = this.#session(client);
+      if (session.responses.isBlocked) continue;
       const canWrite = takesWrites && !isFull && this.#large === undefined;
       const outcome = canWrite
         ? this.#collectFrom(session, nowMs)
@@ -322,6 +341,13 @@ export class CommitLoop {
     this.#isGathered = true;
     this.#holdUp(exports.groupBytes() >>> 0, nowMs);
     return true;
+  }
+
+  /** Whether the client's request ring holds a record. */
+  #hasRequests(client: number): boolean {
+    const { i32 } = this.#options.kernel;
+    const at = REQUEST_HEADS + client * CONTROL_WORDS;
+    return Atomics.load(i32, at) !== i32[at + TAIL_WORDS];
   }
 
   /** Holds up the group that was gathered, as pressure demands. */
@@ -463,12 +489,13 @@ export class CommitLoop {
 
   #sendWaiting(): boolean {
     let progress = false;
-    for (const session of this.#sessions) {
-      if (!session.responses.isBlocked) continue;
-      if (session.responses.pump()) {
-        this.#touched.add(session.client);
+    for (const client of this.#blocked) {
+      const { responses } = this.#session(client);
+      if (responses.pump()) {
+        this.#touched.add(client);
         progress = true;
       }
+      if (!responses.isBlocked) this.#blocked.delete(client);
     }
     if (this.#carriedAcks > 0) {
       const before = this.#carriedAcks;
@@ -490,7 +517,10 @@ export class CommitLoop {
       }
     }
     if (this.#touched.size === 0) return;
-    for (const client of this.#touched) control.ringClient(client);
+    for (const client of this.#touched) {
+      control.ringClient(client);
+      if (this.#session(client).responses.isBlocked) this.#blocked.add(client);
+    }
     this.#touched.clear();
   }
 }

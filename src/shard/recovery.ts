@@ -15,6 +15,8 @@ import {
   shardFileName,
   TEMPORARY_SUFFIX,
 } from '../file-system/file-names.js';
+import type { TableInfo } from '../sstable/table-info.js';
+import { linkEdit } from '../version/link-intent.js';
 import { Manifest, readCurrent, readManifest } from '../version/manifest.js';
 import { Version } from '../version/version.js';
 import { Wal } from '../wal/wal.js';
@@ -55,6 +57,7 @@ export async function recoverShard(
   const current = readCurrent(location);
   if (current === undefined) refuseLostManifest(state, files);
   const version = current === undefined ? Version.EMPTY : readManifest(location, current).version;
+  const pending = pendingTables(state, version);
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
   state.tables.load([...version.tables()]);
 
@@ -66,7 +69,7 @@ export async function recoverShard(
     const manifest = Manifest.create(location, version, state.files.allocate(1));
     state.files.raise(manifest.version.state.nextFile);
     state.adopt(manifest.version, manifest);
-    deleteLeftovers(state, files, manifest.number);
+    deleteLeftovers(state, files, { manifest: manifest.number, pending });
   }
   state.publish();
 
@@ -76,7 +79,7 @@ export async function recoverShard(
     hasBlobs: files.blobs.length > 0,
     makeRoom: options.makeRoom,
   });
-  adoptBlobs(state, files.blobs, replay);
+  adoptBlobs(state, files.blobs, { replay, pending });
   const lastSequence = Math.max(version.state.lastSequence, replay.lastSequence);
   if (!readOnly) {
     const identity = { shard, databaseId, bootId };
@@ -134,10 +137,22 @@ function refuseLostManifest({ directory }: ShardState, files: ShardFiles): void 
   });
 }
 
-function deleteLeftovers(state: ShardState, files: ShardFiles, manifest: number): void {
+/** Tables of bulk loads that are committed but not yet part of the shard: they are linked later. */
+function pendingTables({ options }: ShardState, version: Version): TableInfo[] {
+  const { intents = [], shard } = options;
+  return intents.flatMap((intent) =>
+    (linkEdit(version, intent, shard)?.added ?? []).flatMap(({ tables }) => tables),
+  );
+}
+
+function deleteLeftovers(
+  state: ShardState,
+  files: ShardFiles,
+  { manifest, pending }: { readonly manifest: number; readonly pending: readonly TableInfo[] },
+): void {
   const { fs, directory, version } = state;
   const live = new Set<number>();
-  for (const table of version.tables()) live.add(table.id);
+  for (const table of [...version.tables(), ...pending]) live.add(table.id);
   const names = [
     ...files.temporaries,
     ...files.manifests.filter((n) => n !== manifest).map((n) => shardFileName('manifest', n)),
@@ -155,12 +170,18 @@ function deleteLeftovers(state: ShardState, files: ShardFiles, manifest: number)
 }
 
 /** Keeps the blob files that tables or the log refer to, and deletes the others. */
-function adoptBlobs(state: ShardState, blobs: readonly number[], replay: ReplayResult): void {
+function adoptBlobs(
+  state: ShardState,
+  blobs: readonly number[],
+  { replay, pending }: { readonly replay: ReplayResult; readonly pending: readonly TableInfo[] },
+): void {
   if (blobs.length === 0) return;
   const { version } = state;
   for (const blob of blobs) state.blobs.adopt(blob);
   if (state.options.config.readOnly) return;
   const live = new Set(replay.blobs);
-  for (const table of version.tables()) for (const blob of table.blobs) live.add(blob);
+  for (const table of [...version.tables(), ...pending]) {
+    for (const blob of table.blobs) live.add(blob);
+  }
   for (const blob of blobs) if (!live.has(blob)) state.blobs.delete(blob);
 }

@@ -97,11 +97,11 @@ export class RequestHandler {
     return undefined;
   }
 
-  /** Tries the waiting reads again. True when one was answered. */
-  retryWaiting(nowMs: number): boolean {
+  /** Tries the waiting reads again; returns the clients that got an answer. */
+  retryWaiting(nowMs: number): ClientSession[] {
     const waiting = this.#waiting;
     this.#waiting = [];
-    let progress = false;
+    const answered: ClientSession[] = [];
     for (const read of waiting) {
       try {
         this.#read(read.session, read.request);
@@ -112,9 +112,9 @@ export class RequestHandler {
         }
         read.session.responses.error(read.request.requestId, busyAsError(error));
       }
-      progress = true;
+      answered.push(read.session);
     }
-    return progress;
+    return answered;
   }
 
   /** Drops what waits for a client that is gone. */
@@ -134,7 +134,7 @@ export class RequestHandler {
         const found = reads.lookup(bytes.subarray(keyStart, keyEnd), snapshot);
         if (found.kind === 'missing') responses.missing(requestId);
         else if (found.kind === 'value') responses.value(requestId, found.bytes);
-        else responses.value(requestId, this.#readBlob(found.reference));
+        else responses.valueFrom(requestId, this.#options.blobs.open(found.reference));
         return;
       }
       case REQUEST_GET_MANY: {

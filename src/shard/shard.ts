@@ -29,6 +29,9 @@ import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js
 const RUNS_SLOW = 16;
 const RUNS_STOP = RUNS_MAX - 4;
 
+/** How long requests that keep coming, or commits without room, may hold up a close. */
+const DRAIN_MS_MAX = 10_000;
+
 export class Shard {
   readonly state: ShardState;
   readonly loop: CommitLoop;
@@ -48,7 +51,8 @@ export class Shard {
     this.flusher = new Flusher(state, () => this.#onBackground());
     this.compactor = new Compactor(state, () => this.#onBackground());
     state.onMemtableQueued = () => this.flusher.maybeSchedule();
-    this.reads = new TableReads({ kernel, staging: state.staging, tables: state.tables });
+    const { staging, tables } = state;
+    this.reads = new TableReads({ kernel, staging, tables, version: () => state.version });
     const refusal = (): LightningError | undefined => this.#refusal();
     const handler = new RequestHandler({
       kernel,
@@ -296,10 +300,14 @@ export class Shard {
    */
   async close(): Promise<void> {
     if (this.#isClosing) return;
-    while (this.turn() || this.state.commit.isApplying) {
+    const { clock } = this.#options;
+    const deadlineMs = clock.nowMs() + DRAIN_MS_MAX;
+    while ((this.turn() || this.state.commit.isApplying) && clock.nowMs() < deadlineMs) {
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.#isClosing = true;
+    // Refuses what is still held up for want of room.
+    this.turn();
     this.loop.refuseAll(new ClosedError());
     try {
       if (this.state.readOnlyReason === undefined) await this.#leaveClean();

@@ -15,6 +15,7 @@ import type { Kernel } from '../kernel/kernel.js';
 import { type BlobReference, decodeBlobReference } from './blob-file.js';
 import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
+import { lookupUncached, type UncachedLookupOptions } from './uncached-lookup.js';
 
 /** Answers of the kernel's `get` (read.ts). */
 const GET_ABSENT = 0;
@@ -27,7 +28,7 @@ const GET_BLOB = 4;
 export const SHARD_SLOT = 0;
 
 /** Block loads of one get: more mean that the cache cannot hold what one key needs at a time. */
-const LOADS_MAX = 256;
+const LOADS_MAX = 64;
 
 export type Lookup =
   | { readonly kind: 'missing' }
@@ -42,26 +43,23 @@ export class CacheBusyError extends Error {
   }
 }
 
-export interface TableReadsOptions {
-  readonly kernel: Kernel;
-  readonly staging: Staging;
-  readonly tables: OpenTables;
-}
-
 export class TableReads {
+  readonly #options: UncachedLookupOptions;
   readonly #kernel: Kernel;
   readonly #staging: Staging;
   readonly #tables: OpenTables;
   blocksRead = 0;
   bytesRead = 0;
 
-  constructor({ kernel, staging, tables }: TableReadsOptions) {
+  constructor(options: UncachedLookupOptions) {
+    const { kernel, staging, tables } = options;
+    this.#options = options;
     this.#kernel = kernel;
     this.#staging = staging;
     this.#tables = tables;
   }
 
-  /** Looks a key up as of `snapshot` (-1: newest), loading what it takes. Throws `CacheBusyError`. */
+  /** Looks a key up as of `snapshot` (-1: newest), loading what it takes. */
   lookup(key: Uint8Array, snapshot: number): Lookup {
     const { exports, bytes, u32 } = this.#kernel;
     if (key.length > KEY_BYTES_MAX) return { kind: 'missing' };
@@ -74,7 +72,9 @@ export class TableReads {
         case GET_ABSENT:
           return { kind: 'missing' };
         case GET_NEED_BLOCK:
-          this.loadBlocks(u32[result + 3] as number, u32[result + 4] as number, 1, false);
+          if (!this.#tryLoad(u32[result + 3] as number, u32[result + 4] as number)) {
+            return lookupUncached(this.#options, key, snapshot);
+          }
           break;
         default: {
           const value = this.#copyResult(result);
@@ -86,7 +86,18 @@ export class TableReads {
         }
       }
     }
-    throw new CacheBusyError();
+    return lookupUncached(this.#options, key, snapshot);
+  }
+
+  /** Loads a block for a get; false when the cache has no room for it. */
+  #tryLoad(table: number, block: number): boolean {
+    try {
+      this.loadBlocks(table, block, 1, false);
+      return true;
+    } catch (error) {
+      if (error instanceof CacheBusyError) return false;
+      throw error;
+    }
   }
 
   /**

@@ -44,6 +44,7 @@ import { FULL, RingWriter } from '../../src/ring/ring-writer.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { Shard } from '../../src/shard/shard.js';
 import type { Clock, JobRunner } from '../../src/shard/shard-options.js';
+import type { LinkIntent } from '../../src/version/link-intent.js';
 
 export const DATABASE_ID = '01234567-89ab-cdef-0123-456789abcdef';
 
@@ -97,6 +98,7 @@ export interface TestShardOptions {
   readonly databaseId?: string;
   readonly control?: ControlBlock;
   readonly before?: InlineJobs['before'];
+  readonly intents?: readonly LinkIntent[];
 }
 
 const MIB = 1024 * 1024;
@@ -118,6 +120,8 @@ export class TestShard {
   readonly control: ControlBlock;
   readonly jobs: InlineJobs;
   readonly client: TestClient;
+  /** The compiled kernel. */
+  readonly module = module;
 
   private constructor(
     shard: Shard,
@@ -159,6 +163,7 @@ export class TestShard {
       fs: options.fs,
       clock: options.clock ?? { nowMs: () => performance.now(), wallMs: () => Date.now() },
       jobs,
+      intents: options.intents ?? [],
       wake: () => {},
     });
     return new TestShard(shard, kernel, control, jobs, new TestClient(shard, kernel, 1));
@@ -225,7 +230,7 @@ export class TestClient {
   readonly #requests: RingWriter;
   readonly #responses: RingReader;
   readonly #answers = new Map<number, Answer>();
-  readonly #partial = new Map<number, Buffer[]>();
+  readonly #partial = new Map<number, { kind: number; pieces: Buffer[] }>();
   #unsent: Unsent[] = [];
   #nextId = 1;
   /** Pieces of larger requests have this many bytes at most. */
@@ -269,10 +274,12 @@ export class TestClient {
     while (responses.next()) {
       const { kind, flags, requestId, payload, payloadBytes } = responses;
       const bytes = Buffer.from(this.#kernel.bytes.subarray(payload, payload + payloadBytes));
-      const pieces = this.#partial.get(requestId) ?? [];
+      const known = this.#partial.get(requestId);
+      // An error takes the place of a value that could not be completed.
+      const pieces = known?.kind === kind ? known.pieces : [];
       pieces.push(bytes);
       if ((flags & RECORD_FLAG_MORE) !== 0) {
-        this.#partial.set(requestId, pieces);
+        this.#partial.set(requestId, { kind, pieces });
         continue;
       }
       this.#partial.delete(requestId);

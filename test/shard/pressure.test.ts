@@ -170,6 +170,37 @@ describe('a client', () => {
   });
 });
 
+describe('a cache that is too small', () => {
+  it('for a value does not keep it from being read', async () => {
+    const at = place({ cacheBytesPerShard: 65536, arenaBytes: 4 << 20 });
+    const shard = await TestShard.open(at);
+    const values = Array.from({ length: 20 }, (_, i) => `${i}:${'v'.repeat(i * 10_000)}`);
+    for (const [i, value] of values.entries()) await shard.client.put(`key-${i}`, value);
+    await shard.client.put('key-3', 'newer');
+    await shard.client.delete('key-4');
+    await shard.shard.compact();
+    for (const [i, value] of values.entries()) {
+      const expected = i === 3 ? 'newer' : i === 4 ? undefined : value;
+      expect(await shard.client.get(`key-${i}`), `key-${i}`).toBe(expected);
+    }
+    expect(await shard.client.get('key-99')).toBeUndefined();
+    await shard.shard.close();
+  });
+
+  it('while a reader stays inside an epoch does not keep gets waiting', async () => {
+    const at = place({ cacheBytesPerShard: 65536 });
+    const shard = await TestShard.open(at);
+    for (let i = 0; i < 500; i++) await shard.client.put(`key-${i}`, `${i}:${'v'.repeat(500)}`);
+    await shard.shard.compact();
+    shard.kernel.exports.readerEnter(7);
+    for (let i = 0; i < 500; i++) {
+      expect(await shard.client.get(`key-${i}`)).toBe(`${i}:${'v'.repeat(500)}`);
+    }
+    shard.kernel.exports.readerLeave(7);
+    await shard.shard.close();
+  });
+});
+
 describe('durability', () => {
   it('costs one sync per group, however many commits are in it', async () => {
     const at = place({ walSync: 'sync' });

@@ -3,9 +3,12 @@
 import { jsonFieldText } from './json-field.js';
 import type { Selector } from './template.js';
 
+/** `pair`: the one or the other half of a `[key, value]` or `{ key, value }`. */
+export type JsonSelector = Selector | { readonly kind: 'pair' };
+
 export interface JsonRecordOptions {
-  readonly key: Selector;
-  readonly value: Selector;
+  readonly key: JsonSelector;
+  readonly value: JsonSelector;
   /** A single field becomes JSON text, as the database's encoding wants it, instead of plain text. */
   readonly keyAsJson: boolean;
   readonly valueAsJson: boolean;
@@ -62,15 +65,16 @@ export class JsonRecordReader {
 
   #select(request: {
     readonly name: 'key' | 'value';
-    readonly selector: Exclude<Selector, { kind: 'record' }>;
+    readonly selector: Exclude<JsonSelector, { kind: 'record' }>;
     readonly asJson: boolean;
     readonly record: unknown;
     readonly text: string;
   }): string {
     const { name, selector, asJson, record, text } = request;
-    if (selector.kind === 'field') {
-      const field = findField(record, selector.name);
-      checkField(field, name, selector.name);
+    if (selector.kind !== 'template') {
+      const fieldName = selector.kind === 'pair' ? halfOf(record, name) : selector.name;
+      const field = findField(record, fieldName);
+      checkField(field, name, fieldName);
       if (asJson && typeof field.value === 'string') return JSON.stringify(field.value);
       return fieldText(field, text);
     }
@@ -86,6 +90,11 @@ export class JsonRecordReader {
     }
     return out;
   }
+}
+
+function halfOf(record: unknown, name: 'key' | 'value'): string {
+  if (Array.isArray(record)) return name === 'key' ? '0' : '1';
+  return name;
 }
 
 /** A member of exactly this name goes before a path through several. */

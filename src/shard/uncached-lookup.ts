@@ -1,0 +1,148 @@
+/**
+ * A point read that goes around the block cache: for blocks that are larger than the cache, and for
+ * the moments in which it has no room. Reads the blocks it needs from their files, uses them once.
+ *
+ * Called when the memtables do not have the key; the shard worker is the only writer, so that stays
+ * true until it returns.
+ */
+import { CorruptionError, LightningError } from '../errors.js';
+import {
+  BLOCK_TRAILER_BYTES,
+  CACHE_GHOST,
+  CACHE_HEAD_BYTES,
+  H_VISIBLE,
+  OP_DELETE,
+  OP_PUT_BLOB,
+  SCRATCH_KEY,
+  SCRATCH_RESULT,
+  T_CACHE_REFS,
+  T_OFFSETS,
+} from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { TableInfo } from '../sstable/table-info.js';
+import type { Version } from '../version/version.js';
+import { decodeBlobReference } from './blob-file.js';
+import type { OpenTables } from './open-tables.js';
+import type { Staging } from './staging.js';
+import type { Lookup } from './table-reads.js';
+
+/** Where the kernel decodes an entry to, behind the result words. */
+const ENTRY = SCRATCH_RESULT + 768;
+/** Vector loads may look this far behind a block. */
+const SLACK_BYTES = 64;
+
+export interface UncachedLookupOptions {
+  readonly kernel: Kernel;
+  readonly staging: Staging;
+  readonly tables: OpenTables;
+  readonly version: () => Version;
+}
+
+/** Looks the key up in the tables as of `snapshot` (-1: newest). */
+export function lookupUncached(
+  options: UncachedLookupOptions,
+  key: Uint8Array,
+  snapshot: number,
+): Lookup {
+  const { kernel } = options;
+  const { exports } = kernel;
+  const scratch = exports.scratchBase() >>> 0;
+  const keyAddress = scratch + SCRATCH_KEY;
+  kernel.bytes.set(key, keyAddress);
+  exports.checksum(keyAddress, key.length, 0, 0);
+  const hash =
+    (BigInt(exports.checksumHigh() >>> 0) << 32n) | BigInt(exports.checksumLow() >>> 0);
+  const at = snapshot < 0 ? Atomics.load(kernel.u64, H_VISIBLE >>> 3) : BigInt(snapshot);
+  for (const run of options.version().runs) {
+    const table = tableOf(run.tables, key);
+    if (table === undefined) continue;
+    const meta = options.tables.metaOf(table.id);
+    const block = exports.tableFindBlock(meta, keyAddress, key.length) >>> 0;
+    const raw = rawBlock(options, table.id, meta, block);
+    const index = exports.blockFind(raw, keyAddress, key.length, hash, at);
+    if (index < 0) continue;
+    exports.blockEntry(raw, index, scratch + ENTRY);
+    return entryOf(kernel, (scratch + ENTRY) >>> 2);
+  }
+  return { kind: 'missing' };
+}
+
+/** The table whose key range holds the key. */
+function tableOf(tables: readonly TableInfo[], key: Uint8Array): TableInfo | undefined {
+  let low = 0;
+  let high = tables.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (Buffer.compare((tables[middle] as TableInfo).largest, key) < 0) low = middle + 1;
+    else high = middle;
+  }
+  const table = tables[low];
+  return table !== undefined && Buffer.compare(table.smallest, key) <= 0 ? table : undefined;
+}
+
+/** Address of the raw block: cached, or read to the transfer area and checked there. */
+function rawBlock(
+  { kernel, staging, tables }: UncachedLookupOptions,
+  table: number,
+  meta: number,
+  block: number,
+): number {
+  const { exports, u32 } = kernel;
+  const entry = u32[((u32[(meta + T_CACHE_REFS) >>> 2] as number) >>> 2) + block] as number;
+  if (entry > CACHE_GHOST) return entry + CACHE_HEAD_BYTES;
+  const offsets = (u32[(meta + T_OFFSETS) >>> 2] as number) >>> 2;
+  const offset = u32[offsets + block] as number;
+  const length = (u32[offsets + block + 1] as number) - offset;
+  const { transfer, transferAddress } = staging;
+  // Stored at the end, raw at the start.
+  const start = Math.floor((transfer.length - length - SLACK_BYTES) / 8) * 8;
+  if (start < 0) throw tooLarge(length);
+  const file = tables.file(table);
+  const got = file.read(transfer.subarray(start, start + length), offset);
+  const source = transferAddress + start;
+  const stored = length - BLOCK_TRAILER_BYTES;
+  const word = kernel.bytes.readUInt32LE(source + stored);
+  const rawBytes = word >>> 1;
+  const damaged = (): CorruptionError =>
+    new CorruptionError('Block of a table is damaged', { file: file.path, offset });
+  if (got < length || exports.checksumVerify(source, stored + 4, table, offset) === 0) {
+    throw damaged();
+  }
+  if (rawBytes + SLACK_BYTES > start) throw tooLarge(rawBytes + length);
+  if (!unpack(kernel, source, stored, transferAddress, word)) throw damaged();
+  if (exports.blockValidate(transferAddress, rawBytes) === 0) throw damaged();
+  return transferAddress;
+}
+
+function unpack(
+  kernel: Kernel,
+  source: number,
+  stored: number,
+  target: number,
+  word: number,
+): boolean {
+  const rawBytes = word >>> 1;
+  if ((word & 1) !== 0) {
+    return kernel.exports.lz4Decompress(source, stored, target, rawBytes) === rawBytes;
+  }
+  kernel.bytes.copyWithin(target, source, source + stored);
+  return rawBytes === stored;
+}
+
+/** The entry that the kernel decoded: suffix, value, type. */
+function entryOf(kernel: Kernel, word: number): Lookup {
+  const type = kernel.u32[word + 4] as number;
+  if (type === OP_DELETE) return { kind: 'missing' };
+  const address = kernel.u32[word + 2] as number;
+  const length = kernel.u32[word + 3] as number;
+  const bytes = Buffer.from(kernel.bytes.subarray(address, address + length));
+  if (type === OP_PUT_BLOB) return { kind: 'blob', reference: decodeBlobReference(bytes) };
+  return { kind: 'value', bytes };
+}
+
+function tooLarge(bytes: number): LightningError {
+  return new LightningError(
+    'LIGHTNING_LIMIT_EXCEEDED',
+    `Cannot read a block of ${bytes} bytes: close snapshots that keep old versions of its keys, and compact`,
+  );
+}

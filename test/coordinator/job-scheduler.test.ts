@@ -1,0 +1,76 @@
+/** The pool with the built worker: priorities are the queue's, errors keep their class. */
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { VerifyResult } from '../../src/compaction/jobs.js';
+import { JobScheduler } from '../../src/coordinator/job-scheduler.js';
+import { IoError, LightningError } from '../../src/errors.js';
+
+const root = mkdtempSync(join(tmpdir(), 'lightning-jobs-'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+const module = await WebAssembly.compile(
+  readFileSync(new URL('../../dist/kernel.wasm', import.meta.url)),
+);
+const worker = new URL('../../dist/workers/job.js', import.meta.url).href;
+
+// Verifying needs no memory of a shard.
+const shardMemory = {
+  memory: new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }),
+  generation: 1,
+};
+
+const verify = (path: string, shard = 0) =>
+  ({ kind: 'verify', shard, table: { id: 1, path } }) as const;
+
+describe('JobScheduler', () => {
+  it('runs jobs and brings back results and errors as they are', async () => {
+    const scheduler = new JobScheduler({ threads: 2, worker, module });
+    const path = join(root, '0000000001.table');
+    writeFileSync(path, 'not a table, but long enough to have a footer'.repeat(4));
+    const result = (await scheduler.runShardJob(verify(path), shardMemory)) as VerifyResult;
+    expect(result.problems).toHaveLength(1);
+    expect(result.problems[0]?.file).toBe(path);
+    const missing = scheduler.runShardJob(verify(join(root, 'missing')), shardMemory);
+    await expect(missing).rejects.toBeInstanceOf(IoError);
+    await expect(missing).rejects.toMatchObject({ details: { errno: 'ENOENT' } });
+    expect([scheduler.queued, scheduler.running]).toEqual([0, 0]);
+    await scheduler.close();
+  });
+
+  it('drops the queued jobs of a shard that is gone, and no others', async () => {
+    const scheduler = new JobScheduler({ threads: 2, worker, module });
+    const path = join(root, '0000000001.table');
+    const settled = Promise.allSettled(
+      Array.from({ length: 40 }, (_, i) => scheduler.runShardJob(verify(path, i % 2), shardMemory)),
+    );
+    await scheduler.endShard(0);
+    const outcomes = await settled;
+    for (const [i, outcome] of outcomes.entries()) {
+      if (outcome.status === 'fulfilled') continue;
+      expect(i % 2).toBe(0);
+      expect((outcome.reason as LightningError).code).toBe('LIGHTNING_ABORTED');
+    }
+    expect(outcomes.filter(({ status }) => status === 'rejected').length).toBeGreaterThan(0);
+    // The shard is back.
+    await scheduler.runShardJob(verify(path, 0), shardMemory);
+    await scheduler.close();
+  });
+
+  it('ends what is queued and running when it closes', async () => {
+    const scheduler = new JobScheduler({ threads: 2, worker, module });
+    const path = join(root, '0000000001.table');
+    const settled = Promise.allSettled(
+      Array.from({ length: 40 }, () => scheduler.runShardJob(verify(path), shardMemory)),
+    );
+    await scheduler.close();
+    await scheduler.close();
+    for (const outcome of await settled) {
+      if (outcome.status === 'rejected') {
+        expect((outcome.reason as LightningError).code).toBe('LIGHTNING_ABORTED');
+      }
+    }
+  });
+});

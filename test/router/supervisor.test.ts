@@ -1,0 +1,166 @@
+/** Worker threads that die, and opens that fail. Uses the built workers. */
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { resolveConfig } from '../../src/config.js';
+import { CorruptionError, type LightningError } from '../../src/errors.js';
+import { LightningDb } from '../../src/lightning-db.js';
+import { SHARD_FENCED } from '../../src/router/control-block.js';
+import { type OpenDatabase, openDatabase } from '../../src/router/open-database.js';
+
+/** Every worker that was started, newest last, by name. */
+const workers = vi.hoisted(() => new Map<string, Worker[]>());
+vi.mock('node:worker_threads', async (original) => {
+  const actual = await original<typeof import('node:worker_threads')>();
+  class RecordedWorker extends actual.Worker {
+    constructor(location: string | URL, options: { name?: string } = {}) {
+      super(location, options);
+      const name = options.name ?? '';
+      workers.set(name, [...(workers.get(name) ?? []), this]);
+    }
+  }
+  return { ...actual, Worker: RecordedWorker };
+});
+
+let directory: string;
+let opened: OpenDatabase;
+let db: LightningDb;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'lightning-db-supervisor-'));
+  workers.clear();
+});
+afterEach(() => {
+  rmSync(directory, { recursive: true });
+});
+
+async function open(): Promise<void> {
+  opened = await openDatabase(join(directory, 'db'), resolveConfig({ shards: 2 }), {});
+  const Constructor = LightningDb as unknown as new (backend: OpenDatabase) => LightningDb;
+  db = new Constructor(opened);
+}
+
+async function kill(name: string): Promise<void> {
+  const worker = workers.get(`lightning-db ${name}`)?.at(-1);
+  const gone = new Promise((resolve) => worker?.once('exit', resolve));
+  await worker?.terminate();
+  await gone;
+}
+
+/** Does the work until it is not refused because something is away. */
+async function eventually<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if ((error as LightningError).code !== 'LIGHTNING_SHARD_UNAVAILABLE' || attempt > 1000) {
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
+function keyOf(shard: number, n = 0): string {
+  const { client } = opened.session;
+  for (let i = n * 1000; ; i++) {
+    client.key.setText(`key-${i}`);
+    if (client.route().shard === shard) return `key-${i}`;
+  }
+}
+
+describe('a shard worker that dies', () => {
+  it('is replaced; what was acknowledged is there, and the others go on meanwhile', async () => {
+    await open();
+    for (let i = 0; i < 200; i++) await db.put(`before-${i}`, `${i}`);
+    await db.flush();
+    for (let i = 200; i < 400; i++) await db.put(`before-${i}`, `${i}`);
+    const key = keyOf(0);
+    const pending = Array.from({ length: 100 }, (_, i) =>
+      db.put(key, `${i}`).then(
+        () => 'ok',
+        ({ code, details }: LightningError) => `${code} ${details['outcome']}`,
+      ),
+    );
+    await kill('shard 0');
+    for (const outcome of await Promise.all(pending)) {
+      expect(['ok', 'LIGHTNING_SHARD_UNAVAILABLE unknown']).toContain(outcome);
+    }
+    await db.put(keyOf(1), 'goes on');
+    expect(db.getSync(keyOf(1))).toBe('goes on');
+    await eventually(() => db.put(key, 'after'));
+    expect(db.getSync(key)).toBe('after');
+    for (let i = 0; i < 400; i++) expect(await db.get(`before-${i}`)).toBe(`${i}`);
+    expect((await db.scan().toArray()).length).toBe(402);
+    await db.flush();
+    await db.compact();
+    expect((await db.check()).problems).toEqual([]);
+    await db.close();
+    await open();
+    expect(db.getSync(key)).toBe('after');
+    await db.close();
+  });
+
+  it('again and again is fenced: the database goes on without it, and closes', async () => {
+    await open();
+    const [lost, kept] = [keyOf(0), keyOf(1)];
+    await db.put(lost, 'written');
+    for (let death = 0; death < 3; death++) {
+      await kill('shard 0');
+      await eventually(() => db.put(lost, `${death}`));
+    }
+    await kill('shard 0');
+    const { control } = opened.session.client;
+    while (control.shardState(0) !== SHARD_FENCED) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await expect(db.put(lost, 'x')).rejects.toMatchObject({ code: 'LIGHTNING_SHARD_UNAVAILABLE' });
+    await expect(db.flush()).rejects.toMatchObject({ code: 'LIGHTNING_SHARD_UNAVAILABLE' });
+    await db.put(kept, 'fine');
+    db.snapshot().close();
+    await db.close();
+    await open();
+    expect(db.getSync(lost)).toBe('2');
+    expect(db.getSync(kept)).toBe('fine');
+    await db.close();
+  });
+});
+
+describe('a coordinator that dies', () => {
+  it('is replaced; background work goes on', async () => {
+    await open();
+    await db.put('a', '1');
+    await kill('coordinator');
+    await eventually(() => db.flush());
+    await db.put('b', '2');
+    await eventually(() => db.flush());
+    expect((await db.stats()).total.tables).toBeGreaterThan(0);
+    await db.close();
+  });
+});
+
+describe('an open that fails', () => {
+  it('leaves no thread and no lock behind', async () => {
+    await open();
+    await db.put('a', '1');
+    await db.close();
+    const shard = join(directory, 'db', 'shard-001');
+    const current = join(shard, 'CURRENT');
+    const bytes = readFileSync(current);
+    const broken = Buffer.from(bytes);
+    broken[9] = (broken[9] as number) ^ 1;
+    writeFileSync(current, broken);
+    workers.clear();
+    await expect(open()).rejects.toThrow(CorruptionError);
+    expect(workers.size).toBe(3);
+    for (const [worker] of workers.values()) expect(worker?.threadId).toBe(-1);
+    writeFileSync(current, bytes);
+    await open();
+    expect(db.getSync('a')).toBe('1');
+    await db.close();
+    expect(readdirSync(directory)).toEqual(['db']);
+  });
+});
