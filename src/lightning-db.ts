@@ -118,7 +118,11 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     const startedAtMs = performance.now();
     const database = await openDatabase(path, resolved, config);
     try {
-      return await bulkLoad(databaseTarget(database, performance.now() - startedAtMs), source, load);
+      return await bulkLoad(
+        databaseTarget(database, performance.now() - startedAtMs),
+        source,
+        load,
+      );
     } finally {
       await database.close();
     }

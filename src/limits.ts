@@ -18,8 +18,8 @@ export const SHARDS_MAX = 64;
 /** Threads that may use one shard: the shard worker and up to 63 clients. */
 export const CLIENTS_MAX = 64;
 
-/** Least cache of one shard: room for some blocks. */
-export const CACHE_BYTES_PER_SHARD_MIN = 64 * KIB;
+/** Least cache of one shard: its main queue holds a block of the longest value that stays inline. */
+export const CACHE_BYTES_PER_SHARD_MIN = 4 * MIB;
 /** The default takes a quarter of the memory, and no more than this. */
 export const CACHE_BYTES_DEFAULT_MAX = 1 * GIB;
 

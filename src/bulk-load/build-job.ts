@@ -2,8 +2,8 @@
 
 import { mergeTables } from '../compaction/merge-tables.js';
 import type { FileSystem } from '../file-system/file-system.js';
-import { RUNS_DROPPED, RUNS_EMITTED } from '../kernel/assembly/load-layout.js';
 import { JOB_DONE, JOB_DRAIN } from '../kernel/assembly/job-layout.js';
+import { RUNS_DROPPED, RUNS_EMITTED } from '../kernel/assembly/load-layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { type TableTarget, TableWriter } from '../sstable/table-writer.js';
 import type { BuildJob, MergeJob, RunPlace, TablesResult } from './load-jobs.js';

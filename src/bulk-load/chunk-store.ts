@@ -78,10 +78,7 @@ export class ChunkStore {
     return Promise.all(this.#packed);
   }
 
-  async #pack(
-    { slot, runs, packedBytes }: SortedChunk,
-    address: number,
-  ): Promise<PackedChunk> {
+  async #pack({ slot, runs, packedBytes }: SortedChunk, address: number): Promise<PackedChunk> {
     const packed = await this.#options.pack(runs, address);
     this.releaseSlot(slot);
     return { runs: packed, bytes: packedBytes };

@@ -7,6 +7,7 @@
  * 150 ns together). As long as every character is one byte, their lengths are known before.
  */
 
+import { BLOB_REFERENCE_BYTES } from '../kernel/assembly/layout.js';
 import {
   CHUNK_BLOB,
   CHUNK_COUNT,
@@ -16,7 +17,6 @@ import {
   CHUNK_HEAD_BYTES,
   CHUNK_TOP,
 } from '../kernel/assembly/load-layout.js';
-import { BLOB_REFERENCE_BYTES } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { asStringBuffer, type StringBuffer } from '../router/string-buffer.js';
 

@@ -75,7 +75,10 @@ export function parseCsvPiece(sink: RecordSink, plan: CsvPlan, start: number): P
         }
         if (!sink.isTooLong(cursor)) return ended('done', cursor);
         // Its first line is all that is left out: where the record was meant to end nobody knows.
-        const next = Math.min((exports.textFind(cursor, window.end, NEWLINE) >>> 0) + 1, window.end);
+        const next = Math.min(
+          (exports.textFind(cursor, window.end, NEWLINE) >>> 0) + 1,
+          window.end,
+        );
         if (!sink.reject(cursor, next, `longer than ${RECORD_BYTES_MAX} bytes`)) {
           return ended('fault', cursor);
         }
@@ -84,7 +87,14 @@ export function parseCsvPiece(sink: RecordSink, plan: CsvPlan, start: number): P
       }
       case CSV_VALUE_LARGE: {
         const record = get(CSV_RECORD);
-        if (!addLarge(sink, get(CSV_RESULT_KEY), get(CSV_RESULT_KEY_LENGTH), get(CSV_RESULT_VALUE_LENGTH))) {
+        if (
+          !addLarge(
+            sink,
+            get(CSV_RESULT_KEY),
+            get(CSV_RESULT_KEY_LENGTH),
+            get(CSV_RESULT_VALUE_LENGTH),
+          )
+        ) {
           return ended('blobs', record);
         }
         break;
@@ -101,7 +111,12 @@ export function parseCsvPiece(sink: RecordSink, plan: CsvPlan, start: number): P
 }
 
 /** Writes a large value to a blob; false when it has to wait for another job. */
-function addLarge(sink: RecordSink, keyAddress: number, keyLength: number, valueLength: number): boolean {
+function addLarge(
+  sink: RecordSink,
+  keyAddress: number,
+  keyLength: number,
+  valueLength: number,
+): boolean {
   const { kernel, writer, chunk } = sink;
   if (kernel.exports.chunkRoom(chunk) < BLOB_ENTRY_BYTES_MAX) return false;
   const value = keyAddress + keyLength;

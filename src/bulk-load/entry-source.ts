@@ -80,7 +80,8 @@ async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
         wake = resolve;
       });
       const burst: unknown[] = [];
-      for (let entry: unknown = stream.read(); entry !== null; entry = stream.read()) burst.push(entry);
+      for (let entry: unknown = stream.read(); entry !== null; entry = stream.read())
+        burst.push(entry);
       if (burst.length > 0) yield burst;
       else if (failure !== undefined) throw failure;
       else if (ended || stream.readableEnded || stream.destroyed) return;
@@ -224,7 +225,12 @@ class EntrySink {
     const hash = kernel.exports.murmur32(keyRoom, keyBytes.length) >>> 0;
     const shard = Math.floor((hash * shards) / 2 ** 32);
     const writer = new BlobWriter(
-      { fs, directory: numbers.directoryOf(shard), shard, window: kernelPieceWindow(kernel, window) },
+      {
+        fs,
+        directory: numbers.directoryOf(shard),
+        shard,
+        window: kernelPieceWindow(kernel, window),
+      },
       await numbers.takeBlobNumber(shard),
     );
     let reference: Uint8Array;

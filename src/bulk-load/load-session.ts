@@ -1,7 +1,7 @@
 /** What the parts of one running load share: memory, jobs, chunks, numbers, counts. */
 
-import { nodeFileSystem } from '../file-system/node.js';
 import type { FileSystem } from '../file-system/file-system.js';
+import { nodeFileSystem } from '../file-system/node.js';
 import { Kernel } from '../kernel/kernel.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import { AreaPool } from './area-pool.js';

@@ -57,7 +57,10 @@ export class PieceOrder {
   }
 
   async #parseInto(slot: number, piece: TextPiece, format: RecordFormat): Promise<ParsedPiece> {
-    const { session, input } = { session: this.#session, input: await this.#inputOf(piece, format) };
+    const { session, input } = {
+      session: this.#session,
+      input: await this.#inputOf(piece, format),
+    };
     return { piece, format, slot, result: await session.runChunk(slot, input) };
   }
 

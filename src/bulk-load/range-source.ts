@@ -90,7 +90,9 @@ class RangeReader {
     const text = this.#session.texts.acquire();
     const scan = text.then((area) => this.#scan(area, offset, stop));
     const marksBefore = this.#marks;
-    this.#marks = Promise.all([marksBefore, scan]).then(([before, { quotes }]) => (before + quotes) % 2);
+    this.#marks = Promise.all([marksBefore, scan]).then(
+      ([before, { quotes }]) => (before + quotes) % 2,
+    );
     const parsed = this.#parse({ offset, stop, text, scan, marksBefore });
     // They are awaited in their turn, which may never come.
     this.#marks.catch(() => {});

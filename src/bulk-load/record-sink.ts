@@ -21,7 +21,10 @@ import type { WorkArea } from './work-area.js';
 const REJECTS_PER_JOB = 4096;
 
 export function abortedError(): LightningError {
-  return new LightningError('LIGHTNING_ABORTED', 'The bulk load was aborted: the database is unchanged');
+  return new LightningError(
+    'LIGHTNING_ABORTED',
+    'The bulk load was aborted: the database is unchanged',
+  );
 }
 
 /** What a parser left off with. */

@@ -5,6 +5,8 @@ import { ParseError } from '../errors.js';
 import { fileError } from '../file-system/file-system.js';
 import type { BulkLoadOptions, BulkLoadReject } from './options.js';
 
+/** What a source without a name is called in messages. */
+export const STREAM_NAME = '(stream)';
 const LISTED_DEFAULT = 100;
 /** Bytes of a rejected record's text that go to the rejects file. */
 const EXCERPT_BYTES = 64 * 1024;

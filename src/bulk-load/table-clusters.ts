@@ -23,7 +23,8 @@ export function clusterTables(
   for (const table of tables) {
     const overlaps = largest !== undefined && Buffer.compare(table.info.smallest, largest) <= 0;
     const group = groups.at(-1);
-    const mayJoin = group !== undefined && (overlaps || (!stays(group, final) && !final.has(table.info.id)));
+    const mayJoin =
+      group !== undefined && (overlaps || (!stays(group, final) && !final.has(table.info.id)));
     if (mayJoin) group.push(table);
     else groups.push([table]);
     if (largest === undefined || Buffer.compare(table.info.largest, largest) > 0) {
@@ -41,7 +42,10 @@ export function clusterTables(
   });
 }
 
-function stays(group: readonly { readonly info: TableInfo }[], final: ReadonlySet<number>): boolean {
+function stays(
+  group: readonly { readonly info: TableInfo }[],
+  final: ReadonlySet<number>,
+): boolean {
   const [only] = group;
   return group.length === 1 && only !== undefined && final.has(only.info.id);
 }

@@ -6,9 +6,9 @@
  * nothing, as sorted input makes them, stay as they are.
  */
 
+import { shardFileName } from '../file-system/file-names.js';
 import { MERGE_SOURCES_MAX } from '../kernel/assembly/job-layout.js';
 import { RUN_KEY, RUN_KEY_LENGTH, RUN_RECORD_BYTES } from '../kernel/assembly/load-layout.js';
-import { shardFileName } from '../file-system/file-names.js';
 import type { TableInfo, TableRef } from '../sstable/table-info.js';
 import type { TableTarget } from '../sstable/table-writer.js';
 import type { PackedChunk } from './chunk-store.js';
@@ -88,7 +88,9 @@ export class TablePhase {
     const bytes = shardBytes(shard, chunks);
     const parts = this.#partsFor(bytes);
     const results = await Promise.all(
-      Array.from({ length: parts }, (_, part) => this.#buildPart({ shard, runs, part, parts, bytes, isFinal })),
+      Array.from({ length: parts }, (_, part) =>
+        this.#buildPart({ shard, runs, part, parts, bytes, isFinal }),
+      ),
     );
     return this.#collect(results);
   }
@@ -139,7 +141,11 @@ export class TablePhase {
   }
 
   /** Whether the chunks come one behind the other, and all behind what was spilled before. */
-  #continues(spills: readonly SpilledRun[], shard: number, chunks: readonly PackedChunk[]): boolean {
+  #continues(
+    spills: readonly SpilledRun[],
+    shard: number,
+    chunks: readonly PackedChunk[],
+  ): boolean {
     let largest = spills.at(-1)?.at(-1)?.info.largest;
     for (const { runs } of chunks) {
       const { address, records } = runs[shard] as RunPlace;
@@ -179,7 +185,11 @@ export class TablePhase {
     }
     const merged: SpilledRun[] = [];
     for (const group of groups) {
-      const tables = await this.#merge(shard, group.map((run) => run.map(({ info }) => info)), false);
+      const tables = await this.#merge(
+        shard,
+        group.map((run) => run.map(({ info }) => info)),
+        false,
+      );
       merged.push(tables.map((info) => ({ info, isFinal: false })));
     }
     return merged;
@@ -224,7 +234,8 @@ export class TablePhase {
 
   #deleteSpilled(shard: number, tables: readonly TableInfo[]): void {
     const directory = this.#session.numbers.directoryOf(shard);
-    for (const { id } of tables) this.#session.fs.unlink(`${directory}/${shardFileName('table', id)}`);
+    for (const { id } of tables)
+      this.#session.fs.unlink(`${directory}/${shardFileName('table', id)}`);
   }
 
   // ---- both -------------------------------------------------------------------------

@@ -93,7 +93,8 @@ export class ElementCutter implements TextCutter {
       isLast: false,
       fault: { address, reason },
     });
-    if (!this.#isOpen) return fault(start, 'the text is not a JSON array: it does not begin with "["');
+    if (!this.#isOpen)
+      return fault(start, 'the text is not a JSON array: it does not begin with "["');
     if (this.#isClosed) return this.#expectBlanks(start, end, fault);
     this.#set(JSON_END, end);
     this.#kernel.exports.jsonScan(this.#state);

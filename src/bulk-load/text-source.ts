@@ -11,9 +11,9 @@ import type { RecordFormat } from './load-jobs.js';
 import { RECORD_BYTES_MAX, textAddress } from './load-memory.js';
 import type { LoadSession } from './load-session.js';
 import { type ParsedPiece, PieceOrder } from './piece-order.js';
-import { decideTextFormat, HEAD_BYTES, type TextFormat } from './text-format.js';
 import { ElementCutter, LineCutter, type TextCutter } from './text-cutter.js';
 import type { TextFeed } from './text-feed.js';
+import { decideTextFormat, HEAD_BYTES, type TextFormat } from './text-format.js';
 
 /** In front of a piece: room for what the piece before could not finish. */
 const CARRY_BYTES = RECORD_BYTES_MAX;
@@ -99,7 +99,9 @@ class TextLoader {
   async loadCut(head: Area, format: Exclude<RecordFormat, { kind: 'csv' }>): Promise<void> {
     const { kernel, rejects, texts } = this.#session;
     const cutter: TextCutter =
-      format.kind === 'lines' ? new LineCutter(kernel) : new ElementCutter(kernel, this.#session.workArea());
+      format.kind === 'lines'
+        ? new LineCutter(kernel)
+        : new ElementCutter(kernel, this.#session.workArea());
     let area = await this.#fill(head, this.#session.rangeBytes);
     area = { ...area, start: this.#placeOf(area, cutter.begin(...this.#addresses(area))) };
     while (true) {

@@ -112,8 +112,8 @@ export class Client implements RequestListener {
   // ---- waiting on the thread --------------------------------------------------------
 
   /**
-   * Waits on this thread for the answer to a request of `shard`. Answers to other requests are kept
-   * for later. The sink is settled when this returns; a shard that died or hangs settles it too.
+   * Waits on this thread for the answer to a request of `shard`. The sink is settled when this
+   * returns; a shard that died or hangs settles it too.
    */
   waitSync(shard: ShardClient, sink: KeptSink): void {
     const { words, doorbell, waiting } = this.#doorbell;
@@ -125,7 +125,7 @@ export class Client implements RequestListener {
       for (;;) {
         Atomics.store(words, waiting, 1);
         const rings = Atomics.load(words, doorbell);
-        shard.receive(sink);
+        shard.receive();
         if (shard.hasQueued) shard.flush();
         if (sink.settled) return;
         const nowMs = performance.now();

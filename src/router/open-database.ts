@@ -57,7 +57,8 @@ export async function openDatabase(
     });
     await supervisor.start();
     // Every shard has linked what was left to link.
-    if (!config.readOnly) forgetLinkIntents(nodeFileSystem, `${directory}/${COORDINATOR_DIRECTORY}`);
+    if (!config.readOnly)
+      forgetLinkIntents(nodeFileSystem, `${directory}/${COORDINATOR_DIRECTORY}`);
     const slot = control.claimClient(threadId);
     holder.client = new Client(control, slot, module, supervisor.connections);
     const session = new Session(holder.client, resolved, encodings);

@@ -10,7 +10,7 @@ import { decodeValues } from '../protocol/responses.js';
 import { type Codec, copyOf, decode } from './codec.js';
 import { allocateStringBuffer, asStringBuffer, type StringBuffer } from './string-buffer.js';
 
-/** Gets exactly one of the two calls, once. Neither may throw. */
+/** Gets exactly one of the two calls, once. Neither may throw or run the application's code. */
 export interface ResponseSink {
   /** `kind` is RESPONSE_* and not ERROR. `bytes[start, end)` is the payload, valid during the call. */
   respond(kind: number, bytes: StringBuffer, start: number, end: number): void;
@@ -85,6 +85,15 @@ export class ValueSink implements ResponseSink {
       this.#resolve(undefined);
       return;
     }
+    if (this.#codec.kind === 'custom') {
+      const copy = copyOf(bytes, start, end);
+      queueMicrotask(() => this.#decode(kind, copy, 0, copy.length));
+    } else {
+      this.#decode(kind, bytes, start, end);
+    }
+  }
+
+  #decode(kind: number, bytes: StringBuffer, start: number, end: number): void {
     try {
       expectKind(kind, RESPONSE_VALUE);
       this.#resolve(decode(this.#codec, bytes, start, end, false));

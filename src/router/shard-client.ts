@@ -6,9 +6,9 @@
  * is used again only after its answer, so an answer can never meet the wrong sink. The whole
  * connection is replaced when the shard's worker is replaced: old memory, old rings, old ids.
  *
- * User code never runs inside: sinks resolve promises, whose reactions run later, and decoders get
- * private bytes. While a caller waits on its thread (`receive` with `only`), answers to others are
- * copied and handed out afterwards, in order.
+ * User code never runs inside: sinks resolve promises, whose reactions run later, and leave decoding
+ * that is the application's own for later too. So a caller that waits on its thread takes whatever
+ * answers arrive meanwhile; those who await them hear of it when the thread is free again, in order.
  */
 
 import { LightningError, ShardUnavailableError } from '../errors.js';
@@ -33,7 +33,7 @@ import { decodeError } from '../protocol/responses.js';
 import { requestRing, responseRing } from '../ring/ring-location.js';
 import { RingReader } from '../ring/ring-reader.js';
 import { FULL, RingWriter } from '../ring/ring-writer.js';
-import { checkValueBytes, copyOf } from './codec.js';
+import { checkValueBytes } from './codec.js';
 import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
 import type { KeyScratch } from './key-scratch.js';
@@ -55,12 +55,6 @@ interface PartialResponse {
   readonly kind: number;
   bytes: StringBuffer;
   length: number;
-}
-
-interface DeferredResponse {
-  readonly sink: ResponseSink;
-  readonly kind: number;
-  readonly payload: StringBuffer;
 }
 
 export class ShardClient {
@@ -90,7 +84,6 @@ export class ShardClient {
   #pending = 0;
   readonly #queue = new RequestQueue();
   readonly #partial = new Map<number, PartialResponse>();
-  #deferred: DeferredResponse[] = [];
   #unpublishedBytes = 0;
 
   constructor(shard: number, control: ControlBlock, client: number, listener: RequestListener) {
@@ -316,25 +309,19 @@ export class ShardClient {
 
   // ---- responses ----------------------------------------------------------------
 
-  /**
-   * Hands out the answers that have arrived; returns how many. With `only`, answers to other
-   * requests are kept for the next call without.
-   */
-  receive(only?: ResponseSink): number {
+  /** Hands out the answers that have arrived; returns how many records they were. */
+  receive(): number {
     const responses = this.#responses;
     let count = 0;
-    for (;;) {
-      if (this.#deferred.length > 0) count += this.#deliverDeferred(only);
-      if (!responses.next()) break;
+    while (responses.next()) {
       count++;
-      this.#take(responses, only);
+      this.#take(responses);
     }
     if (responses.release()) this.ring();
     return count;
   }
 
-  #take(response: RingReader, only: ResponseSink | undefined): void {
-    const { kind, flags, requestId, payload, payloadBytes } = response;
+  #take({ kind, flags, requestId, argument, payload, payloadBytes }: RingReader): void {
     const sink = this.#sinks[requestId];
     // Nothing else can be done about an answer that nobody asked for.
     if (sink === undefined) return;
@@ -347,15 +334,15 @@ export class ShardClient {
     const isLast = (flags & RECORD_FLAG_MORE) === 0;
     if (partial === undefined && isLast) {
       this.#release(requestId);
-      this.#deliver(sink, kind, this.bytes, payload, payload + payloadBytes, only);
+      deliver(sink, kind, this.bytes, payload, payload + payloadBytes);
       return;
     }
-    const whole = partial ?? this.#beginPartial(requestId, kind, response.argument);
+    const whole = partial ?? this.#beginPartial(requestId, kind, argument);
     append(whole, this.bytes, payload, payloadBytes);
     if (!isLast) return;
     this.#partial.delete(requestId);
     this.#release(requestId);
-    this.#deliver(sink, kind, whole.bytes, 0, whole.length, only);
+    deliver(sink, kind, whole.bytes, 0, whole.length);
   }
 
   #beginPartial(requestId: number, kind: number, totalBytes: number): PartialResponse {
@@ -368,40 +355,6 @@ export class ShardClient {
     this.#sinks[requestId] = undefined;
     this.#freeIds.push(requestId);
     this.#pending--;
-  }
-
-  #deliver(
-    sink: ResponseSink,
-    kind: number,
-    bytes: StringBuffer,
-    start: number,
-    end: number,
-    only: ResponseSink | undefined,
-  ): void {
-    if (only !== undefined && only !== sink) {
-      this.#deferred.push({ sink, kind, payload: copyOf(bytes, start, end) });
-      // Still awaited: somebody has to come back for it.
-      this.#pending++;
-      return;
-    }
-    if (kind === RESPONSE_ERROR) sink.fail(decodeError(bytes.subarray(start, end)));
-    else sink.respond(kind, bytes, start, end);
-  }
-
-  /**
-   * Hands out what was kept back: all of it, or with `only` what is for that one, which may have come
-   * while somebody else was waited for.
-   */
-  #deliverDeferred(only: ResponseSink | undefined): number {
-    const deferred = this.#deferred;
-    const ready = only === undefined ? deferred : deferred.filter(({ sink }) => sink === only);
-    if (ready.length === 0) return 0;
-    this.#deferred = only === undefined ? [] : deferred.filter(({ sink }) => sink !== only);
-    for (const { sink, kind, payload } of ready) {
-      this.#pending--;
-      this.#deliver(sink, kind, payload, 0, payload.length, undefined);
-    }
-    return ready.length;
   }
 
   // ---- the shard's health ---------------------------------------------------------
@@ -441,6 +394,17 @@ export function unavailable(outcome: 'none' | 'unknown'): ShardUnavailableError 
       ? 'Part of the database is not available at present: try again later'
       : 'Part of the database stopped before it answered: a write may have been applied or not';
   return new ShardUnavailableError(message, { details: { outcome } });
+}
+
+function deliver(
+  sink: ResponseSink,
+  kind: number,
+  bytes: StringBuffer,
+  start: number,
+  end: number,
+): void {
+  if (kind === RESPONSE_ERROR) sink.fail(decodeError(bytes.subarray(start, end)));
+  else sink.respond(kind, bytes, start, end);
 }
 
 function append(

@@ -24,6 +24,7 @@ import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import { COMMIT_PLAIN } from '../wal/segment-format.js';
 import { ClientSession } from './client-session.js';
+import { hasLongValue } from './large-commit.js';
 import type { Memtables } from './memtables.js';
 import type { ReadyCommit, RequestHandler } from './request-handler.js';
 import { NOBODY, refusalOf, type WalCommit } from './wal-commit.js';
@@ -53,6 +54,8 @@ export interface CommitLoopOptions {
   readonly handler: RequestHandler;
   /** Most operations of a group. */
   readonly groupOpsMax: number;
+  /** Longer values do not go to memtables. */
+  readonly inlineBytesMax: number;
   readonly nowMs: () => number;
   /** Why writes are refused for good; undefined while they are taken. */
   readonly refusal: () => LightningError | undefined;
@@ -91,6 +94,7 @@ export class CommitLoop {
 
   constructor(options: CommitLoopOptions) {
     this.#options = options;
+    options.kernel.exports.groupRecordMax(options.inlineBytesMax);
     for (let client = 0; client < READER_COUNT; client++) {
       this.#sessions.push(new ClientSession(options.kernel, client));
     }
@@ -415,14 +419,16 @@ export class CommitLoop {
     return 'full';
   }
 
-  /** A write in one record that the kernel left because other requests come in pieces. */
+  /**
+   * A write in one record that the kernel left: other requests of the client come in pieces, or the
+   * record is large enough to hold a value that is too large for a memtable, but does not.
+   */
   #isPlainWrite({ requests, partial }: ClientSession): boolean {
-    return (
-      requests.kind === REQUEST_WRITE &&
-      (requests.flags & RECORD_FLAG_MORE) === 0 &&
-      partial.size > 0 &&
-      !partial.has(requests.requestId)
-    );
+    const { kind, flags, requestId, payload, payloadBytes } = requests;
+    if (kind !== REQUEST_WRITE || (flags & RECORD_FLAG_MORE) !== 0) return false;
+    if (partial.has(requestId)) return false;
+    const { inlineBytesMax, kernel } = this.#options;
+    return !hasLongValue(kernel.bytes, payload, payload + payloadBytes, inlineBytesMax);
   }
 
   #gatherRecord(session: ClientSession): 'gathered' | 'full' | 'large' {

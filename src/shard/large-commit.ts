@@ -51,6 +51,26 @@ export function prepareOperations(
   return { operations: Buffer.concat(pieces), blobs };
 }
 
+/** Whether operations hold a value longer than `inlineBytesMax`. Malformed ones do, to be looked at. */
+export function hasLongValue(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  inlineBytesMax: number,
+): boolean {
+  if (end - start <= inlineBytesMax) return false;
+  try {
+    const reader = new OperationReader(bytes, start, end);
+    while (reader.next()) {
+      if (reader.type === OP_PUT && reader.valueBytes > inlineBytesMax) return true;
+    }
+    return false;
+  } catch (error) {
+    if (error instanceof RangeError) return true;
+    throw error;
+  }
+}
+
 /** Throws `InvalidArgumentError`; true when some value is longer than `inlineBytesMax`. */
 function checkOperations(bytes: Buffer, count: number, inlineBytesMax: number): boolean {
   let hasLarge = false;

@@ -54,11 +54,12 @@ export class Shard {
     const { staging, tables } = state;
     this.reads = new TableReads({ kernel, staging, tables, version: () => state.version });
     const refusal = (): LightningError | undefined => this.#refusal();
+    const inlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     const handler = new RequestHandler({
       kernel,
       reads: this.reads,
       blobs: state.blobs,
-      inlineBytesMax: valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number),
+      inlineBytesMax,
       refusal,
     });
     this.loop = new CommitLoop({
@@ -68,6 +69,7 @@ export class Shard {
       commit: state.commit,
       handler,
       groupOpsMax: config.groupOpsMax,
+      inlineBytesMax,
       nowMs: () => clock.nowMs(),
       refusal,
       flushFailure: () => this.flusher.failure,

@@ -50,8 +50,7 @@ export function lookupUncached(
   const keyAddress = scratch + SCRATCH_KEY;
   kernel.bytes.set(key, keyAddress);
   exports.checksum(keyAddress, key.length, 0, 0);
-  const hash =
-    (BigInt(exports.checksumHigh() >>> 0) << 32n) | BigInt(exports.checksumLow() >>> 0);
+  const hash = (BigInt(exports.checksumHigh() >>> 0) << 32n) | BigInt(exports.checksumLow() >>> 0);
   const at = snapshot < 0 ? Atomics.load(kernel.u64, H_VISIBLE >>> 3) : BigInt(snapshot);
   for (const run of options.version().runs) {
     const table = tableOf(run.tables, key);

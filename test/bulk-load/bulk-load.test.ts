@@ -6,7 +6,11 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bulkLoad } from '../../src/bulk-load/bulk-load.js';
 import type { BulkJob } from '../../src/bulk-load/load-jobs.js';
-import type { BulkLoadOptions, BulkLoadProgress, BulkLoadReject } from '../../src/bulk-load/options.js';
+import type {
+  BulkLoadOptions,
+  BulkLoadProgress,
+  BulkLoadReject,
+} from '../../src/bulk-load/options.js';
 import { LocalTarget } from './local-target.js';
 
 const MIB = 1024 * 1024;
@@ -52,7 +56,10 @@ function entries(count: number, seed = 1): [string, string][] {
 describe('an iterable of entries', () => {
   it('is loaded, the last of equal keys wins', async () => {
     const into = target();
-    const source = [...entries(5000), ...entries(1000).map(([k]): [string, string] => [k, 'again'])];
+    const source = [
+      ...entries(5000),
+      ...entries(1000).map(([k]): [string, string] => [k, 'again']),
+    ];
     const result = await bulkLoad(into, source);
     expect(into.contents()).toEqual(new Map(source));
     expect(result).toMatchObject({ records: 6000, duplicates: 1000, rejected: 0, spills: 0 });
@@ -62,8 +69,20 @@ describe('an iterable of entries', () => {
   });
 
   it.each([
-    ['a generator', (all: unknown[]) => (function* () { yield* all; })()],
-    ['an async generator', (all: unknown[]) => (async function* () { yield* all; })()],
+    [
+      'a generator',
+      (all: unknown[]) =>
+        (function* () {
+          yield* all;
+        })(),
+    ],
+    [
+      'an async generator',
+      (all: unknown[]) =>
+        (async function* () {
+          yield* all;
+        })(),
+    ],
     ['a stream of objects', (all: unknown[]) => Readable.from(all)],
     ['a web stream', (all: unknown[]) => Readable.toWeb(Readable.from(all))],
   ])('may come from %s, as arrays or objects', async (_name, sourceOf) => {
@@ -131,7 +150,10 @@ describe('an iterable of entries', () => {
 
   it('is encoded as the database says', async () => {
     const into = target({ keyEncoding: 'buffer', valueEncoding: 'json' });
-    await bulkLoad(into, [[Buffer.from('k'), { a: 1 }], { key: new Uint8Array([104]), value: 'text' }]);
+    await bulkLoad(into, [
+      [Buffer.from('k'), { a: 1 }],
+      { key: new Uint8Array([104]), value: 'text' },
+    ]);
     expect(asObject(into.contents())).toEqual({ h: '"text"', k: '{"a":1}' });
   });
 
@@ -173,8 +195,14 @@ describe('an iterable of entries', () => {
 
   it('wins over what was loaded before', async () => {
     const into = target();
-    await bulkLoad(into, [['a', '1'], ['b', '1']]);
-    await bulkLoad(into, [['b', '2'], ['c', '2']]);
+    await bulkLoad(into, [
+      ['a', '1'],
+      ['b', '1'],
+    ]);
+    await bulkLoad(into, [
+      ['b', '2'],
+      ['c', '2'],
+    ]);
     expect(asObject(into.contents())).toEqual({ a: '1', b: '2', c: '2' });
   });
 });
@@ -201,14 +229,34 @@ describe('a file', () => {
     ['a.csv', 'a;b;1\nc;d;2\n', { value: 2 }, { a: '1', c: '2' }],
     ['a.tsv', 'a\tx y\nb\tz,w\n', {}, { a: 'x y', b: 'z,w' }],
     ['a.csv', 'a"b,c\n', { quotes: false }, { 'a"b': 'c' }],
-    ['data', '{"key":"a","value":"1"}\n{"key":"b","value":{"n": 1.50}}\n', {}, { a: '1', b: '{"n": 1.50}' }],
-    ['a.ndjson', '{"id":7,"x":1}\n\n  {"id":8,"x":2}  ', { key: 'id' }, { 7: '{"id":7,"x":1}', 8: '{"id":8,"x":2}' }],
+    [
+      'data',
+      '{"key":"a","value":"1"}\n{"key":"b","value":{"n": 1.50}}\n',
+      {},
+      { a: '1', b: '{"n": 1.50}' },
+    ],
+    [
+      'a.ndjson',
+      '{"id":7,"x":1}\n\n  {"id":8,"x":2}  ',
+      { key: 'id' },
+      { 7: '{"id":7,"x":1}', 8: '{"id":8,"x":2}' },
+    ],
     ['a.jsonl.gz', gzipSync('["a","1"]\n["b","2"]\n'), {}, { a: '1', b: '2' }],
     ['a.json', '[["a","1"],\n["b", "2"]]', {}, { a: '1', b: '2' }],
-    ['a.json', ' [ {"u":{"id":12345678901234567890},"v":[1]} ] \n', { key: 'u.id', value: 'v.0' }, { '12345678901234567890': '1' }],
+    [
+      'a.json',
+      ' [ {"u":{"id":12345678901234567890},"v":[1]} ] \n',
+      { key: 'u.id', value: 'v.0' },
+      { '12345678901234567890': '1' },
+    ],
     ['a.json', '[]', {}, {}],
     ['a.json', '[\n]\n', {}, {}],
-    ['a.json.gz', gzipSync('[{"id":"x"},{"id":"y"}]'), { key: '{id}!' }, { 'x!': '{"id":"x"}', 'y!': '{"id":"y"}' }],
+    [
+      'a.json.gz',
+      gzipSync('[{"id":"x"},{"id":"y"}]'),
+      { key: '{id}!' },
+      { 'x!': '{"id":"x"}', 'y!': '{"id":"y"}' },
+    ],
     ['empty.csv', '', {}, {}],
     ['empty.ndjson', '', {}, {}],
     ['header-only.csv', 'id,name\n', { key: 'id' }, {}],
@@ -225,8 +273,12 @@ describe('a file', () => {
     const options = { key: 'id', value: 'name' };
     const sources = [
       new URL(`file://${path}`),
-      Readable.from([Buffer.from(csv.slice(0, 20)), Buffer.from(csv.slice(20))], { objectMode: false }),
-      (async function* () { yield* csv; })(),
+      Readable.from([Buffer.from(csv.slice(0, 20)), Buffer.from(csv.slice(20))], {
+        objectMode: false,
+      }),
+      (async function* () {
+        yield* csv;
+      })(),
       [csv.slice(0, 3), csv.slice(3)] as never,
     ];
     for (const [index, source] of sources.entries()) {
@@ -247,7 +299,12 @@ describe('a file', () => {
       ['a.csv', 'a,b\nc,"d\n', {}, /line 2: a quotation mark is never closed/],
       ['a.csv', 'id,b\nx,y\n', { key: 'nope' }, /Cannot find column "nope"/],
       ['a.ndjson', '{"key":"a","value":"1"}\n{"key":\n', {}, /line 2: not JSON/],
-      ['a.ndjson', '{"key":"a","value":"1"}\n{"kex":"1"}\n', {}, /line 2: the key field "key" is missing/],
+      [
+        'a.ndjson',
+        '{"key":"a","value":"1"}\n{"kex":"1"}\n',
+        {},
+        /line 2: the key field "key" is missing/,
+      ],
       ['a.ndjson', Buffer.from([0x22, 0xff, 0x22, 0x0a]), {}, /line 1: not UTF-8/],
       ['a.json', '[["a","b"],', {}, /line 1: the JSON array has no end/],
       ['a.json', '[["a","b"],\n]', {}, /line 2: the last element of the JSON array is missing/],
@@ -259,7 +316,9 @@ describe('a file', () => {
       ['a.csv.gz', gzipSync('a,b\n').subarray(0, 20), {}, /Cannot unpack/],
     ];
     for (const [name, content, options, message] of cases) {
-      await expect(bulkLoad(into, file(name, content), options), String(content)).rejects.toThrow(message);
+      await expect(bulkLoad(into, file(name, content), options), String(content)).rejects.toThrow(
+        message,
+      );
     }
     expect(into.contents().size).toBe(0);
     expect(strayFiles(into)).toEqual([]);
@@ -273,7 +332,10 @@ describe('a file', () => {
     expect(asObject(into.contents())).toEqual({ k1: 'v1', k2: 'v2', k3: 'v3' });
     expect(result).toMatchObject({ records: 3, rejected: 3 });
     expect(result.rejects.map(({ line }) => line)).toEqual([2, 4]);
-    const written = readFileSync(rejectsFile, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    const written = readFileSync(rejectsFile, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     expect(written.map(({ line, record }) => [line, record])).toEqual([
       [2, 'bad'],
       [4, '5" x,y'],
@@ -287,7 +349,10 @@ describe('a file', () => {
       const into = target();
       const all = new Map<string, string>();
       for (let i = 0; i < 4000; i++) {
-        all.set(`key ${(i * 7919) % 3001}`, `${i} "é" ${i % 3 === 0 ? 'two\nlines, ' : ''}${'x'.repeat(i % 200)}`);
+        all.set(
+          `key ${(i * 7919) % 3001}`,
+          `${i} "é" ${i % 3 === 0 ? 'two\nlines, ' : ''}${'x'.repeat(i % 200)}`,
+        );
       }
       const rows = [...all];
       const text = name.includes('csv')
@@ -322,9 +387,19 @@ describe('a load', () => {
 
   it('reports its progress', async () => {
     const reports: BulkLoadProgress[] = [];
-    const path = file('a.csv', entries(20_000).map(([k, v]) => `${k},${v}\n`).join(''));
-    await bulkLoad(target(), path, { onProgress: (report) => reports.push(report), progressIntervalMs: 0 });
-    expect(new Set(reports.map(({ phase }) => phase))).toEqual(new Set(['read', 'merge', 'link', 'done']));
+    const path = file(
+      'a.csv',
+      entries(20_000)
+        .map(([k, v]) => `${k},${v}\n`)
+        .join(''),
+    );
+    await bulkLoad(target(), path, {
+      onProgress: (report) => reports.push(report),
+      progressIntervalMs: 0,
+    });
+    expect(new Set(reports.map(({ phase }) => phase))).toEqual(
+      new Set(['read', 'merge', 'link', 'done']),
+    );
     const last = reports.at(-1);
     expect(last).toMatchObject({ phase: 'done', records: 20_000, rejected: 0, mergedShare: 1 });
     expect(last?.bytes).toBe(last?.bytesTotal);
@@ -353,7 +428,10 @@ describe('a load', () => {
       { rejectsFile: 'x' },
       { memoryBytes: 5 },
     ]) {
-      await expect(bulkLoad(into, [], options as never), JSON.stringify(options)).rejects.toMatchObject({
+      await expect(
+        bulkLoad(into, [], options as never),
+        JSON.stringify(options),
+      ).rejects.toMatchObject({
         code: 'LIGHTNING_INVALID_ARGUMENT',
       });
     }

@@ -114,7 +114,9 @@ function parse(text: string | Buffer, plan: CsvPlan, options: ParseOptions = {})
       const key = get(STATE + CSV_RESULT_KEY);
       const value = key + get(STATE + CSV_RESULT_KEY_LENGTH);
       const end = value + get(STATE + CSV_RESULT_VALUE_LENGTH);
-      outcomes.push(`LARGE ${bytes.toString('utf8', key, value)}=${bytes.toString('utf8', value, end)}`);
+      outcomes.push(
+        `LARGE ${bytes.toString('utf8', key, value)}=${bytes.toString('utf8', value, end)}`,
+      );
       continue;
     }
     expect(status).toBeGreaterThanOrEqual(CSV_BAD);
@@ -146,11 +148,11 @@ function plan(options: PlanOptions): CsvPlan {
   });
 }
 
-const fault = (status: number, fields = 0, columns = 2): string => csvFault(status, { fields, columns });
+const fault = (status: number, fields = 0, columns = 2): string =>
+  csvFault(status, { fields, columns });
 
 /** What the reference makes of a text, for a plan that takes column 0 and all columns as a list. */
 function expected(text: string, columns: number, delimiter: string, quotes: boolean): Outcome[] {
-  let from = 0;
   return parseCsv(text, delimiter, quotes).map((row) => {
     if (row.fault !== undefined) {
       const status = {
@@ -160,8 +162,8 @@ function expected(text: string, columns: number, delimiter: string, quotes: bool
       }[row.fault];
       return `!${Buffer.byteLength(text.slice(0, row.start))}:${fault(status as number)}`;
     }
-    from++;
-    if (row.fields.length !== columns) return `!?:${fault(CSV_BAD_FIELD_COUNT, row.fields.length, columns)}`;
+    if (row.fields.length !== columns)
+      return `!?:${fault(CSV_BAD_FIELD_COUNT, row.fields.length, columns)}`;
     const [key] = row.fields;
     if (key?.text === '' && !key.quoted) return `!?:${fault(CSV_BAD_KEY_MISSING)}`;
     return `${key?.text}=${JSON.stringify(row.fields.map(({ text }) => text))}`;
@@ -194,13 +196,18 @@ describe('well-formed records', () => {
       );
     fc.assert(
       fc.property(
-        fc.integer({ min: 1, max: 5 }).chain((columns) => fc.tuple(fc.constant(columns), rows(columns))),
+        fc
+          .integer({ min: 1, max: 5 })
+          .chain((columns) => fc.tuple(fc.constant(columns), rows(columns))),
         fc.constantFrom(',', '\t', ';'),
         fc.boolean(),
         fc.array(fc.nat(400), { maxLength: 5 }),
         ([columns, records], delimiter, newlineAtEnd, cuts) => {
           let text = records
-            .map(([fields, end]) => fields.map(([f, q]) => quote(f, delimiter, q)).join(delimiter) + end)
+            .map(
+              ([fields, end]) =>
+                fields.map(([f, q]) => quote(f, delimiter, q)).join(delimiter) + end,
+            )
             .join('');
           if (!newlineAtEnd) text = text.replace(/\r?\n$/, '');
           const outcomes = parse(text, plan({ columns, delimiter }), {
@@ -216,7 +223,8 @@ describe('well-formed records', () => {
   });
 
   it('may be cut anywhere', () => {
-    const text = 'k1,"a ""quoted"" one"\r\n"k\n2","",\r\n'.replace(',\r\n', '\r\n') + '"",x\nlast,"é漢😀"';
+    const text =
+      'k1,"a ""quoted"" one"\r\n"k\n2","",\r\n'.replace(',\r\n', '\r\n') + '"",x\nlast,"é漢😀"';
     const whole = parse(text, plan({ columns: 2 }));
     expect(whole).toEqual([
       'k1=["k1","a \\"quoted\\" one"]',
@@ -234,23 +242,26 @@ describe('well-formed records', () => {
 });
 
 describe('any text', () => {
-  it.each([true, false])('is split, and its faults found, as by the reference (quotes: %s)', (quotes) => {
-    const character = fc.constantFrom('a', 'b', ',', ',', '"', '\n', '\r\n', '\r', 'é');
-    fc.assert(
-      fc.property(
-        fc.array(character, { maxLength: 60 }),
-        fc.array(fc.nat(60), { maxLength: 4 }),
-        (characters, cuts) => {
-          const text = characters.join('');
-          const outcomes = parse(text, plan({ columns: 2, quotes }), {
-            cuts: [...cuts].sort((a, b) => a - b),
-          });
-          expect(withoutPlace(outcomes)).toEqual(withoutPlace(expected(text, 2, ',', quotes)));
-        },
-      ),
-      { numRuns: 5000 },
-    );
-  });
+  it.each([true, false])(
+    'is split, and its faults found, as by the reference (quotes: %s)',
+    (quotes) => {
+      const character = fc.constantFrom('a', 'b', ',', ',', '"', '\n', '\r\n', '\r', 'é');
+      fc.assert(
+        fc.property(
+          fc.array(character, { maxLength: 60 }),
+          fc.array(fc.nat(60), { maxLength: 4 }),
+          (characters, cuts) => {
+            const text = characters.join('');
+            const outcomes = parse(text, plan({ columns: 2, quotes }), {
+              cuts: [...cuts].sort((a, b) => a - b),
+            });
+            expect(withoutPlace(outcomes)).toEqual(withoutPlace(expected(text, 2, ',', quotes)));
+          },
+        ),
+        { numRuns: 5000 },
+      );
+    },
+  );
 });
 
 describe('a record that cannot be read', () => {
@@ -292,7 +303,10 @@ describe('key and value', () => {
       'the record as an object',
       'id',
       '*',
-      ['7={"id":"7","na\\"me":"An \\"n\\"","note":""}', '8={"id":"8","na\\"me":"Bo","note":"x\\ty"}'],
+      [
+        '7={"id":"7","na\\"me":"An \\"n\\"","note":""}',
+        '8={"id":"8","na\\"me":"Bo","note":"x\\ty"}',
+      ],
     ],
   ])('come from %s', (_name, key, value, entries) => {
     expect(parse(text, plan({ columns: 3, names, key, value }))).toEqual(entries);
@@ -314,7 +328,9 @@ describe('key and value', () => {
     expect(() => plan({ columns: 2, names: ['a', 'b'], key: 'c' })).toThrow(/"a", "b"/);
     expect(() => plan({ columns: 2, names: ['a', 'a'], key: 'a' })).toThrow(/more than one column/);
     expect(() => plan({ columns: 2, names: ['a', 'a'], key: 0 })).toThrow(/more than one column/);
-    expect(parse('x,y', plan({ columns: 2, names: ['a', 'a'], key: 1, value: 0 }))).toEqual(['y=x']);
+    expect(parse('x,y', plan({ columns: 2, names: ['a', 'a'], key: 1, value: 0 }))).toEqual([
+      'y=x',
+    ]);
   });
 });
 
@@ -347,7 +363,9 @@ describe('large values', () => {
   });
 
   it('leave a chunk that is full as it is', () => {
-    const text = Array.from({ length: 3000 }, (_, i) => `key-${i},${'v'.repeat(i % 90)}\n`).join('');
+    const text = Array.from({ length: 3000 }, (_, i) => `key-${i},${'v'.repeat(i % 90)}\n`).join(
+      '',
+    );
     const whole = parse(text, plan({ columns: 2 }));
     expect(whole).toHaveLength(3000);
     expect(parse(text, plan({ columns: 2 }), { chunkBytes: 65536 })).toEqual(whole);

@@ -138,7 +138,9 @@ describe('LightningDb.bulkLoad', () => {
 
   it('refuses a database that is open, and options that mean nothing', async () => {
     const db = await LightningDb.open(path, { shards: 1 });
-    await expect(LightningDb.bulkLoad(path, [])).rejects.toMatchObject({ code: 'LIGHTNING_LOCKED' });
+    await expect(LightningDb.bulkLoad(path, [])).rejects.toMatchObject({
+      code: 'LIGHTNING_LOCKED',
+    });
     await db.close();
     for (const options of [{ keys: 'id' }, { format: 'xml' }, { shards: 0 }, { readOnly: true }]) {
       await expect(LightningDb.bulkLoad(path, [], options as never)).rejects.toThrow();

@@ -2,7 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { detectDelimiter, detectFormat, detectHeader } from '../../src/bulk-load/formats/detect.js';
 import { jsonFieldText } from '../../src/bulk-load/formats/json-field.js';
-import { JsonRecordReader, type JsonSelector, RecordFault } from '../../src/bulk-load/formats/json-record.js';
+import {
+  JsonRecordReader,
+  type JsonSelector,
+  RecordFault,
+} from '../../src/bulk-load/formats/json-record.js';
 import { parseSelector, selectorFields } from '../../src/bulk-load/formats/template.js';
 import { divideBulkLoadOptions } from '../../src/bulk-load/options.js';
 
@@ -28,9 +32,12 @@ describe('a selector', () => {
     expect(parseSelector('key', selector)).toEqual(expected);
   });
 
-  it.each(['{', '}', 'a{b', 'a}b', '{}', '{a{b}', '{{x}}', -1, 1.5, null])('%j is refused', (selector) => {
-    expect(() => parseSelector('key', selector as string)).toThrow(/Option "key"/);
-  });
+  it.each(['{', '}', 'a{b', 'a}b', '{}', '{a{b}', '{{x}}', -1, 1.5, null])(
+    '%j is refused',
+    (selector) => {
+      expect(() => parseSelector('key', selector as string)).toThrow(/Option "key"/);
+    },
+  );
 
   it('names its fields', () => {
     expect(selectorFields(parseSelector('key', '{a}-{b.c}'))).toEqual(['a', 'b.c']);
@@ -65,14 +72,70 @@ describe('the format', () => {
   });
 
   it.each<[string, string[][], string[], boolean]>([
-    ['a column is referred to by name', [['x', 'y'], ['1', '2']], ['y'], true],
-    ['names stand above numbers', [['city', 'people'], ['Rome', '2,800,000']], [], true],
-    ['one is called id', [['id', 'word'], ['a', 'b']], [], true],
-    ['all rows look alike', [['alice', 'hello'], ['bob', 'world']], [], false],
-    ['the first row has numbers', [['k1', '17'], ['k2', '18']], [], false],
-    ['a name occurs twice', [['id', 'id'], ['1', '2']], [], false],
+    [
+      'a column is referred to by name',
+      [
+        ['x', 'y'],
+        ['1', '2'],
+      ],
+      ['y'],
+      true,
+    ],
+    [
+      'names stand above numbers',
+      [
+        ['city', 'people'],
+        ['Rome', '2,800,000'],
+      ],
+      [],
+      true,
+    ],
+    [
+      'one is called id',
+      [
+        ['id', 'word'],
+        ['a', 'b'],
+      ],
+      [],
+      true,
+    ],
+    [
+      'all rows look alike',
+      [
+        ['alice', 'hello'],
+        ['bob', 'world'],
+      ],
+      [],
+      false,
+    ],
+    [
+      'the first row has numbers',
+      [
+        ['k1', '17'],
+        ['k2', '18'],
+      ],
+      [],
+      false,
+    ],
+    [
+      'a name occurs twice',
+      [
+        ['id', 'id'],
+        ['1', '2'],
+      ],
+      [],
+      false,
+    ],
     ['there is one row of words', [['alice', 'hello']], [], false],
-    ['only numbers are referred to', [['5', '6'], ['7', '8']], ['5'], false],
+    [
+      'only numbers are referred to',
+      [
+        ['5', '6'],
+        ['7', '8'],
+      ],
+      ['5'],
+      false,
+    ],
   ])('has a header when it should: %s', (_name, rows, referred, expected) => {
     expect(detectHeader(rows, referred)).toBe(expected);
   });
@@ -80,7 +143,8 @@ describe('the format', () => {
 
 describe('a field of JSON', () => {
   it('is found with the digits it has in the source', () => {
-    const text = ' {"a" : [1, {"b,]": "x\\"}", "c": -1.50e+3 }], "a2": 1, "a": [ {"n": 12345678901234567890} ] } ';
+    const text =
+      ' {"a" : [1, {"b,]": "x\\"}", "c": -1.50e+3 }], "a2": 1, "a": [ {"n": 12345678901234567890} ] } ';
     expect(jsonFieldText(text, ['a', '0', 'n'])).toBe('12345678901234567890');
     expect(jsonFieldText(text, ['a2'])).toBe('1');
     expect(jsonFieldText(text, ['a', '1'])).toBeUndefined();

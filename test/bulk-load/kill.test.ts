@@ -65,10 +65,14 @@ async function isLoaded(): Promise<boolean> {
       [ENTRIES, ENTRIES / 1000],
     ]).toContainEqual([loaded, fresh]);
     expect((await db.check()).problems).toEqual([]);
-    expect(readdirSync(`${directory.path}/coordinator`).filter((n) => n.includes('bulk-'))).toEqual([]);
+    expect(readdirSync(`${directory.path}/coordinator`).filter((n) => n.includes('bulk-'))).toEqual(
+      [],
+    );
     const files = readdirSync(directory.path, { recursive: true, encoding: 'utf8' });
     const stats = await db.stats();
-    const tables = stats.shards.flatMap(({ runs }) => runs).reduce((sum, run) => sum + run.tables, 0);
+    const tables = stats.shards
+      .flatMap(({ runs }) => runs)
+      .reduce((sum, run) => sum + run.tables, 0);
     expect(files.filter((name) => name.endsWith('.table'))).toHaveLength(tables);
     return loaded > 0;
   } finally {
@@ -126,7 +130,8 @@ describe('a load that is killed', () => {
         isOver = true;
       });
       const hasIntent = (): boolean =>
-        existsSync(coordinator) && readdirSync(coordinator).some((name) => /bulk-.*\.json$/.test(name));
+        existsSync(coordinator) &&
+        readdirSync(coordinator).some((name) => /bulk-.*\.json$/.test(name));
       while (!isOver && !hasIntent()) await new Promise((resolve) => setImmediate(resolve));
       await sleep(round * 2);
       end();

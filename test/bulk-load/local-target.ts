@@ -7,7 +7,7 @@ import { runBulkJob } from '../../src/bulk-load/run-job.js';
 import { resolveEncoding } from '../../src/encoding/encoding.js';
 import { shardDirectoryName, shardFileName } from '../../src/file-system/file-names.js';
 import { nodeFileSystem } from '../../src/file-system/node.js';
-import { decodeBlobReference, BlobReader, kernelPieceWindow } from '../../src/shard/blob-file.js';
+import { BlobReader, decodeBlobReference, kernelPieceWindow } from '../../src/shard/blob-file.js';
 import { type LinkIntent, linkEdit } from '../../src/version/link-intent.js';
 import { Version } from '../../src/version/version.js';
 import { TableView } from '../sstable/table-view.js';

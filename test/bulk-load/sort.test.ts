@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ADDED, CHUNK_FULL, ChunkWriter, KEY_TOO_LONG, VALUE_LARGE } from '../../src/bulk-load/chunk-writer.js';
+import {
+  ADDED,
+  CHUNK_FULL,
+  ChunkWriter,
+  KEY_TOO_LONG,
+  VALUE_LARGE,
+} from '../../src/bulk-load/chunk-writer.js';
 import type { Kernel } from '../../src/kernel/kernel.js';
 import { loadKernel, type RunEntry, readRun } from './load-kernel.js';
 
@@ -15,7 +21,10 @@ const kernel = loadKernel(24 * MIB);
 
 type Entry = readonly [key: string | Uint8Array, value: string | Uint8Array];
 
-function sorted(entries: readonly Entry[], shards: number): { runs: RunEntry[][]; dropped: number } {
+function sorted(
+  entries: readonly Entry[],
+  shards: number,
+): { runs: RunEntry[][]; dropped: number } {
   const writer = new ChunkWriter(kernel, LIMITS);
   writer.begin(CHUNK, CHUNK_BYTES);
   for (const [key, value] of entries) {
@@ -46,7 +55,10 @@ function shardOf(key: Uint8Array, shards: number): number {
 function expected(entries: readonly Entry[], shards: number): [string, string][][] {
   const map = new Map<string, string>();
   for (const [key, value] of entries) {
-    map.set(Buffer.from(key as string).toString('hex'), Buffer.from(value as string).toString('hex'));
+    map.set(
+      Buffer.from(key as string).toString('hex'),
+      Buffer.from(value as string).toString('hex'),
+    );
   }
   const all = [...map].sort(([a], [b]) => (a < b ? -1 : 1));
   return Array.from({ length: shards }, (_, shard) =>
@@ -86,8 +98,14 @@ describe('a chunk', () => {
     ['in reverse', (i: number) => `k${String(1e9 - i).padStart(12, '0')}`],
     ['few distinct keys', (i: number) => `key-${(i * 7919) % 100}`],
     ['one key only', () => 'the same'],
-    ['equal heads, differing tails', (i: number) => `x${i % 3}yyyyyyyyyyyyyyyy${(i * 7919) % 5000}`],
-    ['a late key without the prefix', (i: number) => (i === 29_990 ? 'zz' : `prefix-${(i * 7919) % 30_011}`)],
+    [
+      'equal heads, differing tails',
+      (i: number) => `x${i % 3}yyyyyyyyyyyyyyyy${(i * 7919) % 5000}`,
+    ],
+    [
+      'a late key without the prefix',
+      (i: number) => (i === 29_990 ? 'zz' : `prefix-${(i * 7919) % 30_011}`),
+    ],
     ['prefixes that shrink', (i: number) => '1'.repeat(50 - Math.floor(i / 601)) + (i % 601)],
   ])('of 30,000 entries is sorted: %s', (_name, keyOf) => {
     const entries = Array.from({ length: 30_000 }, (_, i): Entry => [keyOf(i), `v${i}`]);

@@ -10,10 +10,7 @@ const textOf = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? [
 
 describe('clusters', () => {
   it('keep tables that overlap nothing', () => {
-    const runs = [
-      [tableInfo(1, 'a', 'b'), tableInfo(2, 'c', 'd')],
-      [tableInfo(3, 'e', 'f')],
-    ];
+    const runs = [[tableInfo(1, 'a', 'b'), tableInfo(2, 'c', 'd')], [tableInfo(3, 'e', 'f')]];
     expect(ids(clusterTables(runs, new Set([1, 2, 3])))).toEqual([1, 2, 3]);
   });
 
@@ -38,7 +35,10 @@ describe('clusters', () => {
     const letter = fc.nat(25).map((n) => String.fromCharCode(97 + n));
     const run = fc.uniqueArray(letter, { maxLength: 10 }).map((letters) => {
       const sorted = [...letters].sort();
-      return Array.from({ length: sorted.length >> 1 }, (_, i) => [sorted[2 * i], sorted[2 * i + 1]]);
+      return Array.from({ length: sorted.length >> 1 }, (_, i) => [
+        sorted[2 * i],
+        sorted[2 * i + 1],
+      ]);
     });
     fc.assert(
       fc.property(fc.array(run, { maxLength: 5 }), fc.array(fc.nat(30)), (spans, final) => {
@@ -48,10 +48,17 @@ describe('clusters', () => {
         );
         const clusters = clusterTables(runs, new Set(final));
         const all = clusters.map(({ kept, runs }) => (kept ? [kept] : (runs ?? []).flat()));
-        expect(all.flat().map((table) => table.id).sort((a, b) => a - b)).toEqual([...Array(id).keys()]);
+        expect(
+          all
+            .flat()
+            .map((table) => table.id)
+            .sort((a, b) => a - b),
+        ).toEqual([...Array(id).keys()]);
         let last: string | undefined;
         for (const tables of all) {
-          const keys = tables.flatMap(({ smallest, largest }) => [textOf(smallest), textOf(largest)]).sort();
+          const keys = tables
+            .flatMap(({ smallest, largest }) => [textOf(smallest), textOf(largest)])
+            .sort();
           if (last !== undefined) expect((keys[0] as string) > last).toBe(true);
           last = keys.at(-1);
         }

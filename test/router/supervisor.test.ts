@@ -104,6 +104,33 @@ describe('a shard worker that dies', () => {
     await db.close();
   });
 
+  it('is replaced for attached clients too, and never seems empty to them', async () => {
+    await open();
+    const key = keyOf(0);
+    await db.put(key, 'there');
+    const attached = await LightningDb.attach(db.share());
+    await kill('shard 0');
+    let reads = 0;
+    let writes = 0;
+    while (writes === 0) {
+      expect(attached.getSync(key)).toBe('there');
+      expect([...attached.scanSync()].length).toBe(1);
+      reads++;
+      await attached.put(keyOf(0, 1), 'x').then(
+        () => writes++,
+        ({ code }: LightningError) => expect(code).toBe('LIGHTNING_SHARD_UNAVAILABLE'),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(reads).toBeGreaterThan(0);
+    expect((await attached.stats()).clients).toBe(2);
+    await attached.flush();
+    expect(await attached.get(keyOf(0, 1))).toBe('x');
+    await attached.close();
+    while ((await db.stats()).clients > 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    await db.close();
+  });
+
   it('again and again is fenced: the database goes on without it, and closes', async () => {
     await open();
     const [lost, kept] = [keyOf(0), keyOf(1)];

@@ -152,6 +152,27 @@ describe('shards on other threads', () => {
     expect(session.client.pending()).toBe(0);
   });
 
+  it('may be waited for several times over, and decoders run afterwards', async () => {
+    const { db, session } = await start(1, 4096);
+    const batch = db.batch();
+    for (let i = 0; i < 1500; i++) batch.put(`k${i}`, `${i}`);
+    await batch.write();
+    missEverything(session);
+    const calls: string[] = [];
+    const valueEncoding = {
+      encode: (text: string) => Buffer.from(text),
+      decode: (bytes: Uint8Array) => {
+        calls.push('decoded');
+        return `${Buffer.from(bytes)}/${db.getSync('k1')}`;
+      },
+    };
+    const first = db.get('k0', { valueEncoding });
+    const keys = Array.from({ length: 1500 }, (_, i) => `k${i}`);
+    expect(db.getManySync(keys)).toEqual(keys.map((key) => key.slice(1)));
+    expect(calls).toEqual([]);
+    expect(await first).toBe('0/1');
+  });
+
   it('that die end a wait on the thread', async () => {
     const { db, session, run } = await start(1, 512);
     await db.put('a', '1');

@@ -129,6 +129,23 @@ describe('a client', () => {
     await shard.shard.close();
   });
 
+  it('may put values into a batch that no memtable could hold', async () => {
+    const at = place({ arenaBytes: 128 * 1024, requestRingBytes: 1 << 20 });
+    const shard = await TestShard.open(at);
+    const large = 'v'.repeat(200_000);
+    const many = Array.from({ length: 300 }, (_, i) => put(`many-${i}`, 'w'.repeat(300)));
+    await shard.client.commit([put('a', '1'), put('large', large), put('b', '2')]);
+    await shard.client.commit(many);
+    expect(await shard.client.getMany(['a', 'large', 'b', 'many-299'])).toEqual([
+      '1',
+      large,
+      '2',
+      'w'.repeat(300),
+    ]);
+    expect(shard.shard.state.blobs.count).toBe(1);
+    await shard.shard.close();
+  });
+
   it('that goes away in the middle of everything leaves nothing behind', async () => {
     const at = place();
     const shard = await TestShard.open(at);

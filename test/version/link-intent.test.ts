@@ -86,7 +86,10 @@ describe('linking', () => {
 
   it('makes them the newest run of one that is not', () => {
     const before = Version.EMPTY.apply({
-      added: [{ order: 0, tables: [tableInfo(1, 'a', 'z')] }, { order: 4, tables: [tableInfo(2, 'b', 'b')] }],
+      added: [
+        { order: 0, tables: [tableInfo(1, 'a', 'z')] },
+        { order: 4, tables: [tableInfo(2, 'b', 'b')] },
+      ],
       nextOrder: 5,
     });
     const version = before.apply(linkEdit(before, intent, 0) ?? {});

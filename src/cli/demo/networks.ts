@@ -15,7 +15,7 @@ import { type LightningDb, LightningError } from '../../index.js';
 import { formatIpAddress, type IpAddress, parseIpAddress } from './ip-address.js';
 
 export const ATTRIBUTION =
-  'Data: ip-location-db (asn), from RouteViews (routeviews.org), DB-IP (https://db-ip.com) and NRO ' +
+  'Source: ip-location-db (asn), from RouteViews (routeviews.org), DB-IP (https://db-ip.com) and NRO ' +
   '(nro.net), CC BY 4.0; a sample, not to be relied on for who owns what today.';
 
 export interface Network {

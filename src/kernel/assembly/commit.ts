@@ -88,6 +88,8 @@ let commits: u32 = 0;
 let operations: u32 = 0;
 let syncWanted: bool = false;
 let malformedRecord: u32 = 0;
+/** Larger records may hold a value too large for a memtable. */
+let recordBytesMax: u32 = 0xffffffff;
 
 // @ts-ignore: decorator
 @inline
@@ -104,6 +106,11 @@ export function groupBegin(): void {
   operations = 0;
   syncWanted = false;
   dropAcks();
+}
+
+/** From now on, records with more bytes of operations than this are left to the host. */
+export function groupRecordMax(bytes: u32): void {
+  recordBytesMax = bytes;
 }
 
 /** True when the group takes another commit of `bytes` bytes of operations. */
@@ -144,8 +151,8 @@ function addCommit(
  * Moves the client's complete plain WRITE records into the group, one commit each, and gives their
  * room back. Returns why it stopped: 0 the ring is empty; 1 the group is full (of bytes, commits,
  * or `opsMax` operations; one commit may have more); 2 the next record is for the host: no WRITE,
- * one of several pieces, or larger than a whole group; 3 the client has not made room for its
- * earlier acknowledgements; -1 the next record is malformed (`groupMalformed` tells its address).
+ * one of several pieces, larger than a whole group or than `groupRecordMax`; 3 the client has not
+ * made room for its earlier acknowledgements; -1 the next record is malformed (`groupMalformed` tells its address).
  *
  * Pieces: the last record of a WRITE in pieces looks like a complete one. While the host holds
  * earlier pieces of a WRITE of this client, it takes all its records itself.
@@ -175,6 +182,7 @@ function collectRecord(client: u32, record: u32, opsMax: u32): i32 {
   if (flags & RECORD_FLAG_MORE) return COLLECT_OTHER;
   const count = load<u32>(record, RECORD_ARGUMENT);
   const bytes = requestPayloadBytes;
+  if (bytes > recordBytesMax) return COLLECT_OTHER;
   if (commits && (operations >= opsMax || count > opsMax - operations)) return COLLECT_FULL;
   if (!hasPlace(bytes)) return commits ? COLLECT_FULL : COLLECT_OTHER;
   const requestId = load<u32>(record, RECORD_REQUEST_ID);
