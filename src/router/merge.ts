@@ -105,7 +105,10 @@ export class Merge<S extends EntryStream> {
   /** Streams are sorted, so what a stream's next and last key share, all between them share. */
   #findPrefix(): void {
     const [reference] = this.#heap;
-    if (reference === undefined || this.#heap.length === 1) {
+    let entries = 0;
+    for (const stream of this.#heap) entries += stream.count - stream.index;
+    // For a few entries, finding the prefix costs more than it saves.
+    if (reference === undefined || this.#heap.length === 1 || entries < 4 * this.#heap.length) {
       this.#prefix = 0;
       return;
     }

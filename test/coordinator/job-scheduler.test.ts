@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { VerifyResult } from '../../src/compaction/jobs.js';
 import { JobScheduler } from '../../src/coordinator/job-scheduler.js';
-import { IoError, LightningError } from '../../src/errors.js';
+import { IoError, type LightningError } from '../../src/errors.js';
 
 const root = mkdtempSync(join(tmpdir(), 'lightning-jobs-'));
 afterAll(() => rmSync(root, { recursive: true }));
