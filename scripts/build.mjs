@@ -4,7 +4,7 @@
  *   kernel.wasm                          AssemblyScript, by asc
  *   index.js index.cjs                   the library
  *   index.d.ts index.d.cts               its types
- *   workers/{shard,coordinator,job}.js   self-contained entries of the worker threads
+ *   workers/{shard,coordinator}.js, workers/job.cjs   self-contained entries of the worker threads
  *   cli.js                               the command line, a consumer of index.js
  *   dev/                                 demonstration and benchmarks; not published
  *
@@ -72,9 +72,17 @@ async function buildLibrary() {
     }),
     build({
       ...common,
-      entryPoints: ['workers/shard.ts', 'workers/coordinator.ts', 'workers/job.ts'],
+      entryPoints: ['workers/shard.ts', 'workers/coordinator.ts'],
       format: 'esm',
       outdir: 'dist/workers',
+    }),
+    build({
+      ...common,
+      // The pool calls `require` first: a thread that ends while Node requires an ES module takes
+      // the process with it.
+      entryPoints: ['workers/job.ts'],
+      format: 'cjs',
+      outfile: 'dist/workers/job.cjs',
     }),
     build({
       ...common,
@@ -171,7 +179,7 @@ function isOlder(outputs, sources) {
 
 /** The library is built last. */
 function isStale() {
-  const outputs = ['index.js', 'index.cjs', 'cli.js', 'dev/demo.js', 'workers/job.js'];
+  const outputs = ['index.js', 'index.cjs', 'cli.js', 'dev/demo.js', 'workers/job.cjs'];
   if (!FAST) outputs.push('index.d.ts', 'index.d.cts');
   return isOlder(outputs, ['src', 'workers', 'scripts', 'bench', 'package.json', 'tsconfig.json']);
 }
@@ -187,6 +195,6 @@ await Promise.all([buildLibrary(), FAST ? undefined : buildTypes()]);
 const kib = (name) => Math.ceil(statSync(join(DIST, name)).size / 1024);
 console.log(
   `built dist/ in ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s: ` +
-    `index.js ${kib('index.js')} KiB, workers ${kib('workers/shard.js') + kib('workers/coordinator.js') + kib('workers/job.js')} KiB, ` +
+    `index.js ${kib('index.js')} KiB, workers ${kib('workers/shard.js') + kib('workers/coordinator.js') + kib('workers/job.cjs')} KiB, ` +
     `kernel.wasm ${kib('kernel.wasm')} KiB`,
 );

@@ -27,7 +27,7 @@ export function findArtifacts(workerDirectory?: string): Artifacts {
     kernel: existsSync(kernelBeside) ? kernelBeside : new URL('../kernel.wasm', workers),
     shardWorker: new URL('shard.js', workers),
     coordinatorWorker: new URL('coordinator.js', workers),
-    jobWorker: new URL('job.js', workers),
+    jobWorker: new URL('job.cjs', workers),
   };
   for (const location of Object.values(artifacts)) {
     if (existsSync(location)) continue;

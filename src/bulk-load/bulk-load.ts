@@ -18,6 +18,7 @@ import { LoadSession } from './load-session.js';
 import type { BulkLoadTarget } from './load-target.js';
 import type { BulkLoadOptions, BulkLoadResult, BulkLoadSource } from './options.js';
 import { LoadProgress } from './progress.js';
+import { abortedError } from './record-sink.js';
 import { RejectLog, STREAM_NAME } from './reject-log.js';
 import { pathOf, readSource } from './source.js';
 import { TablePhase } from './table-phase.js';
@@ -61,9 +62,10 @@ export async function bulkLoad(
     spill: async (chunks) => phase?.spill(chunks),
   });
   phase = new TablePhase(session, commit.sequence);
-  const onAbort = (): void => void session.runner.stop();
+  const onAbort = (): void => session.fail(abortedError());
   options.signal?.addEventListener('abort', onAbort, { once: true });
   try {
+    if (options.signal?.aborted === true) onAbort();
     session.checkAborted();
     progress.enter('read');
     const format = await withFailure(session, readSource(session, source, path));
@@ -77,7 +79,10 @@ export async function bulkLoad(
     progress.enter('done');
     return resultOf(session, { tables, format, spills: phase.spillCount });
   } catch (error) {
-    await session.runner.stop();
+    // What fails because others have failed fails with the first error.
+    session.fail(error);
+    await session.end();
+    if (session.isCommitted) throw error;
     discard(session);
     session.checkAborted();
     throw error;
@@ -133,7 +138,6 @@ async function link(
 
 /** After a failure: nothing refers to the load's files. */
 function discard(session: LoadSession): void {
-  if (session.isCommitted) return;
   for (let shard = 0; shard < session.shards; shard++) {
     session.numbers.deleteAllBut(session.fs, shard, []);
   }

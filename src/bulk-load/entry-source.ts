@@ -217,6 +217,7 @@ class EntrySink {
     if (value.length > VALUE_BYTES_MAX) {
       throw new RecordFault(`the value is longer than ${VALUE_BYTES_MAX} bytes`);
     }
+    this.#session.checkAborted();
     const { fs, kernel, numbers, shards } = this.#session;
     const keyBytes = typeof key === 'string' ? Buffer.from(key) : key;
     const window = this.#session.workArea().allocate(PIECE_BYTES + 64);

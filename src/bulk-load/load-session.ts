@@ -20,7 +20,6 @@ import {
 import type { BulkLoadTarget } from './load-target.js';
 import type { BulkLoadOptions } from './options.js';
 import type { LoadProgress } from './progress.js';
-import { abortedError } from './record-sink.js';
 import type { RejectLog } from './reject-log.js';
 import { WorkArea } from './work-area.js';
 
@@ -63,6 +62,9 @@ export class LoadSession {
   /** Rejects when a part that nobody waits for fails; never resolves. */
   readonly failure: Promise<never>;
   #failed: { readonly error: unknown } | undefined;
+  #rejectFailure: (error: unknown) => void = () => {};
+  /** What lets go of the source before its end. */
+  readonly #releases: (() => void)[] = [];
 
   constructor(options: LoadSessionOptions) {
     const { target, memoryBytes } = options;
@@ -80,14 +82,9 @@ export class LoadSession {
     this.rangeBytesMin = options.tuning.rangeBytesMin ?? RANGE_BYTES_MIN;
     this.numbers = new FileNumbers(target);
     this.valueBytesMax = valueInlineBytesMax(target.config.arenaBytes);
-    let rejectFailure: (error: unknown) => void = () => {};
     this.failure = new Promise<never>((_, reject) => {
-      rejectFailure = reject;
+      this.#rejectFailure = reject;
     });
-    const fail = (error: unknown): void => {
-      this.#failed = { error };
-      rejectFailure(error);
-    };
     // Somebody races it most of the time, but not always.
     this.failure.catch(() => {});
     this.runner = new JobRunner({
@@ -101,7 +98,7 @@ export class LoadSession {
       heapBytes: this.layout.heapBytes,
       pack: (runs, address) => this.#pack(runs, address),
       spill: options.spill,
-      onFailure: fail,
+      onFailure: (error) => this.fail(error),
     });
   }
 
@@ -113,7 +110,23 @@ export class LoadSession {
   /** Throws when the load is to end. */
   checkAborted(): void {
     if (this.#failed !== undefined) throw this.#failed.error;
-    if (this.options.signal?.aborted === true) throw abortedError();
+  }
+
+  /** Ends the load, whatever it waits for. */
+  fail(error: unknown): void {
+    this.#failed ??= { error };
+    this.#rejectFailure(error);
+  }
+
+  /** `release` is called if the load ends early. */
+  onEarlyEnd(release: () => void): void {
+    this.#releases.push(release);
+  }
+
+  /** Waits until no job runs any more, and lets go of the source. */
+  async end(): Promise<void> {
+    await this.runner.stop();
+    for (const release of this.#releases) release();
   }
 
   /** A slot for the next chunk. */

@@ -34,6 +34,7 @@ export async function readSource(
   if (typeof source !== 'object' || source === null) {
     throw invalidOption('source', describe(source), 'a path, a file: URL, an iterable or a stream');
   }
+  if (source instanceof Readable) session.onEarlyEnd(() => source.destroy());
   if (source instanceof Readable && source.readableObjectMode) {
     await loadObjectStream(session, source);
     return undefined;
@@ -86,7 +87,9 @@ async function readFile(session: LoadSession, path: string): Promise<TextFormat>
   } else {
     session.texts.release(text);
   }
-  return readText(session, fileChunks(path), path);
+  const chunks = fileChunks(path);
+  session.onEarlyEnd(() => chunks.destroy());
+  return readText(session, chunks, path);
 }
 
 function fileBytes(path: string): number {

@@ -17,7 +17,7 @@ export interface TextFeedOptions {
   readonly file: string;
 }
 
-export function fileChunks(path: string): AsyncIterable<Uint8Array> {
+export function fileChunks(path: string): Readable {
   return createReadStream(path, { highWaterMark: READ_BYTES });
 }
 

@@ -385,6 +385,23 @@ describe('a load', () => {
     }
   });
 
+  it('that waits for its source is aborted at once', async () => {
+    for (const objectMode of [true, false]) {
+      const controller = new AbortController();
+      const source = new Readable({ objectMode, read() {} });
+      source.push(objectMode ? ['a', 'b'] : 'a,b\n');
+      const into = new LocalTarget(join(directory, `waits-${objectMode}`));
+      const loading = bulkLoad(into, source, { signal: controller.signal });
+      setTimeout(() => controller.abort(), 20);
+      await expect(loading).rejects.toMatchObject({ code: 'LIGHTNING_ABORTED' });
+      expect(source.destroyed).toBe(true);
+    }
+    const aborted = AbortSignal.abort();
+    await expect(bulkLoad(target(), [['a', 'b']], { signal: aborted })).rejects.toMatchObject({
+      code: 'LIGHTNING_ABORTED',
+    });
+  });
+
   it('reports its progress', async () => {
     const reports: BulkLoadProgress[] = [];
     const path = file(

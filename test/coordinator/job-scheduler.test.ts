@@ -14,7 +14,7 @@ afterAll(() => rmSync(root, { recursive: true }));
 const module = await WebAssembly.compile(
   readFileSync(new URL('../../dist/kernel.wasm', import.meta.url)),
 );
-const worker = new URL('../../dist/workers/job.js', import.meta.url).href;
+const worker = new URL('../../dist/workers/job.cjs', import.meta.url).href;
 
 // Verifying needs no memory of a shard.
 const shardMemory = {
