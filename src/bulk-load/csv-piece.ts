@@ -74,14 +74,12 @@ export function parseCsvPiece(sink: RecordSink, plan: CsvPlan, start: number): P
           break;
         }
         if (!sink.isTooLong(cursor)) return ended('done', cursor);
-        // Its first line is all that is left out: where the record was meant to end nobody knows.
-        const next = Math.min(
-          (exports.textFind(cursor, window.end, NEWLINE) >>> 0) + 1,
-          window.end,
-        );
-        if (!sink.reject(cursor, next, `longer than ${RECORD_BYTES_MAX} bytes`)) {
-          return ended('fault', cursor);
-        }
+        // An open quotation mark may have taken the records behind it in: its line alone is left out.
+        const newline = exports.textFind(cursor, window.end, NEWLINE) >>> 0;
+        const next = Math.min(newline + 1, window.end);
+        const goesOn = sink.reject(cursor, next, `longer than ${RECORD_BYTES_MAX} bytes`);
+        // What follows a line without an end is no record.
+        if (!goesOn || newline >= window.end) return ended('fault', cursor);
         set(CSV_CURSOR, next);
         break;
       }

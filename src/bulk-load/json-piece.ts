@@ -59,9 +59,12 @@ class JsonPieceParser {
       if (!isWhole && !this.#sink.isTooLong(start)) break;
       if (start >= window.end) break;
       const next = Math.min(newline + 1, window.end);
-      const ended = isWhole
-        ? this.#record(start, newline, next)
-        : this.#fault(start, next, `longer than ${RECORD_BYTES_MAX} bytes`);
+      if (!isWhole) {
+        this.#sink.reject(start, next, `longer than ${RECORD_BYTES_MAX} bytes`);
+        // What follows a line without an end is no record.
+        return { end: 'fault', cursor: start };
+      }
+      const ended = this.#record(start, newline, next);
       if (ended !== undefined) return ended;
       start = next;
     }

@@ -85,7 +85,10 @@ export interface ChunkJob extends JobInMemory {
     | undefined;
 }
 
-/** Why a parse ended: at its end; slot full; out of numbers for blobs; at a record it cannot read. */
+/**
+ * Why a parse ended: at its end; slot full; out of numbers for blobs; at a record, the last of the
+ * rejected ones, that ends the load.
+ */
 export type ChunkEnd = 'done' | 'full' | 'blobs' | 'fault';
 
 export interface ChunkReject {

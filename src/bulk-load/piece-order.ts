@@ -80,9 +80,11 @@ export class PieceOrder {
 
   #take(slot: number, result: ChunkResult): void {
     const { progress, rejects } = this.#session;
-    for (const { lines, reason, text } of result.rejects) {
+    result.rejects.forEach(({ lines, reason, text }, index) => {
+      const isLast = index === result.rejects.length - 1;
+      if (result.end === 'fault' && isLast) throw rejects.errorAt(this.#line + lines, reason);
       rejects.add(this.#line + lines, reason, text);
-    }
+    });
     this.#line += result.lines;
     progress.rejected = rejects.count;
     this.#session.addChunk(slot, result);

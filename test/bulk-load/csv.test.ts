@@ -223,8 +223,7 @@ describe('well-formed records', () => {
   });
 
   it('may be cut anywhere', () => {
-    const text =
-      `${'k1,"a ""quoted"" one"\r\n"k\n2","",\r\n'.replace(',\r\n', '\r\n')}"",x\nlast,"é漢😀"`;
+    const text = `${'k1,"a ""quoted"" one"\r\n"k\n2","",\r\n'.replace(',\r\n', '\r\n')}"",x\nlast,"é漢😀"`;
     const whole = parse(text, plan({ columns: 2 }));
     expect(whole).toEqual([
       'k1=["k1","a \\"quoted\\" one"]',
