@@ -187,13 +187,16 @@ describe('what goes wrong', () => {
     [['load', 'x.csv', '--rejects', 'y', '--path', 'nowhere'], 2, 'LIGHTNING_INVALID_ARGUMENT'],
     [['get', 'a\\q', '-e', '--path', 'nowhere'], 2, 'LIGHTNING_INVALID_ARGUMENT'],
   ])('%j ends with %i', async (args, exitCode, code) => {
-    const options = { cwd: directory.path };
-    const text = await runCommand(args, options);
-    expect(text).toMatchObject({ exitCode, stdout: '' });
-    expect(text.stderr).toMatch(/^(lightning-db|error): /);
-    const json = await runCommand([...args, '--json'], options);
-    expect(json).toMatchObject({ exitCode, stdout: '' });
-    expect(JSON.parse(json.stderr)).toMatchObject({ error: { code } });
+    const { stderr, ...rest } = await runCommand([...args, '--json'], { cwd: directory.path });
+    expect(rest).toEqual({ exitCode, stdout: '' });
+    expect(JSON.parse(stderr)).toMatchObject({ error: { code } });
+  });
+
+  it('is one line for people: what, what to do, which code', async () => {
+    const { stderr } = await runCommand(['get', 'k', '--path', 'nowhere'], { cwd: directory.path });
+    expect(stderr).toMatch(
+      /^lightning-db: There is no database at ".*nowhere" \(check --path, .*\) \[LIGHTNING_NOT_FOUND\]\n$/,
+    );
   });
 
   it('a locked database ends with 4', async () => {
