@@ -11,7 +11,20 @@ import { LightningDb } from 'lightning-db';
 const [path, optionsJson, firstVersion] = process.argv.slice(2);
 const options = JSON.parse(optionsJson);
 const db = await LightningDb.open(path, options);
-writeSync(1, 'ready\n');
+
+/** A full pipe is no reason to stop: the parent reads as fast as it can. */
+function report(line) {
+  for (;;) {
+    try {
+      writeSync(1, line);
+      return;
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
+report('ready\n');
 
 const KEYS = 400;
 let version = Number(firstVersion);
@@ -23,7 +36,7 @@ async function single(lane) {
     const key = `s-${lane}-${version % KEYS}`;
     const v = version++;
     await db.put(key, value(key, v));
-    writeSync(1, `a ${key} ${v}\n`);
+    report(`a ${key} ${v}\n`);
   }
 }
 
@@ -38,7 +51,7 @@ async function batches(lane) {
       batch.put(key, value(key, v));
     }
     await batch.write();
-    writeSync(1, `b ${group} ${v}\n`);
+    report(`b ${group} ${v}\n`);
   }
 }
 
@@ -48,7 +61,7 @@ async function deletes() {
     const v = version++;
     await db.put(key, value(key, v));
     await db.delete(key);
-    writeSync(1, `d ${key} ${v}\n`);
+    report(`d ${key} ${v}\n`);
   }
 }
 
