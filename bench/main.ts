@@ -66,6 +66,7 @@ async function round(data: DataSet, csv: string, results: Measurement[][]): Prom
     row.push(await measure('fillrandom', () => workloads.fillRandom(db, data)));
     await add('compaction drained', async () => {
       await db.flush();
+      await db.compact();
       return records;
     });
     // Warm: every block into the cache.
