@@ -46,6 +46,9 @@ const TARGETS: Readonly<Record<string, number>> = {
 const CACHE_BYTES = 1 << 30;
 const MEMTABLE_BYTES = 32 << 20;
 
+/** Resident set before the first database was opened; later rounds start with what V8 kept. */
+let baseBytes: number | undefined;
+
 async function round(data: DataSet, csv: string, results: Measurement[][]): Promise<void> {
   const directory = mkdtempSync(join(args.directory, 'lightning-db-bench-'));
   const row: Measurement[] = [];
@@ -60,7 +63,7 @@ async function round(data: DataSet, csv: string, results: Measurement[][]): Prom
     walSyncMode: 'async',
   } as const;
   try {
-    const base = residentBytes();
+    baseBytes ??= residentBytes();
     const db = await LightningDb.open(join(directory, 'db'), config);
     // The first fill makes the data; it is timed whatever is asked for.
     row.push(await measure('fillrandom', () => workloads.fillRandom(db, data)));
@@ -92,7 +95,7 @@ async function round(data: DataSet, csv: string, results: Measurement[][]): Prom
       workloads.putAwaited(db, data, Math.min(records, 20_000), 1, 2),
     );
     await add('overwrite', () => workloads.fillRandom(db, data, 3));
-    const resident = residentBytes() - base;
+    const resident = residentBytes() - baseBytes;
     const bound = CACHE_BYTES + 2 * MEMTABLE_BYTES * shards + 150 * 1024 * 1024;
     process.stdout.write(
       `  resident: ${mebibytes(resident)} over the keys and values of the benchmark itself ` +
