@@ -3,7 +3,7 @@ import type { TableExports } from './table-exports.js';
 
 /** Signatures of the functions that the kernel exports; each is documented where it is defined. */
 export interface KernelExports extends TableExports, CommitExports {
-  // read.ts
+  // reader.ts, get.ts, scan.ts
   attach(slot: number): void;
   scratchBase(): number;
   get(keyLength: number, snapshot: number): number;

@@ -17,7 +17,7 @@ import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
 import { lookupUncached, type UncachedLookupOptions } from './uncached-lookup.js';
 
-/** Answers of the kernel's `get` (read.ts). */
+/** Answers of the kernel's `get` (get.ts). */
 const GET_ABSENT = 0;
 const GET_FOUND = 1;
 const GET_NEED_BLOCK = 2;

@@ -36,4 +36,6 @@ export { runsMerge, runsOpen, runsRoom, runsSplit, runsSplitRoom } from './load-
 export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
 export * from './cache';
-export { attach, get, scan, scratchBase } from './read';
+export { get } from './get';
+export { attach, scratchBase } from './reader';
+export { scan } from './scan';

@@ -1,58 +1,20 @@
-/**
- * Point reads and scans on the caller's own thread, from memtables, filters, indexes and cached
- * blocks. Nothing here takes a lock, performs I/O or writes shared state other than the reader's own
- * line (counters, epoch) and CACHE_TOUCHED marks.
- *
- * Invariants:
- * 1. A call enters an epoch before it loads H_VERSION and leaves after copying out; addresses from
- *    shared memory are never kept across calls (status FOUND_HELD excepted: the host copies, then
- *    leaves).
- * 2. "Latest" reads load H_VERSION first and H_VISIBLE second. What the Version holds was compacted
- *    under a horizon not above any H_VISIBLE read later, so the newest version at or below that
- *    sequence is always still there.
- * 3. A scan is stateless between batches: it seeks anew from the last key. Its snapshot is
- *    registered, so compaction keeps what it must see.
- */
+/** Scans: memtables and runs merged, a batch at a time. See reader.ts. */
 
-import { blockCount, blockEntry, blockFind, blockPrefixLen, blockPrefixPtr, blockSeek } from './block';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr, blockSeek } from './block';
 import { compareBytes, copyBytes, headOf, isAscii } from './bytes';
 import { readerEnter, readerLeave } from './epoch';
-import { filterMayContain } from './filter';
-import { xxh64 } from './hash';
-import { tableFindBlock } from './table-index';
-import {
-  memtableFind,
-  memtableFirst,
-  memtableLast,
-  memtableNext,
-  memtablePrev,
-  memtableSeek,
-  memtableSeekLast,
-} from './memtable';
 import {
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
-  CACHE_TOUCHED,
-  H_SCRATCH_BASE,
   H_VERSION,
-  H_VISIBLE,
   LEAF_HEAD,
   LEAF_KEY,
   LEAF_KEY_LENGTH,
   OP_DELETE,
   OP_PUT_BLOB,
-  READERS,
-  READER_BYTES,
-  READER_CACHE_HITS,
-  READER_CACHE_MISSES,
-  READER_FILTER_CHECKS,
-  READER_FILTER_NEGATIVES,
-  READER_GETS,
-  READER_MEMTABLE_HITS,
   READER_SCANNED,
   SCAN_BATCH_ENTRIES_MAX,
   SCAN_DESCRIPTOR_BYTES,
-  SCRATCH_BYTES,
   SCRATCH_CURSORS,
   SCRATCH_DESCRIPTORS,
   SCRATCH_KEY,
@@ -64,8 +26,6 @@ import {
   SOURCE_BYTES,
   T_BLOCKS,
   T_CACHE_REFS,
-  T_FILTER,
-  T_FILTER_LINES,
   T_ID,
   T_LARGEST,
   T_LARGEST_BYTES,
@@ -83,12 +43,16 @@ import {
   V_RUN_BYTES,
   V_RUN_COUNT,
 } from './layout';
-
-export const GET_ABSENT: i32 = 0;
-export const GET_FOUND: i32 = 1;
-export const GET_NEED_BLOCK: i32 = 2;
-export const GET_FOUND_HELD: i32 = 3;
-export const GET_BLOB: i32 = 4;
+import {
+  memtableFirst,
+  memtableLast,
+  memtableNext,
+  memtablePrev,
+  memtableSeek,
+  memtableSeekLast,
+} from './memtable';
+import { ENTRY, line, scratch, slot, snapshotOf } from './reader';
+import { tableFindBlock } from './table-index';
 
 export const SCAN_DONE: i32 = 0;
 export const SCAN_BATCH: i32 = 1;
@@ -109,153 +73,6 @@ const NO_PROGRESS: u32 = 0xffffffff;
 const VALUE_ELSEWHERE: u32 = 0x80000000;
 const VALUE_ASCII: u32 = 0x40000000;
 const KEY_ASCII: u32 = 0x20000000;
-
-let slot: u32 = 0;
-let line: u32 = 0;
-let scratch: u32 = 0;
-
-/** Binds this instance, and so this thread, to a client slot. */
-export function attach(which: u32): void {
-  slot = which;
-  line = READERS + which * READER_BYTES;
-  scratch = load<u32>(H_SCRATCH_BASE) + which * SCRATCH_BYTES;
-}
-
-/** Address of the attached slot's scratch. */
-export function scratchBase(): u32 {
-  return scratch;
-}
-
-// @ts-ignore: decorator
-@inline
-function tally(counter: u32): void {
-  store<u64>(line + counter, load<u64>(line + counter) + 1);
-}
-
-// ---- get ------------------------------------------------------------------------
-
-/** Hands out the value at `ptr`: copied, or held in place when it is larger than the room. */
-function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
-  store<f64>(scratch + SCRATCH_RESULT, <f64>sequence, 24);
-  if (type == OP_DELETE) {
-    readerLeave(slot);
-    return GET_ABSENT;
-  }
-  store<u32>(scratch + SCRATCH_RESULT, length, 4);
-  if (length > SCRATCH_OUT_BYTES) {
-    store<u32>(scratch + SCRATCH_RESULT, ptr, 0);
-    store<u32>(scratch + SCRATCH_RESULT, <u32>isAscii(ptr, length), 8);
-    return GET_FOUND_HELD;
-  }
-  const out = scratch + SCRATCH_OUT;
-  copyBytes(out, ptr, length);
-  readerLeave(slot);
-  store<u32>(scratch + SCRATCH_RESULT, out, 0);
-  if (type == OP_PUT_BLOB) return GET_BLOB;
-  store<u32>(scratch + SCRATCH_RESULT, <u32>isAscii(out, length), 8);
-  return GET_FOUND;
-}
-
-/** The table of a run whose key range may hold the key, or 0. */
-function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
-  const tables = load<u32>(run, 4);
-  let low: i32 = 0;
-  let high: i32 = <i32>load<u32>(run) - 1;
-  // First table whose largest key is not below the key.
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const meta = load<u32>(tables + (<u32>middle << 2));
-    if (compareBytes(load<u32>(meta, T_LARGEST), load<u32>(meta, T_LARGEST_BYTES), key, keyLength) < 0) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  const meta = load<u32>(tables + (<u32>low << 2));
-  if (compareBytes(load<u32>(meta, T_SMALLEST), load<u32>(meta, T_SMALLEST_BYTES), key, keyLength) > 0) {
-    return 0;
-  }
-  if (compareBytes(load<u32>(meta, T_LARGEST), load<u32>(meta, T_LARGEST_BYTES), key, keyLength) < 0) {
-    return 0;
-  }
-  return meta;
-}
-
-// @ts-ignore: decorator
-@inline
-function snapshotOf(snapshot: f64): u64 {
-  return snapshot < 0 ? atomic.load<u64>(H_VISIBLE) : <u64>snapshot;
-}
-
-/** Scratch for a decoded block entry, behind the result words. */
-const ENTRY: u32 = SCRATCH_RESULT + 512;
-
-/**
- * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
- * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24.
- */
-export function get(keyLength: u32, snapshot: f64): i32 {
-  const key = scratch + SCRATCH_KEY;
-  readerEnter(slot);
-  tally(READER_GETS);
-  const version = atomic.load<u32>(H_VERSION);
-  const at = snapshotOf(snapshot);
-  const memtables = load<u32>(version, V_MEMTABLE_COUNT);
-  for (let i: u32 = 0; i < memtables; i++) {
-    const record = memtableFind(load<u32>(version + V_MEMTABLES + (i << 2)), key, keyLength, at);
-    if (record) {
-      tally(READER_MEMTABLE_HITS);
-      const word = load<u32>(record, VERSION_VALUE_LENGTH);
-      return found(
-        word >> VERSION_TYPE_SHIFT,
-        record + VERSION_VALUE,
-        word & VERSION_LENGTH_MASK,
-        load<u64>(record, VERSION_SEQUENCE),
-      );
-    }
-  }
-  const runs = load<u32>(version, V_RUN_COUNT);
-  if (runs) {
-    const hash = xxh64(key, keyLength, 0);
-    for (let i: u32 = 0; i < runs; i++) {
-      const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
-      if (!meta) continue;
-      tally(READER_FILTER_CHECKS);
-      if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
-        tally(READER_FILTER_NEGATIVES);
-        continue;
-      }
-      const block = tableFindBlock(meta, key, keyLength);
-      const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
-      if (entry <= CACHE_GHOST) {
-        tally(READER_CACHE_MISSES);
-        store<u32>(scratch + SCRATCH_RESULT, load<u32>(meta, T_ID), 12);
-        store<u32>(scratch + SCRATCH_RESULT, block, 16);
-        readerLeave(slot);
-        return GET_NEED_BLOCK;
-      }
-      tally(READER_CACHE_HITS);
-      if (load<u32>(entry, CACHE_TOUCHED) != 1) store<u32>(entry, 1, CACHE_TOUCHED);
-      const raw = entry + CACHE_HEAD_BYTES;
-      const index = blockFind(raw, key, keyLength, hash, at);
-      if (index >= 0) {
-        const decoded = scratch + ENTRY;
-        blockEntry(raw, index, decoded);
-        return found(
-          load<u32>(decoded, 16),
-          load<u32>(decoded, 8),
-          load<u32>(decoded, 12),
-          load<u64>(decoded, 24),
-        );
-      }
-    }
-  }
-  readerLeave(slot);
-  store<f64>(scratch + SCRATCH_RESULT, 0, 24);
-  return GET_ABSENT;
-}
-
-// ---- scan -------------------------------------------------------------------------
 
 /** One sorted input of a scan. The key is contiguous: in the leaf, or materialized behind the struct. */
 @unmanaged
