@@ -5,6 +5,9 @@
  * their size when there are enough of them, which rewrites little; the bottom run, where nearly all
  * data is, stays one run, so that space and long scans stay close to the least possible. It takes in
  * everything above when that makes up a set share of it.
+ *
+ * A run with a damaged table is merged with nothing. What is newer and what is older than it are
+ * looked at on their own: neither may pass it by.
  */
 
 import type { TableInfo } from '../sstable/table-info.js';
@@ -14,6 +17,8 @@ export interface PickRun {
   readonly tables: readonly TableInfo[];
   /** A running job reads or replaces tables of this run. */
   readonly busy?: boolean | undefined;
+  /** One of its tables cannot be read whole. */
+  readonly damaged?: boolean | undefined;
 }
 
 export interface PickOptions {
@@ -67,22 +72,56 @@ interface SizedRun extends PickRun {
 export function pickCompaction(input: PickInput): Pick | undefined {
   const options = { ...PICK_DEFAULTS, ...input.options };
   const runs = input.runs.map((run) => ({ ...run, bytes: sum(run.tables, ({ bytes }) => bytes) }));
+  const stretches = stretchesBetweenDamage(runs);
+  // Apart, each stretch has few runs: the count that reads suffer from is that of all.
+  const isCrowded = stretches.length > 1 && runs.length > options.upperRunsMax;
+  const limits = isCrowded ? { ...options, fanout: 2, upperRunsMax: 1 } : options;
+  for (const { from, to } of stretches) {
+    const stretch = runs.slice(from, to);
+    const pick =
+      to === runs.length
+        ? pickAboveBottom(stretch, input.floor, limits)
+        : pickUpper(beforeBusy(stretch), limits);
+    if (pick !== undefined) return { ...pick, from: pick.from + from, to: pick.to + from };
+  }
+  return undefined;
+}
+
+function stretchesBetweenDamage(runs: readonly SizedRun[]): { from: number; to: number }[] {
+  const stretches: { from: number; to: number }[] = [];
+  let from = 0;
+  for (let i = 0; i <= runs.length; i++) {
+    if (i < runs.length && runs[i]?.damaged !== true) continue;
+    if (i > from) stretches.push({ from, to: i });
+    from = i + 1;
+  }
+  return stretches;
+}
+
+/** `runs` end with the bottom run. */
+function pickAboveBottom(
+  runs: readonly SizedRun[],
+  floor: number,
+  options: PickOptions,
+): Pick | undefined {
   const bottom = runs[runs.length - 1];
   if (bottom === undefined) return undefined;
-  const firstBusy = runs.findIndex((run) => run.busy);
-  const upper = runs.slice(
-    0,
-    firstBusy < 0 ? runs.length - 1 : Math.min(firstBusy, runs.length - 1),
-  );
-  if (firstBusy < 0) {
-    const pick = pickBottom(upper, bottom, options);
-    if (pick !== undefined) return pick;
-  }
+  const upper = beforeBusy(runs).slice(0, runs.length - 1);
+  const isIdle = beforeBusy(runs).length === runs.length;
   return (
-    pickSimilar(upper, options) ??
-    pickCheapest(upper, options) ??
-    (firstBusy < 0 ? pickTombstones(runs, bottom, input.floor, options) : undefined)
+    (isIdle ? pickBottom(upper, bottom, options) : undefined) ??
+    pickUpper(upper, options) ??
+    (isIdle ? pickTombstones(runs, bottom, floor, options) : undefined)
   );
+}
+
+function pickUpper(upper: readonly SizedRun[], options: PickOptions): Pick | undefined {
+  return pickSimilar(upper, options) ?? pickCheapest(upper, options);
+}
+
+function beforeBusy(runs: readonly SizedRun[]): readonly SizedRun[] {
+  const firstBusy = runs.findIndex((run) => run.busy);
+  return firstBusy < 0 ? runs : runs.slice(0, firstBusy);
 }
 
 function pickBottom(

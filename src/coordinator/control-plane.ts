@@ -95,6 +95,14 @@ export interface RunStats {
   readonly entries: number;
 }
 
+export interface DamagedTable extends CheckProblem {
+  /**
+   * What is out of reach: nothing, reads are only slower (`filter`); some blocks (`blocks`); all of
+   * it (`table`).
+   */
+  readonly extent: 'filter' | 'blocks' | 'table';
+}
+
 export interface ShardStats {
   readonly shard: number;
   /** Why the shard takes no writes, when it does not. */
@@ -103,6 +111,8 @@ export interface ShardStats {
   readonly memtables: { readonly count: number; readonly bytes: number; readonly keys: number };
   /** Newest first; the last is the bottom run. */
   readonly runs: readonly RunStats[];
+  /** Tables that were found not to be what was written: reads that need what is bad there fail. */
+  readonly damagedTables: readonly DamagedTable[];
   readonly blobs: { readonly count: number; readonly bytes: number };
   readonly cache: {
     readonly bytes: number;

@@ -11,6 +11,8 @@ export interface DatabaseStats {
     readonly tableBytes: number;
     /** Versions of keys in tables, deletes included; memtables not counted. */
     readonly tableEntries: number;
+    /** Tables that were found damaged; which and how is with their shards. */
+    readonly damagedTables: number;
     readonly memtableBytes: number;
     readonly cacheBytes: number;
     readonly walBytes: number;
@@ -42,6 +44,7 @@ export function databaseStats(
       tables: sum(runs, (run) => run.tables),
       tableBytes: sum(runs, (run) => run.bytes),
       tableEntries: sum(runs, (run) => run.entries),
+      damagedTables: sum(shards, (shard) => shard.damagedTables.length),
       memtableBytes: sum(shards, (shard) => shard.memtables.bytes),
       cacheBytes: sum(shards, (shard) => shard.cache.bytes),
       walBytes: sum(shards, (shard) => shard.wal.bytes),

@@ -5,6 +5,7 @@
 import type { CheckProblem, CheckReport } from '../coordinator/control-plane.js';
 import { CorruptionError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
+import { isNotFound } from '../file-system/file-system.js';
 import { readManifest } from '../version/manifest.js';
 import { type CheckGroup, GROUP_HEADER_BYTES, GROUP_MAGIC } from '../wal/segment-format.js';
 import { SegmentReader } from '../wal/segment-reader.js';
@@ -194,7 +195,13 @@ class ShardCheck {
       this.#blocks += result.blocks;
       this.#entries += result.entries;
     } catch (error) {
-      this.#report(error);
+      // It is read while the shard serves: only a table that is still in use is missed.
+      if (!isNotFound(error)) this.#report(error);
+      else if (tables.metaOf(id) !== 0) this.#problems.push(missing(table.path));
     }
   }
+}
+
+function missing(file: string): CheckProblem {
+  return { file, offset: 0, message: 'The table is missing' };
 }

@@ -2,7 +2,8 @@
  * Merges runs as the picker chooses: plans the jobs, has them run, installs all their tables in one
  * edit. Several compactions may run at once, of runs that have nothing to do with each other.
  *
- * A compaction that fails leaves everything as it was and is tried again later, with growing pauses.
+ * A compaction that fails leaves everything as it was and is tried again later, with growing pauses;
+ * when it was a damaged table that it failed for, the next choice is made around that table's run.
  */
 import type { BuildResult, MergeJob } from '../compaction/jobs.js';
 import { type Pick, pickCompaction } from '../compaction/pick-compaction.js';
@@ -61,14 +62,41 @@ export class Compactor {
     this.#isExclusive = true;
     try {
       while (this.#running.size > 0) await Promise.race(this.#running);
-      const { runs } = this.#state.version;
-      if (runs.length === 0 || this.#isClosed) return;
-      const choice = { runs, order: BOTTOM_ORDER, isBottom: true };
-      await this.#compact(choice, this.#plan(choice));
+      while (!this.#isClosed && (await this.#mergeAll()));
+      const damage = this.#state.tables.damage.find(({ extent }) => extent !== 'filter');
+      if (damage !== undefined) throw damage.error;
     } finally {
       this.#isExclusive = false;
       this.#onCompacted();
     }
+  }
+
+  /** Merges what stands between damaged runs. True: one more was found meanwhile, so start again. */
+  async #mergeAll(): Promise<boolean> {
+    const { runs } = this.#state.version;
+    const stretches: Run[][] = [[]];
+    for (const run of runs) {
+      if (this.#isDamaged(run)) stretches.push([]);
+      else stretches.at(-1)?.push(run);
+    }
+    try {
+      for (const stretch of stretches) {
+        const oldest = stretch.at(-1);
+        if (oldest === undefined) continue;
+        const isBottom = stretch === stretches.at(-1);
+        const order = isBottom ? BOTTOM_ORDER : oldest.order;
+        const choice = { runs: stretch, order, isBottom };
+        await this.#compact(choice, this.#plan(choice));
+      }
+      return false;
+    } catch (error) {
+      if (this.#state.tables.noteDamage(error)) return true;
+      throw error;
+    }
+  }
+
+  #isDamaged({ tables }: Run): boolean {
+    return tables.some(({ id }) => this.#state.tables.isDamaged(id));
   }
 
   /** No more compactions are started, and what running ones make is not installed any more. */
@@ -94,7 +122,11 @@ export class Compactor {
     const bottom: Run = { order: BOTTOM_ORDER, tables: [] };
     const all = hasBottom ? runs : [...runs, bottom];
     const pick: Pick | undefined = pickCompaction({
-      runs: all.map(({ tables, order }) => ({ tables, busy: this.#busyOrders.has(order) })),
+      runs: all.map((run) => ({
+        tables: run.tables,
+        busy: this.#busyOrders.has(run.order),
+        damaged: this.#isDamaged(run),
+      })),
       floor: this.#floor(),
     });
     if (pick === undefined) return undefined;
@@ -136,7 +168,8 @@ export class Compactor {
       this.#failure = undefined;
     } else {
       this.#failure = asLightningError(error);
-      if (!this.#isClosed) this.#backoff.retry(() => this.maybeSchedule());
+      const isNews = this.#state.tables.noteDamage(error);
+      if (!this.#isClosed && !isNews) this.#backoff.retry(() => this.maybeSchedule());
     }
     this.#onCompacted();
   }

@@ -4,12 +4,18 @@
  * A table is loaded before the Version that holds it is published. Once no Version holds it any
  * more it is dropped: its cached blocks are unlinked at once, its memory is freed and its file
  * deleted when readers are out. Files may be pinned (a check, a copy): then deleting waits.
+ *
+ * A table that is not what was written costs its own keys and nothing else. With a bad filter it is
+ * served without one. With a bad index, footer or properties, or without its file, a stand-in keeps
+ * its key range, and whoever has to look there is told what is wrong. Blocks are found bad one by
+ * one. What was found is kept here until the table is gone: compaction stays away from it.
  */
 import { assert } from '../assert.js';
 import { CorruptionError } from '../errors.js';
-import { shardFileName } from '../file-system/file-names.js';
+import { parseShardFileName, shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
+import { loadStandIn, loadWithoutFilter } from '../sstable/stand-in.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
 import type { MetaAllocator } from './meta-allocator.js';
@@ -26,9 +32,20 @@ export interface OpenTablesOptions {
   readonly retirement: Retirement;
 }
 
+export interface TableDamage {
+  readonly table: number;
+  readonly error: CorruptionError;
+  /**
+   * `filter`: all data is there, reads are slower. `blocks`: some blocks cannot be read. `table`:
+   * nothing can.
+   */
+  readonly extent: 'filter' | 'blocks' | 'table';
+}
+
 export class OpenTables {
   readonly #options: OpenTablesOptions;
   readonly #tables = new Map<number, LoadedTable>();
+  readonly #damage = new Map<number, TableDamage>();
   /** Least recently used first. */
   readonly #handles = new Map<number, FileHandle>();
   #pins = 0;
@@ -42,12 +59,16 @@ export class OpenTables {
     return `${this.#options.directory}/${shardFileName('table', table)}`;
   }
 
-  /** Loads tables; when one fails, none is. Throws `CorruptionError`. */
-  load(tables: readonly TableInfo[]): void {
+  /**
+   * Loads tables; when one fails, none is. Throws `CorruptionError` for one that is damaged, unless
+   * it is to be served as far as that goes.
+   */
+  load(tables: readonly TableInfo[], { damaged = false } = {}): void {
     const loaded: number[] = [];
     try {
       for (const table of tables) {
-        this.#loadOne(table);
+        if (damaged) this.#loadAnyway(table);
+        else this.#loadOne(table);
         loaded.push(table.id);
       }
     } catch (error) {
@@ -56,12 +77,30 @@ export class OpenTables {
     }
   }
 
-  #loadOne(expected: TableInfo): void {
+  #loadAnyway(expected: TableInfo): void {
+    const { id } = expected;
+    try {
+      this.#loadOne(expected);
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      try {
+        this.#loadOne(expected, loadWithoutFilter);
+        this.#damage.set(id, { table: id, error, extent: 'filter' });
+      } catch (second) {
+        if (!(second instanceof CorruptionError)) throw second;
+        const { kernel, allocator } = this.#options;
+        this.#tables.set(id, loadStandIn(kernel, expected, allocator));
+        this.#damage.set(id, { table: id, error: second, extent: 'table' });
+      }
+    }
+  }
+
+  #loadOne(expected: TableInfo, read: typeof loadWithoutFilter = loadTable): void {
     const { fs, kernel, allocator } = this.#options;
     const path = this.path(expected.id);
     let table: LoadedTable;
     try {
-      table = loadTable(fs, kernel, { path, id: expected.id }, allocator);
+      table = read(fs, kernel, { path, id: expected.id }, allocator);
     } catch (error) {
       if (!isNotFound(error)) throw error;
       throw new CorruptionError(
@@ -88,6 +127,7 @@ export class OpenTables {
     const loaded = this.#tables.get(table);
     if (loaded === undefined) return;
     this.#tables.delete(table);
+    this.#damage.delete(table);
     this.#closeFile(table);
     for (const address of loaded.allocations) this.#options.allocator.free(address);
   }
@@ -95,6 +135,35 @@ export class OpenTables {
   /** Address of the TableMeta of a loaded table; 0 when the table is gone. */
   metaOf(table: number): number {
     return this.#tables.get(table)?.meta ?? 0;
+  }
+
+  /** What is known to be wrong, by table. */
+  get damage(): readonly TableDamage[] {
+    return [...this.#damage.values()];
+  }
+
+  /** Whether a merge of the table is bound to fail. */
+  isDamaged(table: number): boolean {
+    const damage = this.#damage.get(table);
+    return damage !== undefined && damage.extent !== 'filter';
+  }
+
+  /** Throws what is wrong when nothing of the table can be read. */
+  checkReadable(table: number): void {
+    const damage = this.#damage.get(table);
+    if (damage?.extent === 'table') throw damage.error;
+  }
+
+  /** Notes what a read, merge or check found of a table; true when it is news. */
+  noteDamage(error: unknown): boolean {
+    if (!(error instanceof CorruptionError)) return false;
+    const path = String(error.details['file']);
+    const parsed = parseShardFileName(path.slice(path.lastIndexOf('/') + 1));
+    if (parsed?.kind !== 'table' || this.path(parsed.number) !== path) return false;
+    const table = parsed.number;
+    if (!this.#tables.has(table) || this.isDamaged(table)) return false;
+    this.#damage.set(table, { table, error, extent: 'blocks' });
+    return true;
   }
 
   /** The file of a loaded table, for reading. */
@@ -121,6 +190,7 @@ export class OpenTables {
       const loaded = this.#tables.get(table);
       if (loaded === undefined) continue;
       this.#tables.delete(table);
+      this.#damage.delete(table);
       kernel.exports.cacheDropTable(loaded.meta);
       retirement.after(() => {
         for (const address of loaded.allocations) allocator.free(address);

@@ -3,7 +3,8 @@
  *
  * What a crash may have left is put in order here: an unfinished manifest frame and the torn end of
  * the log are cut, files that nothing refers to are deleted. What no crash can explain is thrown as
- * `CorruptionError`: the files are left as they are then.
+ * `CorruptionError`: the files are left as they are then. A table that has rotted is served as far as
+ * it can be (`open-tables.ts`).
  *
  * Everything that was replayed is made durable before the shard serves, so that what was there at
  * open survives a later power cut, whatever the sync mode. Opened read-only, nothing is written.
@@ -59,7 +60,7 @@ export async function recoverShard(
   const version = current === undefined ? Version.EMPTY : readManifest(location, current).version;
   const pending = pendingTables(state, version);
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
-  state.tables.load([...version.tables()]);
+  state.tables.load([...version.tables()], { damaged: true });
 
   if (readOnly) {
     state.adopt(version, undefined);

@@ -33,6 +33,8 @@ export interface InstallOptions {
   readonly flushed?: Memtable;
   /** Blob files that versions dropped by the change referred to. */
   readonly droppedBlobs?: readonly number[];
+  /** The change is decided already: added tables that have rotted are served as far as that goes. */
+  readonly damaged?: boolean;
 }
 
 export class ShardState {
@@ -158,14 +160,17 @@ export class ShardState {
    * Makes an edit durable and shows it. New tables' files are durable under their final names, the
    * directory included. When it throws, nothing has changed, or the shard has become read-only.
    */
-  install(edit: VersionEdit, { flushed, droppedBlobs = [] }: InstallOptions = {}): void {
+  install(
+    edit: VersionEdit,
+    { flushed, droppedBlobs = [], damaged = false }: InstallOptions = {},
+  ): void {
     const { memtables, tables } = this;
     const manifest = this.#manifest;
     if (manifest === undefined) throw new ReadOnlyError('A read-only database is not changed');
     // A part of a commit must not become durable before the log has all of it.
     if (flushed?.isCut === true) this.#syncLog();
     const added = (edit.added ?? []).flatMap((run) => run.tables);
-    tables.load(added);
+    tables.load(added, { damaged });
     const walMin = flushed === undefined ? undefined : this.#walMinWithout(flushed);
     try {
       this.#version = manifest.append({

@@ -40,6 +40,12 @@ export function shardStats(shard: Shard): ShardStats {
       keys: sum(all, (memtable) => memtables.keys(memtable)),
     },
     runs,
+    damagedTables: state.tables.damage.map(({ error, extent, table }) => ({
+      file: state.tables.path(table),
+      offset: Number(error.details['offset'] ?? 0),
+      message: error.message,
+      extent,
+    })),
     blobs: { count: state.blobs.count, bytes: state.blobs.bytes },
     cache: {
       bytes: kernel.exports.cacheUsedBytes(),

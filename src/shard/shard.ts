@@ -275,7 +275,7 @@ export class Shard {
     const edit = linkEdit(state.version, intent, shard);
     if (edit === undefined) return;
     state.files.raise(edit.nextFile ?? 0);
-    state.install(edit);
+    state.install(edit, { damaged: true });
     for (const { tables } of edit.added ?? []) {
       for (const blob of tables.flatMap(({ blobs }) => blobs)) state.blobs.adopt(blob);
     }

@@ -108,6 +108,7 @@ export class TableReads {
   loadBlocks(table: number, firstBlock: number, count: number, isScan: boolean): void {
     const meta = this.#tables.metaOf(table);
     if (meta === 0) return;
+    this.#tables.checkReadable(table);
     const blocks = this.#word(meta + T_BLOCKS);
     const end = Math.min(firstBlock + count, blocks);
     let block = firstBlock;
@@ -117,7 +118,7 @@ export class TableReads {
         continue;
       }
       const stop = this.#readableEnd(meta, block, end);
-      const loaded = this.#loadRange(table, meta, block, stop, isScan);
+      const loaded = this.#loadRangeOrNote(table, meta, block, stop, isScan);
       if (loaded < stop) {
         if (loaded === firstBlock) throw new CacheBusyError();
         return;
@@ -145,6 +146,21 @@ export class TableReads {
       stop++;
     }
     return stop;
+  }
+
+  #loadRangeOrNote(
+    table: number,
+    meta: number,
+    block: number,
+    stop: number,
+    isScan: boolean,
+  ): number {
+    try {
+      return this.#loadRange(table, meta, block, stop, isScan);
+    } catch (error) {
+      this.#tables.noteDamage(error);
+      throw error;
+    }
   }
 
   /** Reads and inserts blocks [block, stop); returns the first that found no room. */

@@ -55,6 +55,7 @@ export function lookupUncached(
   for (const run of options.version().runs) {
     const table = tableOf(run.tables, key);
     if (table === undefined) continue;
+    options.tables.checkReadable(table.id);
     const meta = options.tables.metaOf(table.id);
     const block = exports.tableFindBlock(meta, keyAddress, key.length) >>> 0;
     const raw = rawBlock(options, table.id, meta, block);

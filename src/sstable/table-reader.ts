@@ -100,6 +100,12 @@ export function readSections(kernel: Kernel, table: OpenTable, place: TablePlace
       offset,
     });
   }
+  describeMeta(kernel, meta, info);
+  return meta;
+}
+
+/** Fills what a TableMeta says of the table as a whole; its first and last key stand behind it. */
+export function describeMeta(kernel: Kernel, meta: number, info: TableInfo): void {
   const smallest = meta + layout.TABLE_META_BYTES;
   const largest = smallest + info.smallest.length;
   kernel.bytes.set(info.smallest, smallest);
@@ -113,7 +119,6 @@ export function readSections(kernel: Kernel, table: OpenTable, place: TablePlace
   set(layout.T_LARGEST, largest);
   set(layout.T_LARGEST_BYTES, info.largest.length);
   set(layout.T_HAS_TOMBSTONES, info.tombstones > 0 ? 1 : 0);
-  return meta;
 }
 
 /** File offset of a block; of the end of the last one when `block` is their number. */
@@ -130,15 +135,22 @@ export interface LoadedTable {
   readonly allocations: readonly number[];
 }
 
+/** 64-byte aligned memory for tables. */
+export interface TableMemory {
+  allocate(bytes: number): number;
+  free(address: number): void;
+}
+
 /**
- * Loads a table's index and filter into a shard's memory, ready to be published with a Version.
- * `allocate` gives 64-byte aligned memory; what it gave is passed to `free` when loading fails.
+ * Loads a table's index and, if wanted, filter into a shard's memory, ready to be published with a
+ * Version. What was allocated is freed when loading fails.
  */
 export function loadTable(
   fs: FileSystem,
   kernel: Kernel,
   ref: TableRef,
-  memory: { allocate(bytes: number): number; free(address: number): void },
+  memory: TableMemory,
+  filter = true,
 ): LoadedTable {
   const table = openTable(fs, ref);
   const allocations: number[] = [];
@@ -148,8 +160,8 @@ export function loadTable(
     return address;
   };
   try {
-    const address = allocate(sectionBytes(table, true));
-    const meta = readSections(kernel, table, { address, filter: true });
+    const address = allocate(sectionBytes(table, filter));
+    const meta = readSections(kernel, table, { address, filter });
     const blocks = kernel.u32[(meta + layout.T_BLOCKS) >>> 2] as number;
     const cacheRefs = allocate(blocks * 4);
     kernel.bytes.fill(0, cacheRefs, cacheRefs + blocks * 4);

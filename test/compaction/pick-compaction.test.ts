@@ -79,6 +79,24 @@ describe('pickCompaction', () => {
     expect(pick(...runs.slice(1), { ...run(300 * MIB), busy: true })).toBeUndefined();
   });
 
+  it('merges what is newer and what is older than a damaged run, but not past it', () => {
+    const four = [8, 9, 7, 8].map((mib) => run(mib * MIB));
+    const damaged = { ...run(8 * MIB), damaged: true };
+    expect(pick(...four, damaged, run(1000 * MIB))).toEqual({ from: 0, to: 4, reason: 'similar' });
+    expect(pick(damaged, ...four, run(90 * MIB))).toEqual({ from: 1, to: 6, reason: 'bottom' });
+    expect(pick(...four.slice(2), damaged, ...four.slice(2), run(1000 * MIB))).toBeUndefined();
+    expect(pick(damaged, { ...damaged, tables: [] })).toBeUndefined();
+    const bottom = { tables: [table('a', 'b')], damaged: true };
+    expect(pick({ tables: [table('m', 'n')] }, bottom)).toBeUndefined();
+  });
+
+  it('bounds the number of upper runs around damaged ones, too', () => {
+    const runs = Array.from({ length: 12 }, (_, i) => {
+      return { ...run(3 ** (i % 3) * MIB), damaged: i % 3 === 2 };
+    });
+    expect(pick(...runs, run(1e9))?.reason).toBe('count');
+  });
+
   it('bounds the number of upper runs', () => {
     const runs = Array.from({ length: 11 }, (_, i) => run(3 ** i * 1000));
     expect(pick(...runs, run(1e9))).toEqual({ from: 0, to: 4, reason: 'count' });

@@ -22,6 +22,12 @@ export function statsCommand({ output }: CommandContext): Command {
   });
 }
 
+const DAMAGE: Readonly<Record<'filter' | 'blocks' | 'table', string>> = {
+  filter: 'a filter',
+  blocks: 'parts of a table',
+  table: 'a table',
+};
+
 function statsText({ shards, total, lastSequence }: DatabaseStats): string {
   const blobs = shards.reduce((sum, shard) => sum + shard.blobs.count, 0);
   const blobBytes = shards.reduce((sum, shard) => sum + shard.blobs.bytes, 0);
@@ -30,6 +36,9 @@ function statsText({ shards, total, lastSequence }: DatabaseStats): string {
     `tables         ${formatCount(total.tables)}, ${formatBytes(total.tableBytes)}`,
     `entries        ${formatCount(total.tableEntries)} in tables, old versions and deletes included`,
     `large values   ${formatCount(blobs)}, ${formatBytes(blobBytes)}`,
+    ...shards.flatMap(({ damagedTables }) =>
+      damagedTables.map(({ extent, message }) => `damaged        ${DAMAGE[extent]}: ${message}`),
+    ),
     `log            ${formatBytes(total.walBytes)}`,
     `last sequence  ${formatCount(lastSequence)}`,
   ];
