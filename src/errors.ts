@@ -113,6 +113,16 @@ export class ShardUnavailableError extends LightningError {
   }
 }
 
+/**
+ * Something that a transaction has read, or wants to write, was written by another since: run it
+ * again. Carries `key` (as UTF-8 text, where one key is to blame) and `reason`.
+ */
+export class ConflictError extends LightningError {
+  constructor(message: string, options?: LightningErrorOptions) {
+    super('LIGHTNING_CONFLICT', message, options);
+  }
+}
+
 /** Input of a bulk load that cannot be read. Carries `file` and `line`. */
 export class ParseError extends LightningError {
   constructor(message: string, options?: LightningErrorOptions) {
@@ -155,6 +165,8 @@ export function deserializeError(serialized: SerializedError): LightningError {
       return new ReadOnlyError(message, options);
     case 'LIGHTNING_SHARD_UNAVAILABLE':
       return new ShardUnavailableError(message, options);
+    case 'LIGHTNING_CONFLICT':
+      return new ConflictError(message, options);
     case 'LIGHTNING_PARSE':
       return new ParseError(message, options);
     case 'LIGHTNING_CORRUPTION':

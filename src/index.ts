@@ -30,6 +30,7 @@ export {
 } from './encoding/encoding.js';
 export {
   ClosedError,
+  ConflictError,
   CorruptionError,
   InvalidArgumentError,
   IoError,

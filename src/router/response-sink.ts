@@ -39,20 +39,25 @@ export class WriteSink implements ResponseSink {
   }
 }
 
-/** Several requests behind one promise: resolves after the last answer, rejects with the first error. */
-export class GroupSink implements ResponseSink {
-  readonly #resolve: Resolve<void>;
+/**
+ * The parts of a commit behind one promise: resolves after the last answer, with the highest sequence
+ * number among them; rejects with the first error.
+ */
+export class SequenceSink implements ResponseSink {
+  readonly #resolve: Resolve<number>;
   readonly #reject: Reject;
   #remaining: number;
+  #sequence = 0;
   #error: unknown;
 
-  constructor(count: number, resolve: Resolve<void>, reject: Reject) {
+  constructor(count: number, resolve: Resolve<number>, reject: Reject) {
     this.#remaining = count;
     this.#resolve = resolve;
     this.#reject = reject;
   }
 
-  respond(): void {
+  respond(_kind: number, bytes: StringBuffer, start: number, end: number): void {
+    if (end - start === 8) this.#sequence = Math.max(this.#sequence, bytes.readDoubleLE(start));
     this.#settle();
   }
 
@@ -63,7 +68,7 @@ export class GroupSink implements ResponseSink {
 
   #settle(): void {
     if (--this.#remaining > 0) return;
-    if (this.#error === undefined) this.#resolve();
+    if (this.#error === undefined) this.#resolve(this.#sequence);
     else this.#reject(this.#error);
   }
 }
