@@ -28,6 +28,8 @@ export interface FileHandle {
   write(bytes: Uint8Array, position: number): void;
   /** Makes the contents durable (fdatasync). A failure must never be retried. */
   datasync(): void;
+  /** As `datasync`, without holding up the thread. The file is closed when all of these are done. */
+  datasyncLater(): Promise<void>;
   /** Makes contents and metadata durable (fsync). A failure must never be retried. */
   sync(): void;
   truncate(bytes: number): void;

@@ -209,6 +209,10 @@ class MemoryFileHandle implements FileHandle {
     this.#fs.syncs++;
   }
 
+  async datasyncLater(): Promise<void> {
+    this.datasync();
+  }
+
   sync(): void {
     this.#check('fsync');
     this.#fs.step('fsync', this.path);

@@ -2,6 +2,7 @@
 import {
   closeSync,
   existsSync,
+  fdatasync,
   fdatasyncSync,
   constants as fsConstants,
   fstatSync,
@@ -43,6 +44,9 @@ function attempt<T>(syscall: string, path: string, action: () => T): T {
 class NodeFileHandle implements FileHandle {
   readonly path: string;
   #fd: number;
+  /** Calls of `datasyncLater` under way. */
+  #pending = 0;
+  #isClosed = false;
 
   constructor(path: string, fd: number) {
     this.path = path;
@@ -82,6 +86,22 @@ class NodeFileHandle implements FileHandle {
     attempt('fdatasync', this.path, () => fdatasyncSync(this.#fd));
   }
 
+  datasyncLater(): Promise<void> {
+    this.#pending++;
+    return new Promise((resolve, reject) => {
+      fdatasync(this.#fd, (cause) => {
+        this.#pending--;
+        try {
+          if (this.#isClosed) this.#closeWhenIdle();
+          if (cause !== null) throw fileError(cause, 'fdatasync', this.path);
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      });
+    });
+  }
+
   sync(): void {
     attempt('fsync', this.path, () => fsyncSync(this.#fd));
   }
@@ -95,7 +115,13 @@ class NodeFileHandle implements FileHandle {
   }
 
   close(): void {
-    if (this.#fd < 0) return;
+    this.#isClosed = true;
+    this.#closeWhenIdle();
+  }
+
+  /** The system would give the number of a closed descriptor to the next file. */
+  #closeWhenIdle(): void {
+    if (this.#fd < 0 || this.#pending > 0) return;
     const fd = this.#fd;
     this.#fd = -1;
     attempt('close', this.path, () => closeSync(fd));

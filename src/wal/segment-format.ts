@@ -3,6 +3,7 @@
  *
  * The numbers here are on disk: they never change their meaning.
  */
+import { databaseIdBytes, databaseIdText } from '../encoding/database-id.js';
 import { checkFormatVersion } from '../encoding/format-version.js';
 import { placementSeed, xxh64 } from '../encoding/xxh64.js';
 import { CorruptionError } from '../errors.js';
@@ -18,8 +19,6 @@ export const GROUP_FLAG_CONTINUES = 1;
 
 export const COMMIT_HEADER_BYTES = 24;
 export const COMMIT_PLAIN = 0;
-
-const DATABASE_ID_BYTES = 16;
 
 /** Who a segment belongs to, and what came before it. */
 export interface SegmentHeader {
@@ -122,19 +121,3 @@ export const checkGroupChecksum: CheckGroup = (buffer, bytes, segment, offset) =
   const sum = xxh64(buffer.subarray(16, total), placementSeed(segment, offset));
   return sum === view.getBigUint64(8, true) ? 'ok' : 'bad';
 };
-
-function databaseIdBytes(id: string): Buffer {
-  const bytes = Buffer.from(id.replaceAll('-', ''), 'hex');
-  const padded = Buffer.alloc(DATABASE_ID_BYTES);
-  bytes.copy(padded);
-  return padded;
-}
-
-function databaseIdText(bytes: Buffer): string {
-  const hex = bytes.toString('hex');
-  const cuts = [0, 8, 12, 16, 20, 32];
-  return cuts
-    .slice(1)
-    .map((end, i) => hex.slice(cuts[i], end))
-    .join('-');
-}

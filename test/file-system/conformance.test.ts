@@ -48,6 +48,16 @@ describe.each(implementations)('%s file system', (_name, fs, directory) => {
     expect(fs.fileSize(`${directory}/positions`)).toBe(11);
   });
 
+  it('syncs later, also when the file is closed meanwhile', async () => {
+    const file = fs.open(`${directory}/later`, 'create');
+    file.write(Buffer.from('later'), 0);
+    const synced = [file.datasyncLater(), file.datasyncLater()];
+    file.close();
+    await Promise.all(synced);
+    expect(errorOf(() => file.write(Buffer.from('x'), 0))).toBeInstanceOf(IoError);
+    expect(fs.readFile(`${directory}/later`).toString()).toBe('later');
+  });
+
   it('a hole reads as zeros', () => {
     const file = fs.open(`${directory}/hole`, 'create');
     file.write(Buffer.from('x'), 3);

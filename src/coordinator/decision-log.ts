@@ -1,0 +1,341 @@
+/**
+ * The coordinator's log: the decisions of commits over several shards, and durability marks.
+ *
+ * A decision in the log is the commit point of its transaction. A mark `y` says: every commit with a
+ * sequence up to `y`, on every shard, is on the medium, and so is every decision that it needs.
+ *
+ * Guarantees:
+ * - Each segment starts with what is still needed of those before it, and gets its name when that is
+ *   durable: only the newest segment counts, and older ones are garbage.
+ * - When `appendDecisions` returned, the decisions survive the death of the process; with `isSync`,
+ *   the loss of power. When it threw `NoSpaceError` nothing was appended; after anything else the
+ *   outcome is unknown until the database is opened again, and nothing more is appended.
+ * - A mark that was appended is durable, and the newest mark of the log is the one in force.
+ *
+ * Opening takes two steps, so that a crash between them changes nothing. `open` reads. When nothing
+ * has to be cut, it sees to it that the shards' logs are durable and starts a segment that says so.
+ * When the power failed, nothing is written before every shard has cut its log (`cutSequence`) and
+ * `settle` is called: until then, each open comes to the same cut.
+ */
+import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
+import type { FileHandle, FileSystem } from '../file-system/file-system.js';
+import {
+  type Decision,
+  encodeDecision,
+  encodeLogHeader,
+  encodeMark,
+  encodeRetained,
+  type FramePlace,
+  LOG_HEADER_BYTES,
+  MARK_EVERYTHING,
+} from './log-format.js';
+import {
+  type LogContents,
+  listLogSegments,
+  logSegmentName,
+  powerLossCut,
+  readDecisionLog,
+} from './log-reader.js';
+
+/** A segment that has grown to this is replaced by a new one. */
+const SEGMENT_BYTES_MAX = 4 * 1024 * 1024;
+
+export interface DecisionLogOptions {
+  readonly fs: FileSystem;
+  /** The coordinator's directory. */
+  readonly directory: string;
+  readonly databaseId: string;
+  /** Random, new at each open of the database, the same when a coordinator takes another's place. */
+  readonly bootId: number;
+  readonly systemIdentity: Buffer;
+  /** Every commit of this run is synced before it is acknowledged. */
+  readonly isSyncRun: boolean;
+  /** Makes durable what the shards' logs hold; called when a log of an earlier run is found whole. */
+  readonly syncShards: () => void;
+  readonly segmentBytesMax?: number;
+}
+
+export class DecisionLog {
+  /** Grows with each open of the database: the upper part of transaction ids. */
+  readonly openCounter: number;
+  /** The shards drop every commit above it before they serve; undefined: nothing was lost. */
+  readonly cutSequence: number | undefined;
+  readonly #options: DecisionLogOptions;
+  readonly #decisions: Map<number, Decision>;
+  #file: FileHandle | undefined;
+  /** Number of the newest segment. */
+  #segment: number;
+  #bytes = 0;
+  #durableBytes = 0;
+  /** At this size a new segment is tried. */
+  #rotateBytes: number;
+  #mark: number;
+  #poison: unknown;
+
+  private constructor(
+    options: DecisionLogOptions,
+    found: LogContents | undefined,
+    cutSequence: number | undefined,
+  ) {
+    const isSameRun = found?.header.bootId === options.bootId;
+    const openCounter = found?.header.openCounter ?? 0;
+    this.#options = options;
+    this.openCounter = isSameRun ? openCounter : openCounter + 1;
+    this.cutSequence = cutSequence;
+    this.#decisions = new Map(found?.decisions);
+    this.#segment = found?.header.segment ?? 0;
+    this.#rotateBytes = options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
+    // While shards run, the mark of the coordinator before this one stays in force.
+    this.#mark = isSameRun ? (found as LogContents).mark : MARK_EVERYTHING;
+  }
+
+  static open(options: DecisionLogOptions): DecisionLog {
+    const { fs, directory, databaseId, bootId, systemIdentity } = options;
+    // The names that are relied on from here must not go away again.
+    fs.syncDirectory(directory);
+    deleteUnfinished(fs, directory);
+    const found = readDecisionLog(fs, directory, databaseId);
+    const cutSequence = powerLossCut(found, systemIdentity);
+    const log = new DecisionLog(options, found, cutSequence);
+    if (cutSequence === undefined) {
+      if (found?.header.bootId !== bootId) options.syncShards();
+      log.#startSegment();
+    }
+    return log;
+  }
+
+  /** Decisions that may still be needed, by transaction id, in the order of their sequences. */
+  get decisions(): ReadonlyMap<number, Decision> {
+    return this.#decisions;
+  }
+
+  /** The mark in force. */
+  get mark(): number {
+    return this.#mark;
+  }
+
+  get segment(): number {
+    return this.#segment;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Why nothing is appended any more; undefined while it is. */
+  get poison(): unknown {
+    return this.#poison;
+  }
+
+  /** Every shard has recovered, durably, and holds commits up to `sequence`. Before anything is served. */
+  async settle(sequence: number): Promise<void> {
+    if (this.#file === undefined) {
+      this.#mark = sequence;
+      this.#startSegment();
+    } else {
+      await this.appendMark(sequence);
+    }
+  }
+
+  /** Their transactions take place from now on. See the head of this file for what may go wrong. */
+  appendDecisions(decisions: readonly Decision[], isSync: boolean): void {
+    const file = this.#writable();
+    this.#append(file, (place) => {
+      let offset = place.offset;
+      return decisions.map((decision) => {
+        const frame = encodeDecision(decision, { ...place, offset });
+        offset += frame.length;
+        return frame;
+      });
+    });
+    // Also before the sync: if that fails, they may be in force all the same.
+    for (const decision of decisions) this.#decisions.set(decision.id, decision);
+    if (isSync) this.sync();
+    this.#maybeRotate();
+  }
+
+  /** Makes every decision appended so far durable. A failure poisons the log. */
+  sync(): void {
+    const file = this.#writable();
+    if (this.#durableBytes === this.#bytes) return;
+    const bytes = this.#bytes;
+    try {
+      file.datasync();
+    } catch (error) {
+      throw this.#poisoned(error);
+    }
+    this.#durableBytes = bytes;
+  }
+
+  /**
+   * Every commit up to `sequence` is on the medium. Resolves when the mark is, too: from then on it
+   * is in force. The thread is not held up by the sync.
+   */
+  async appendMark(sequence: number): Promise<void> {
+    const file = this.#writable();
+    this.#append(file, (place) => [encodeMark(sequence, place)]);
+    this.#mark = sequence;
+    const bytes = this.#bytes;
+    try {
+      await file.datasyncLater();
+    } catch (error) {
+      throw this.#poisoned(error);
+    }
+    if (this.#file === file) this.#durableBytes = Math.max(this.#durableBytes, bytes);
+    this.#maybeRotate();
+  }
+
+  /**
+   * The decisions up to `sequence` are not needed any more: every participant has applied them, and
+   * what it wrote about that is durable.
+   */
+  forget(sequence: number): void {
+    for (const [id, decision] of this.#decisions) {
+      if (decision.sequence > sequence) return;
+      this.#decisions.delete(id);
+    }
+  }
+
+  /** Goes on in a new segment. `NoSpaceError`: goes on in the old one. */
+  rotate(): void {
+    this.#writable();
+    this.#startSegment();
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+    this.#poison ??= new ReadOnlyError('The coordinator log is closed');
+  }
+
+  #append(file: FileHandle, encode: (place: FramePlace) => readonly Buffer[]): void {
+    const bytes = Buffer.concat(
+      encode({ segment: this.#segment, offset: this.#bytes, durableBytes: this.#durableBytes }),
+    );
+    try {
+      file.write(bytes, this.#bytes);
+    } catch (error) {
+      if (!(error instanceof NoSpaceError)) throw this.#poisoned(error);
+      this.#cutBack(file);
+      throw error;
+    }
+    this.#bytes += bytes.length;
+  }
+
+  /** Takes a part of a frame away again, so that nothing whole comes to stand behind it. */
+  #cutBack(file: FileHandle): void {
+    try {
+      file.truncate(this.#bytes);
+    } catch (error) {
+      throw this.#poisoned(error);
+    }
+  }
+
+  #maybeRotate(): void {
+    const max = this.#options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
+    if (this.#bytes < this.#rotateBytes || this.#poison !== undefined) return;
+    try {
+      this.#startSegment();
+      // When most of it had to be carried over, the next try is far enough away.
+      this.#rotateBytes = Math.max(max, this.#bytes * 2);
+    } catch (error) {
+      if (!(error instanceof NoSpaceError) || this.#poison !== undefined) throw error;
+      this.#rotateBytes = this.#bytes + max;
+    }
+  }
+
+  /** Starts a segment with what is in force. It counts from its rename on. */
+  #startSegment(): void {
+    const { fs, directory } = this.#options;
+    const segment = this.#segment + 1;
+    const path = `${directory}/${logSegmentName(segment)}`;
+    const content = this.#firstFrames(segment);
+    const temporary = `${path}${TEMPORARY_SUFFIX}`;
+    let file: FileHandle | undefined;
+    try {
+      file = fs.open(temporary, 'create');
+      file.write(content, 0);
+      file.datasync();
+    } catch (error) {
+      file?.close();
+      // Nothing has its name yet, so the old segment goes on, unless the disk is broken.
+      if (!(error instanceof NoSpaceError) && this.#file !== undefined) throw this.#poisoned(error);
+      throw error;
+    }
+    try {
+      fs.rename(temporary, path);
+      fs.syncDirectory(directory);
+    } catch (error) {
+      file.close();
+      throw this.#poisoned(error);
+    }
+    this.#file?.close();
+    this.#file = file;
+    this.#segment = segment;
+    this.#bytes = content.length;
+    this.#durableBytes = content.length;
+    deleteOlder(fs, directory, segment);
+  }
+
+  /** Header, mark and decisions. */
+  #firstFrames(segment: number): Buffer {
+    const { bootId, databaseId, systemIdentity, isSyncRun } = this.#options;
+    const frames: Buffer[] = [];
+    let offset = LOG_HEADER_BYTES;
+    const add = (encode: (place: FramePlace) => Buffer): void => {
+      const frame = encode({ segment, offset, durableBytes: 0 });
+      offset += frame.length;
+      frames.push(frame);
+    };
+    add((place) => encodeMark(this.#mark, place));
+    for (const decision of this.#decisions.values()) {
+      add((place) => encodeRetained(decision, place));
+    }
+    const header = encodeLogHeader({
+      segment,
+      openCounter: this.openCounter,
+      bootId,
+      databaseId,
+      systemIdentity,
+      isSyncRun,
+      bornBytes: offset,
+    });
+    return Buffer.concat([header, ...frames]);
+  }
+
+  #writable(): FileHandle {
+    if (this.#poison === undefined && this.#file !== undefined) return this.#file;
+    throw refusal(this.#poison);
+  }
+
+  #poisoned(error: unknown): unknown {
+    this.#poison ??= error;
+    return error;
+  }
+}
+
+function refusal(cause: unknown): LightningError {
+  return new ReadOnlyError(
+    'Nothing is written to the coordinator log since a write or sync of it failed; reopen the database to recover',
+    { cause },
+  );
+}
+
+function deleteUnfinished(fs: FileSystem, directory: string): void {
+  for (const name of fs.readdir(directory)) {
+    if (name.endsWith(`.log${TEMPORARY_SUFFIX}`)) fs.unlink(`${directory}/${name}`);
+  }
+}
+
+/** Segments before the newest are garbage; what cannot be deleted now is deleted at the next open. */
+function deleteOlder(fs: FileSystem, directory: string, newest: number): void {
+  try {
+    for (const segment of listLogSegments(fs, directory)) {
+      if (segment < newest) fs.unlink(`${directory}/${logSegmentName(segment)}`);
+    }
+  } catch (error) {
+    // A file too many does no harm.
+    if (!(error instanceof LightningError)) throw error;
+  }
+}
