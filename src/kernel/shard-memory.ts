@@ -101,9 +101,13 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   set(layout.H_WAL_BYTES, walBytes());
   set(layout.H_STAGING_BASE, region(stagingBytes()));
   set(layout.H_STAGING_BYTES, stagingBytes());
-  set(layout.H_CACHE_BASE, region(options.cacheBytes));
-  set(layout.H_CACHE_BYTES, options.cacheBytes);
-  set(layout.H_CACHE_SMALL_BYTES, smallQueueBytes(options.cacheBytes));
+  const hintBytes = hintTableBytes(options.cacheBytes);
+  const cacheBytes = options.cacheBytes - hintBytes;
+  set(layout.H_CACHE_BASE, region(cacheBytes));
+  set(layout.H_CACHE_BYTES, cacheBytes);
+  set(layout.H_CACHE_SMALL_BYTES, smallQueueBytes(cacheBytes));
+  set(layout.H_HINT_BASE, hintBytes === 0 ? 0 : region(hintBytes));
+  set(layout.H_HINT_MASK, Math.max(hintBytes / 16 - 1, 0));
   set(layout.H_JOB_BASE, region(jobBytes(options.arenaBytes)));
   set(layout.H_JOB_BYTES, jobBytes(options.arenaBytes));
   const metaBase = region(0);
@@ -113,6 +117,15 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   const epochWord = new BigUint64Array(memory.buffer, layout.H_EPOCH, 1);
   epochWord[0] = 1n;
   return memory;
+}
+
+/**
+ * The part of the cache that remembers where keys are in it: a 32nd, or somewhat less, so that there
+ * are about two hints for each small record that the rest can hold. A power of two.
+ */
+function hintTableBytes(cacheBytes: number): number {
+  const share = Math.floor(cacheBytes / 32);
+  return share < 4096 ? 0 : 2 ** Math.floor(Math.log2(share));
 }
 
 /** S3-FIFO's probation queue: a tenth of the cache, at least room for some blocks. */

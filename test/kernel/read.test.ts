@@ -144,6 +144,39 @@ class Shard {
     Atomics.store(u32, layout.H_VERSION >>> 2, version);
   }
 
+  /** Changes every hint that there is: `change` gets and returns raw block, offset and entry. */
+  changeHints(change: (hint: [number, number, number]) => [number, number, number]): number {
+    const { u32, u64 } = this.kernel;
+    const base = (u32[layout.H_HINT_BASE >>> 2] as number) >>> 3;
+    const slots = ((u32[layout.H_HINT_MASK >>> 2] as number) + 1) * 2;
+    let changed = 0;
+    for (let i = base; i < base + slots; i++) {
+      const hint = u64[i] as bigint;
+      if (hint === 0n) continue;
+      const raw = Number(hint >> 36n) * 16;
+      const [to, offset, index] = change([
+        raw,
+        Number((hint >> 20n) & 0xffffn),
+        Number((hint >> 12n) & 0xffn),
+      ]);
+      u64[i] =
+        (BigInt((to >>> 4) & 0xfffffff) << 36n) |
+        (BigInt(offset & 0xffff) << 20n) |
+        (BigInt(index & 0xff) << 12n) |
+        (hint & 0xfffn);
+      changed++;
+    }
+    return changed;
+  }
+
+  /** Offset of an entry, from the block's own offsets. */
+  entryOffset(raw: number, index: number): number {
+    const { bytes } = this.kernel;
+    const count = bytes.readUInt16LE(raw + layout.BLOCK_COUNT);
+    const offsets = (layout.BLOCK_HEAD_BYTES + count + 3) & ~3;
+    return index < count ? bytes.readUInt16LE(raw + offsets + index * 2) : 0;
+  }
+
   #load(scan: number): void {
     expect(this.#loads++).toBeLessThan(1_000_000);
     const result = (this.reader.exports.scratchBase() + layout.SCRATCH_RESULT) >>> 2;
@@ -348,5 +381,46 @@ describe('reads', () => {
       if (n % 1000 === 0) expect(shard.scan({}, -1, 100).length).toBe(2400);
     }
     expect(shard.kernel.exports.cacheUsedBytes()).toBeLessThanOrEqual(1 << 17);
+  });
+
+  it('never believe a hint that is wrong', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    const keys = Array.from({ length: 600 }, (_, i) => `key-${i % 200}-of-many`);
+    const at: number[] = [];
+    // Three versions of each key, in one block, where the entry before or after is the same key's.
+    for (let version = 0; version < 3; version++) {
+      at.push(shard.apply(keys.slice(0, 200).map((key) => ({ key, value: `${key}:${version}` }))));
+    }
+    shard.flush();
+    const check = (): void => {
+      for (const key of keys.slice(0, 200)) {
+        expect(shard.get(key)).toBe(`${key}:2`);
+        expect(shard.get(key, at[0])).toBe(`${key}:0`);
+      }
+      expect(shard.get('key-7-of-man')).toBeUndefined();
+    };
+    check();
+    let state = 7;
+    const random = (limit: number): number => {
+      state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+      return Math.floor((state / 2 ** 32) * limit);
+    };
+    const raws: number[] = [];
+    const changes: ((hint: [number, number, number]) => [number, number, number])[] = [
+      ([raw, offset, index]) => [raws.push(raw) > 0 ? raw : 0, offset, index],
+      ([raw, offset, index]) => [raw, offset, index + 1],
+      ([raw, offset, index]) => [raw, offset + 1 + random(40), index],
+      ([raw]) => [raw, random(400), random(20)],
+      ([, offset, index]) => [raws[random(raws.length)] as number, offset, index],
+      ([raw, offset, index]) => [raw + 16 * (random(40) - 20), offset, index],
+      () => [random(2 ** 32), random(65536), random(256)],
+      // The next version of the same key: an older one.
+      ([raw, , index]) => [raw, shard.entryOffset(raw, index + 1), index + 1],
+    ];
+    for (const change of changes) {
+      expect(shard.changeHints(change)).toBeGreaterThan(100);
+      check();
+    }
   });
 });

@@ -6,7 +6,7 @@
  * read up to 15 bytes behind the end of a very short block; it never uses them.
  */
 
-import { compareBytes } from './bytes';
+import { compareBytes, equalBytes } from './bytes';
 import {
   BLOCK_BASE_SEQUENCE,
   BLOCK_COUNT,
@@ -136,26 +136,6 @@ export function blockEntry(block: u32, i: i32, out: u32): void {
   store<u32>(out, valueBytes, ENTRY_VALUE_BYTES);
   store<u32>(out, <u32>load<u8>(p), ENTRY_TYPE);
   store<u64>(out, load<u64>(block, BLOCK_BASE_SEQUENCE) + delta, ENTRY_SEQUENCE);
-}
-
-/** Whether two runs of `n` bytes are the same. */
-function equalBytes(a: u32, b: u32, n: u32): bool {
-  if (n >= 8) {
-    const last = n - 8;
-    for (let i: u32 = 0; i < last; i += 8) {
-      if (load<u64>(a + i) != load<u64>(b + i)) return false;
-    }
-    return load<u64>(a + last) == load<u64>(b + last);
-  }
-  if (n >= 4) {
-    return (
-      load<u32>(a) == load<u32>(b) && load<u32>(a + n - 4) == load<u32>(b + n - 4)
-    );
-  }
-  for (let i: u32 = 0; i < n; i++) {
-    if (load<u8>(a + i) != load<u8>(b + i)) return false;
-  }
-  return true;
 }
 
 /**

@@ -27,6 +27,26 @@ export function copyBytes(target: u32, from: u32, n: u32): void {
   for (let i: u32 = 0; i < n; i++) store<u8>(target + i, load<u8>(from + i));
 }
 
+/** Whether two runs of `n` bytes are the same. */
+export function equalBytes(a: u32, b: u32, n: u32): bool {
+  if (n >= 8) {
+    const last = n - 8;
+    for (let i: u32 = 0; i < last; i += 8) {
+      if (load<u64>(a + i) != load<u64>(b + i)) return false;
+    }
+    return load<u64>(a + last) == load<u64>(b + last);
+  }
+  if (n >= 4) {
+    return (
+      load<u32>(a) == load<u32>(b) && load<u32>(a + n - 4) == load<u32>(b + n - 4)
+    );
+  }
+  for (let i: u32 = 0; i < n; i++) {
+    if (load<u8>(a + i) != load<u8>(b + i)) return false;
+  }
+  return true;
+}
+
 /** memcmp, then length: negative, zero, positive. */
 export function compareBytes(a: u32, aLength: u32, b: u32, bLength: u32): i32 {
   const n = min(aLength, bLength);

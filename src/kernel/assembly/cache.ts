@@ -26,6 +26,7 @@
 import { retire, epochReached } from './epoch';
 import { lz4Decompress } from './lz4';
 import { xxh64, placementSeed } from './hash';
+import { hintNoteAll } from './hint';
 import { blockValidate } from './block';
 import {
   BLOCK_TRAILER_BYTES,
@@ -42,6 +43,8 @@ import {
   H_CACHE_BYTES,
   H_CACHE_SMALL_BYTES,
   H_COUNTERS,
+  H_SCRATCH_BASE,
+  SCRATCH_CURSORS,
   T_BLOCKS,
   T_CACHE_REFS,
   T_ID,
@@ -85,6 +88,13 @@ function queue(which: i32): Queue {
 function count(counter: u32): void {
   const at = H_COUNTERS + counter * 8;
   store<u64>(at, load<u64>(at) + 1);
+}
+
+/** Room for one key: the shard worker's own scratch, no scan of its is under way. */
+// @ts-ignore: decorator
+@inline
+function keyRoom(): u32 {
+  return load<u32>(H_SCRATCH_BASE) + SCRATCH_CURSORS;
 }
 
 /** Prepares empty queues. Called once by the shard worker, before any reader exists. */
@@ -147,6 +157,7 @@ function evict(which: i32, bytes: u32): void {
       if (moved) {
         memory.copy(moved + CACHE_HEAD_BYTES, entry + CACHE_HEAD_BYTES, size - CACHE_HEAD_BYTES);
         if (which == SMALL) count(COUNTER_CACHE_PROMOTIONS);
+        hintNoteAll(moved + CACHE_HEAD_BYTES, keyRoom());
       }
     }
     if (moved) {
@@ -255,6 +266,7 @@ export function cacheInsert(
   if (scan) store<u32>(entry, FROM_SCAN, CACHE_TOUCHED);
   atomic.store<u32>(ref, entry);
   count(COUNTER_CACHE_INSERTS);
+  hintNoteAll(target, keyRoom());
   return <i32>target;
 }
 

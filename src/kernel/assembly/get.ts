@@ -5,6 +5,7 @@ import { compareBytes, copyBytes, isAscii } from './bytes';
 import { readerEnter, readerLeave } from './epoch';
 import { filterMayContain } from './filter';
 import { xxh64 } from './hash';
+import { hintBlock, hintFind, hintNote, hintPrefetch } from './hint';
 import {
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
@@ -73,6 +74,27 @@ function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
   return GET_FOUND;
 }
 
+/** Marks a cached block as used; a mark that is there is not written again. */
+// @ts-ignore: decorator
+@inline
+function touch(entry: u32): void {
+  if (load<u32>(entry, CACHE_TOUCHED) != 1) store<u32>(entry, 1, CACHE_TOUCHED);
+}
+
+/** Hands out the value of entry `index` of a block. */
+// @ts-ignore: decorator
+@inline
+function foundInBlock(raw: u32, index: i32): i32 {
+  const decoded = scratch + ENTRY;
+  blockEntry(raw, index, decoded);
+  return found(
+    load<u32>(decoded, 16),
+    load<u32>(decoded, 8),
+    load<u32>(decoded, 12),
+    load<u64>(decoded, 24),
+  );
+}
+
 /** The table of a run whose key range may hold the key, or 0. */
 function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
   const tables = load<u32>(run, 4);
@@ -108,6 +130,12 @@ export function get(keyLength: u32, snapshot: f64): i32 {
   tally(READER_GETS);
   const version = atomic.load<u32>(H_VERSION);
   const at = snapshotOf(snapshot);
+  const runs = load<u32>(version, V_RUN_COUNT);
+  let hash: u64 = 0;
+  if (runs) {
+    hash = xxh64(key, keyLength, 0);
+    hintPrefetch(hash);
+  }
   const memtables = load<u32>(version, V_MEMTABLE_COUNT);
   for (let i: u32 = 0; i < memtables; i++) {
     const record = memtableFind(load<u32>(version + V_MEMTABLES + (i << 2)), key, keyLength, at);
@@ -122,40 +150,36 @@ export function get(keyLength: u32, snapshot: f64): i32 {
       );
     }
   }
-  const runs = load<u32>(version, V_RUN_COUNT);
-  if (runs) {
-    const hash = xxh64(key, keyLength, 0);
-    for (let i: u32 = 0; i < runs; i++) {
-      const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
-      if (!meta) continue;
-      tally(READER_FILTER_CHECKS);
-      if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
-        tally(READER_FILTER_NEGATIVES);
-        continue;
-      }
-      const block = tableFindBlock(meta, key, keyLength);
-      const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
-      if (entry <= CACHE_GHOST) {
-        tally(READER_CACHE_MISSES);
-        store<u32>(scratch + SCRATCH_RESULT, load<u32>(meta, T_ID), 12);
-        store<u32>(scratch + SCRATCH_RESULT, block, 16);
-        readerLeave(slot);
-        return GET_NEED_BLOCK;
-      }
+  for (let i: u32 = 0; i < runs; i++) {
+    const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
+    if (!meta) continue;
+    const hinted = hintFind(meta, key, keyLength, hash, at);
+    if (hinted >= 0) {
       tally(READER_CACHE_HITS);
-      if (load<u32>(entry, CACHE_TOUCHED) != 1) store<u32>(entry, 1, CACHE_TOUCHED);
-      const raw = entry + CACHE_HEAD_BYTES;
-      const index = blockFind(raw, key, keyLength, hash, at);
-      if (index >= 0) {
-        const decoded = scratch + ENTRY;
-        blockEntry(raw, index, decoded);
-        return found(
-          load<u32>(decoded, 16),
-          load<u32>(decoded, 8),
-          load<u32>(decoded, 12),
-          load<u64>(decoded, 24),
-        );
-      }
+      touch(hintBlock - CACHE_HEAD_BYTES);
+      return foundInBlock(hintBlock, hinted);
+    }
+    tally(READER_FILTER_CHECKS);
+    if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
+      tally(READER_FILTER_NEGATIVES);
+      continue;
+    }
+    const block = tableFindBlock(meta, key, keyLength);
+    const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
+    if (entry <= CACHE_GHOST) {
+      tally(READER_CACHE_MISSES);
+      store<u32>(scratch + SCRATCH_RESULT, load<u32>(meta, T_ID), 12);
+      store<u32>(scratch + SCRATCH_RESULT, block, 16);
+      readerLeave(slot);
+      return GET_NEED_BLOCK;
+    }
+    tally(READER_CACHE_HITS);
+    touch(entry);
+    const raw = entry + CACHE_HEAD_BYTES;
+    const index = blockFind(raw, key, keyLength, hash, at);
+    if (index >= 0) {
+      hintNote(raw, index, hash);
+      return foundInBlock(raw, index);
     }
   }
   readerLeave(slot);

@@ -47,6 +47,9 @@ export const H_JOB_BASE: u32 = HEADER + 72;
 export const H_JOB_BYTES: u32 = HEADER + 76;
 /** Bytes at the start of the cache region that form the small (probation) queue. */
 export const H_CACHE_SMALL_BYTES: u32 = HEADER + 80;
+/** Address of the hint table (hint.ts), 0 when there is none, and its pairs of slots less one. */
+export const H_HINT_BASE: u32 = HEADER + 84;
+export const H_HINT_MASK: u32 = HEADER + 88;
 
 /** u32, atomic: address of the current Version. Published by the shard worker (release). */
 export const H_VERSION: u32 = HEADER + 128;

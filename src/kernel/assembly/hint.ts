@@ -1,0 +1,207 @@
+/**
+ * Hints: where in the block cache a key was found before. A hit replaces filter, index search, cache
+ * reference and block search, a chain of ten dependent cache and TLB misses over a large data set,
+ * by two: the hint, then block head and entry at once, since the hint gives both addresses.
+ *
+ * A table of pairs of slots in shared memory, found by the key's hash:
+ *
+ *   bits 36..63  address of the raw block, in units of 16
+ *   bits 20..35  offset of the entry in it
+ *   bits 12..19  number of the entry
+ *   bits  0..11  top 12 bits of xxh64(key, 0)
+ *
+ * Who writes: any reader after it found a key the long way, and the shard worker when it caches a
+ * block; atomic stores of whole slots. Nobody owns a slot and nothing is ever cleared, so a slot is
+ * never believed, whatever is in it:
+ * 1. It names an address inside the cache region.
+ * 2. The block there counts only when the table that the caller searches refers to it right now
+ *    (T_CACHE_REFS), from inside the caller's epoch: then it is live, immutable and stays.
+ * 3. The entry counts only when the block's own offsets say that an entry starts there, when its key
+ *    is the key, and when the entry before it is of another key, by its fingerprint: then it is the
+ *    newest version that the table has, since all versions of a key are in one block, newest first.
+ * 4. It is used only for a snapshot at or above the entry's sequence.
+ */
+
+import { copyBytes, equalBytes } from './bytes';
+import { xxh64 } from './hash';
+import {
+  BLOCK_BASE_SEQUENCE,
+  BLOCK_COUNT,
+  BLOCK_FLAGS,
+  BLOCK_FLAG_WIDE,
+  BLOCK_HEAD_BYTES,
+  BLOCK_PREFIX_BYTES,
+  CACHE_BLOCK,
+  CACHE_HEAD_BYTES,
+  CACHE_META,
+  H_CACHE_BASE,
+  H_CACHE_BYTES,
+  H_HINT_BASE,
+  H_HINT_MASK,
+  T_BLOCKS,
+  T_CACHE_REFS,
+} from './layout';
+
+/** Two slots, 8 bytes each. */
+const PAIR_SHIFT: u32 = 4;
+const TAG_MASK: u64 = 0xfff;
+const TAG_SHIFT: u64 = 52;
+const INDEX_MAX: u32 = 0xff;
+
+/** The raw block that `hintFind` found the entry in. */
+export let hintBlock: u32 = 0;
+
+// @ts-ignore: decorator
+@inline
+function pairOf(base: u32, hash: u64): u32 {
+  return base + ((<u32>hash & load<u32>(H_HINT_MASK)) << PAIR_SHIFT);
+}
+
+// @ts-ignore: decorator
+@inline
+function offsetsOf(raw: u32, count: u32): u32 {
+  return raw + ((BLOCK_HEAD_BYTES + count + 3) & ~3);
+}
+
+/** The raw block that a slot names, or 0 when that is nowhere in the cache. */
+// @ts-ignore: decorator
+@inline
+function rawOf(hint: u64): u32 {
+  const raw = <u32>(hint >> 36) << 4;
+  return raw - CACHE_HEAD_BYTES - load<u32>(H_CACHE_BASE) < load<u32>(H_CACHE_BYTES) ? raw : 0;
+}
+
+/** What touched lines held, so that the loads are not left out as useless. */
+let touched: u32 = 0;
+
+/**
+ * Starts bringing to this core's caches what a lookup of the hash will want: the lines that its hint
+ * names. Loads that nothing waits for run beside each other, and beside the search of the memtables.
+ */
+export function hintPrefetch(hash: u64): void {
+  const base = load<u32>(H_HINT_BASE);
+  if (!base) return;
+  const pair = pairOf(base, hash);
+  let hint = atomic.load<u64>(pair);
+  if ((hint & TAG_MASK) != hash >> TAG_SHIFT) hint = atomic.load<u64>(pair, 8);
+  if ((hint & TAG_MASK) != hash >> TAG_SHIFT) return;
+  const raw = rawOf(hint);
+  if (!raw) return;
+  const p = raw + (<u32>(hint >> 20) & 0xffff);
+  touched =
+    load<u32>(raw) ^
+    load<u32>(raw, 64) ^
+    load<u32>(p) ^
+    load<u32>(p, 64) ^
+    load<u32>(p, 128) ^
+    load<u32>(p, 192);
+}
+
+/** Number of the entry of table `meta` with the newest version of the key, at or below `at`; or -1. */
+export function hintFind(meta: u32, key: u32, keyLength: u32, hash: u64, at: u64): i32 {
+  const base = load<u32>(H_HINT_BASE);
+  if (!base) return -1;
+  const pair = pairOf(base, hash);
+  let hint = atomic.load<u64>(pair);
+  if ((hint & TAG_MASK) != hash >> TAG_SHIFT) {
+    hint = atomic.load<u64>(pair, 8);
+    if ((hint & TAG_MASK) != hash >> TAG_SHIFT) return -1;
+  }
+  const raw = rawOf(hint);
+  if (!raw) return -1;
+  const entry = raw - CACHE_HEAD_BYTES;
+  if (load<u32>(entry, CACHE_META) != meta) return -1;
+  const block = load<u32>(entry, CACHE_BLOCK);
+  if (block >= load<u32>(meta, T_BLOCKS)) return -1;
+  if (atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2)) != entry) return -1;
+
+  const offset = <u32>(hint >> 20) & 0xffff;
+  const index = <u32>(hint >> 12) & INDEX_MAX;
+  const count = <u32>load<u16>(raw, BLOCK_COUNT);
+  if (index >= count || (<u32>load<u8>(raw, BLOCK_FLAGS) & BLOCK_FLAG_WIDE) != 0) return -1;
+  const offsets = offsetsOf(raw, count);
+  if (<u32>load<u16>(offsets + (index << 1)) != offset) return -1;
+
+  const fingerprint = raw + BLOCK_HEAD_BYTES + index;
+  if (index > 0 && <u64>load<u8>(fingerprint - 1) == hash >> 56) return -1;
+
+  const prefixBytes = load<u32>(raw, BLOCK_PREFIX_BYTES);
+  if (keyLength < prefixBytes) return -1;
+  if (!equalBytes(offsets + (count << 1), key, prefixBytes)) return -1;
+  return hintedKey(raw, raw + offset, key + prefixBytes, keyLength - prefixBytes, at)
+    ? <i32>index
+    : -1;
+}
+
+/** Whether the entry at `p` has the key suffix, and a sequence at or below `at`. */
+// @ts-ignore: decorator
+@inline
+function hintedKey(raw: u32, p: u32, suffix: u32, suffixBytes: u32, at: u64): bool {
+  hintBlock = raw;
+  let delta: u64 = 0;
+  let shift: u64 = 0;
+  let byte: u64;
+  do {
+    byte = load<u8>(++p);
+    delta |= (byte & 0x7f) << shift;
+    shift += 7;
+  } while (byte >= 0x80);
+  if (load<u64>(raw, BLOCK_BASE_SEQUENCE) + delta > at) return false;
+  let length: u32 = 0;
+  shift = 0;
+  do {
+    byte = load<u8>(++p);
+    length |= (<u32>byte & 0x7f) << <u32>shift;
+    shift += 7;
+  } while (byte >= 0x80);
+  if (length != suffixBytes) return false;
+  // Behind the length of the value.
+  while (load<u8>(++p) >= 0x80) {}
+  return equalBytes(p + 1, suffix, suffixBytes);
+}
+
+/** Notes all keys of a block that was just cached; `room` takes the longest key. */
+export function hintNoteAll(raw: u32, room: u32): void {
+  if (!load<u32>(H_HINT_BASE) || (<u32>load<u8>(raw, BLOCK_FLAGS) & BLOCK_FLAG_WIDE) != 0) return;
+  const count = min<u32>(load<u16>(raw, BLOCK_COUNT), INDEX_MAX + 1);
+  const prefixBytes = load<u32>(raw, BLOCK_PREFIX_BYTES);
+  const offsets = offsetsOf(raw, load<u16>(raw, BLOCK_COUNT));
+  copyBytes(room, offsets + (<u32>load<u16>(raw, BLOCK_COUNT) << 1), prefixBytes);
+  let previous: u32 = 0;
+  let previousBytes: u32 = 0;
+  for (let index: u32 = 0; index < count; index++) {
+    let p = raw + <u32>load<u16>(offsets + (index << 1)) + 1;
+    while (load<u8>(p++) >= 0x80) {}
+    let suffixBytes: u32 = 0;
+    let shift: u32 = 0;
+    let byte: u32;
+    do {
+      byte = load<u8>(p++);
+      suffixBytes |= (byte & 0x7f) << shift;
+      shift += 7;
+    } while (byte >= 0x80);
+    while (load<u8>(p++) >= 0x80) {}
+    // The first of a key's versions is the newest.
+    const isSame =
+      index > 0 && suffixBytes == previousBytes && equalBytes(p, previous, suffixBytes);
+    previous = p;
+    previousBytes = suffixBytes;
+    if (isSame) continue;
+    copyBytes(room + prefixBytes, p, suffixBytes);
+    hintNote(raw, index, xxh64(room, prefixBytes + suffixBytes, 0));
+  }
+}
+
+/** Notes that entry `index` of the cached block at `raw` has the key of this hash. */
+export function hintNote(raw: u32, index: u32, hash: u64): void {
+  const base = load<u32>(H_HINT_BASE);
+  if (!base || index > INDEX_MAX || (<u32>load<u8>(raw, BLOCK_FLAGS) & BLOCK_FLAG_WIDE) != 0) return;
+  const count = <u32>load<u16>(raw, BLOCK_COUNT);
+  const offset = <u64>load<u16>(offsetsOf(raw, count) + (index << 1));
+  const hint = (<u64>(raw >> 4) << 36) | (offset << 20) | (<u64>index << 12) | (hash >> TAG_SHIFT);
+  const pair = pairOf(base, hash);
+  const first = atomic.load<u64>(pair);
+  // The newer hint comes first and pushes the older one out; a stale one for the same key is replaced.
+  if ((first & TAG_MASK) != hash >> TAG_SHIFT) atomic.store<u64>(pair, first, 8);
+  atomic.store<u64>(pair, hint);
+}
