@@ -16,6 +16,7 @@ export type { LightningDbConfig, RingBytesConfig, WalSyncMode } from './config.j
 export type {
   CheckProblem,
   CheckReport,
+  DamagedTable,
   JobStats,
   RunStats,
   ShardStats,
@@ -47,6 +48,7 @@ export {
   serializeError,
 } from './errors.js';
 export { type AttachOptions, LightningDb, type PutOptions, VERSION } from './lightning-db.js';
+export type { RepairLoss, RepairOptions, RepairProblem, RepairReport } from './repair/report.js';
 export type { LightningDbHandle } from './router/attach.js';
 export type { Batch, WriteOptions } from './router/batch.js';
 export type { Readable, ReadOptions, ScanEntry } from './router/read-view.js';

@@ -20,6 +20,8 @@ import {
 import { ClosedError, InvalidArgumentError, ReadOnlyError } from './errors.js';
 import { RECORD_FLAG_SYNC } from './kernel/assembly/layout.js';
 import { booleanOption, checkOptionNames } from './options.js';
+import { repairDatabase } from './repair/repair.js';
+import type { RepairOptions, RepairReport } from './repair/report.js';
 import { attachDatabase, checkHandle, type LightningDbHandle } from './router/attach.js';
 import type { Backend } from './router/backend.js';
 import { Batch, type BatchOwner, type WriteOptions } from './router/batch.js';
@@ -126,6 +128,17 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     } finally {
       await database.close();
     }
+  }
+
+  /**
+   * Makes a damaged database one that opens, with everything in it that can still be read. What is
+   * replaced is kept in a folder `repaired-…` in the database's directory; the report says what was
+   * wrong, and what could not be saved. With `dryRun`, nothing is written. The database must not be
+   * open: throws `LIGHTNING_LOCKED`.
+   */
+  static async repair(path: string, options: RepairOptions = {}): Promise<RepairReport> {
+    if (typeof path !== 'string' || path === '') throw wrongType('path', 'a path', path);
+    return repairDatabase(path, options);
   }
 
   /** Joins, from another thread of the process, a database that is open: see `share`. */

@@ -20,6 +20,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['version'],
   ['compaction'],
   ['shard', 'router', 'coordinator', 'transaction', 'bulk-load', 'metrics', 'backup'],
+  ['repair'],
   ['lightning-db'],
   ['index'],
   ['cli'],

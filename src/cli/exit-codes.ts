@@ -1,7 +1,7 @@
 /** Exit codes of the command line. Scripts rely on them: do not renumber. */
 
 export const EXIT_OK = 0;
-/** The answer is no: the key is missing, or `check` found something wrong. */
+/** The answer is no: the key is missing, `check` found something wrong, `repair` lost something. */
 export const EXIT_NEGATIVE = 1;
 /** The command line, an option or an argument is wrong. */
 export const EXIT_USAGE = 2;
@@ -25,7 +25,7 @@ export const EXIT_TERMINATED = 143;
 /** The table that `--help` and the README show. */
 export const EXIT_CODE_TEXT: readonly (readonly [code: number, meaning: string])[] = [
   [EXIT_OK, 'done'],
-  [EXIT_NEGATIVE, 'the answer is no: key missing (get), something wrong (check)'],
+  [EXIT_NEGATIVE, 'the answer is no: key missing (get), something wrong (check) or lost (repair)'],
   [EXIT_USAGE, 'wrong command line, option or argument'],
   [EXIT_NOT_A_DATABASE, 'no database at the path, or not one this version can open'],
   [EXIT_LOCKED, 'another process has the database open'],

@@ -10,6 +10,7 @@ import { deleteCommand } from './commands/delete.js';
 import { getCommand } from './commands/get.js';
 import { loadCommand } from './commands/load.js';
 import { putCommand } from './commands/put.js';
+import { repairCommand } from './commands/repair.js';
 import { scanCommand } from './commands/scan.js';
 import { statsCommand } from './commands/stats.js';
 import { EXIT_CODE_TEXT, EXIT_OK, EXIT_USAGE, exitCodeOf } from './exit-codes.js';
@@ -68,6 +69,7 @@ function newProgram(context: CommandContext, { output, notes }: Streams, json: b
     statsCommand,
     compactCommand,
     checkCommand,
+    repairCommand,
   ];
   for (const create of commands) program.addCommand(create(context));
   for (const command of [program, ...program.commands]) {

@@ -70,19 +70,26 @@ export function readLinkIntents(fs: FileSystem, directory: string): LinkIntent[]
     throw error;
   }
   return names
-    .filter((name) => NAME_PATTERN.test(name))
-    .map((name) => {
-      const file = `${directory}/${name}`;
-      const intent = decodeLinkIntent(fs.readFile(file), file);
-      if (linkIntentName(intent.id) === name) return intent;
-      throw new CorruptionError('Link intent belongs to another load', {
-        file,
-        offset: HEAD_BYTES,
-        expected: name,
-        found: intent.id,
-      });
-    })
+    .filter(isLinkIntentName)
+    .map((name) => readLinkIntent(fs, directory, name))
     .sort((left, right) => left.sequence - right.sequence);
+}
+
+export function isLinkIntentName(name: string): boolean {
+  return NAME_PATTERN.test(name);
+}
+
+/** Throws `CorruptionError`. */
+export function readLinkIntent(fs: FileSystem, directory: string, name: string): LinkIntent {
+  const file = `${directory}/${name}`;
+  const intent = decodeLinkIntent(fs.readFile(file), file);
+  if (linkIntentName(intent.id) === name) return intent;
+  throw new CorruptionError('Link intent belongs to another load', {
+    file,
+    offset: HEAD_BYTES,
+    expected: name,
+    found: intent.id,
+  });
 }
 
 /** Forgets an intent that every shard has linked durably. */

@@ -99,6 +99,28 @@ export function readManifest(options: ManifestOptions, number: number): Manifest
   return { number, version, bytes: offset, edits };
 }
 
+/**
+ * What can be read of a manifest whose frames are damaged: the Version up to the first bad one.
+ * Undefined when not even the first frame, the whole state, is there. For repairs.
+ */
+export function salvageManifest(options: ManifestOptions, number: number): Version | undefined {
+  const file = `${options.directory}/${shardFileName('manifest', number)}`;
+  const bytes = options.fs.readFile(file);
+  let version: Version | undefined;
+  let offset = HEADER_BYTES;
+  for (;;) {
+    const payload = frameAt(bytes, number, offset);
+    if (payload === undefined) return version;
+    try {
+      version = applyFrame(version ?? Version.EMPTY, payload, file, offset);
+    } catch (error) {
+      if (error instanceof CorruptionError) return version;
+      throw error;
+    }
+    offset += FRAME_HEAD_BYTES + payload.length;
+  }
+}
+
 function checkHeader(bytes: Buffer, file: string, shard: number, number: number): void {
   if (bytes.length < HEADER_BYTES || bytes.toString('latin1', 0, 8) !== MANIFEST_MAGIC) {
     throw new CorruptionError('Not a manifest', { file, offset: 0, expected: MANIFEST_MAGIC });
