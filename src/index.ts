@@ -55,4 +55,4 @@ export type { Readable, ReadOptions, ScanEntry } from './router/read-view.js';
 export type { DatabaseStats } from './router/reports.js';
 export type { Scan, SyncScan } from './router/scan.js';
 export type { ScanOptions } from './router/scan-query.js';
-export type { Snapshot } from './router/snapshot.js';
+export type { Snapshot, SnapshotHandle } from './router/snapshot.js';

@@ -36,7 +36,7 @@ import type { DatabaseStats } from './router/reports.js';
 import { WriteSink } from './router/response-sink.js';
 import type { Scan, SyncScan } from './router/scan.js';
 import type { ScanOptions } from './router/scan-query.js';
-import { Snapshot } from './router/snapshot.js';
+import { Snapshot, type SnapshotHandle } from './router/snapshot.js';
 
 /** Filled in by the build. */
 declare const __VERSION__: string;
@@ -276,11 +276,14 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     return this.#view.scanSync(options);
   }
 
-  /** The database as it is now, to be read from later. Close it, or `using` it, when done. */
-  snapshot(): Snapshot<K, V> {
+  /**
+   * The database as it is now, to be read from later. Close it, or `using` it, when done. With a
+   * handle (`snapshot.share()`, also from another thread): as it was when that snapshot was taken.
+   */
+  snapshot(handle?: SnapshotHandle): Snapshot<K, V> {
     const { session } = this.#backend;
     session.checkOpen();
-    return new Snapshot(session);
+    return new Snapshot(session, handle);
   }
 
   // ---- the whole database -------------------------------------------------------------

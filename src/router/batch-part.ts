@@ -49,6 +49,21 @@ export class BatchPart implements OperationTarget {
     this.count++;
   }
 
+  /** Adds one operation that is encoded already. */
+  append(source: Uint8Array, start: number, end: number): void {
+    this.#makeRoom(end - start);
+    this.bytes.set(source.subarray(start, end), this.length);
+    this.length += end - start;
+    this.count++;
+  }
+
+  /** Takes back operations from the end: `length` bytes with `count` operations stay. */
+  truncate(length: number, count: number): void {
+    if (this.#lent) this.#replace(this.bytes.length, length);
+    this.length = length;
+    this.count = count;
+  }
+
   clear(): void {
     if (this.#lent) this.#replace(CAPACITY_MIN, 0);
     this.length = 0;

@@ -6,7 +6,7 @@
  * arguments' checks are the business of `LightningDb` and `Snapshot`.
  */
 
-import { LightningError } from '../errors.js';
+import { ClosedError, LightningError } from '../errors.js';
 import {
   type AcquiredSnapshot,
   type ClientDoorbell,
@@ -153,7 +153,7 @@ export class Client implements RequestListener {
    * a group commit.
    */
   acquireSnapshot(): AcquiredSnapshot {
-    const wanted = this.#visibleSequence();
+    const wanted = this.visibleSequence();
     const startMs = performance.now();
     for (;;) {
       const snapshot = this.#tryAcquire(wanted);
@@ -165,7 +165,7 @@ export class Client implements RequestListener {
 
   /** As `acquireSnapshot`, without holding up the thread. */
   async acquireSnapshotAsync(): Promise<AcquiredSnapshot> {
-    const wanted = this.#visibleSequence();
+    const wanted = this.visibleSequence();
     const startMs = performance.now();
     for (;;) {
       const snapshot = this.#tryAcquire(wanted);
@@ -179,25 +179,45 @@ export class Client implements RequestListener {
     }
   }
 
+  /** As `acquireSnapshot`; undefined when it would have to wait. */
+  tryAcquireSnapshot(): AcquiredSnapshot | undefined {
+    return this.#tryAcquire(this.visibleSequence());
+  }
+
+  /**
+   * A snapshot for somebody who wanted one when `visibleSequence` was `wanted`; undefined while it
+   * has to be waited for, since `startMs` by now. Throws when there is no hope.
+   */
+  pollSnapshot(wanted: number, startMs: number): AcquiredSnapshot | undefined {
+    const snapshot = this.#tryAcquire(wanted);
+    if (snapshot === undefined) this.#checkPendingShards(startMs);
+    return snapshot;
+  }
+
+  /** A snapshot of the moment of one that is open, here or on another thread. */
+  adoptSnapshot(source: AcquiredSnapshot): AcquiredSnapshot {
+    const adopted = this.control.adoptSnapshot(this.slot, source);
+    if (adopted === 'full') throw tooManySnapshots();
+    if (adopted !== undefined) return adopted;
+    throw new ClosedError(
+      'The snapshot is closed: keep it open until every thread has taken it over',
+    );
+  }
+
   releaseSnapshot(slot: number): void {
     this.control.releaseSnapshot(slot);
   }
 
   #tryAcquire(wanted: number): AcquiredSnapshot | undefined {
     const snapshot = this.control.acquireSnapshot(this.slot);
-    if (snapshot === undefined) {
-      throw new LightningError(
-        'LIGHTNING_LIMIT_EXCEEDED',
-        'Too many snapshots and scans are open: close some of them',
-      );
-    }
+    if (snapshot === undefined) throw tooManySnapshots();
     if (snapshot.sequence >= wanted) return snapshot;
     this.control.releaseSnapshot(snapshot.slot);
     return undefined;
   }
 
   /** The highest sequence number that any read may have seen. */
-  #visibleSequence(): number {
+  visibleSequence(): number {
     let visible = 0;
     for (const shard of this.shards) visible = Math.max(visible, shard.visibleSequence());
     return visible;
@@ -233,4 +253,11 @@ export class Client implements RequestListener {
     this.keepAlive.close();
     this.control.releaseSnapshotsOf(this.slot);
   }
+}
+
+function tooManySnapshots(): LightningError {
+  return new LightningError(
+    'LIGHTNING_LIMIT_EXCEEDED',
+    'Too many snapshots and scans are open: close some of them',
+  );
 }

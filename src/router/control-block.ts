@@ -8,6 +8,8 @@
  *   1024  CLIENTS     CLIENT_COUNT lines
  *         SHARDS      one line per shard
  *         SNAPSHOTS   SNAPSHOT_COUNT slots
+ *         ACTIVE      a line per client: its active transactions
+ *         COUNTERS    COUNTERS_BYTES per client: what its transactions came to
  *
  * Who writes: shard workers allocate sequences and write their own line; a client writes its own
  * line (the doorbell is everybody's) and its snapshot slots; the main thread writes states.
@@ -23,6 +25,8 @@
  * 3. A snapshot's slot names the client that is taking it before its sequence is computed. Whoever looks for live
  *    snapshots computes its horizon first and reads the slots second: a slot that looked free then
  *    belongs to a snapshot that is not below the horizon.
+ *    A snapshot that is taken over from another (`adoptSnapshot`) gets a slot behind it: whoever
+ *    reads the slots in order and misses the first, because it was freed, comes to the second later.
  * 4. The owner of a client slot or snapshot slot is written down in it: a dead thread's are found
  *    and taken back.
  */
@@ -48,6 +52,8 @@ const LINE_BYTES = 128;
 const MAGIC_WORD = 0;
 const VERSION_WORD = 1;
 const SHARDS_WORD = 2;
+/** f64: random, new for each block. */
+const IDENTITY_WORD = 2;
 
 const GLOBALS = 128;
 const LAST = GLOBALS;
@@ -74,10 +80,18 @@ const SHARD_EPOCH = 8;
 const SHARD_STATE = 64;
 const SHARD_GENERATION = 68;
 
-const SNAPSHOT_BYTES = 16;
+const SNAPSHOT_BYTES = 32;
 const SNAPSHOT_OWNER = 8;
+/** f64: when it was taken, milliseconds of the wall clock. */
+const SNAPSHOT_TAKEN = 16;
 /** A client looks for a free slot from a place of its own, so that clients do not share lines. */
 const SNAPSHOT_HOME_SLOTS = SNAPSHOT_COUNT / CLIENT_COUNT;
+
+/** Its active transactions, i32; a line each, all of which `beginTransaction` reads. */
+const ACTIVE_BYTES = 64;
+/** Counters of one client, f64. */
+const COUNTERS_BYTES = 1024;
+export const COUNTERS_MAX = COUNTERS_BYTES / 8;
 
 export const DATABASE_OPENING = 0;
 export const DATABASE_SERVING = 1;
@@ -101,6 +115,12 @@ export interface AcquiredSnapshot {
   readonly sequence: number;
 }
 
+export interface OpenSnapshots {
+  readonly open: number;
+  readonly oldest: number | undefined;
+  readonly oldestTakenMs: number | undefined;
+}
+
 export interface LiveSnapshots {
   /** Versions shadowed at or below this sequence are needed by no snapshot but the listed ones. */
   readonly horizon: number;
@@ -113,6 +133,7 @@ export class ControlBlock {
   readonly shards: number;
   readonly #i32: Int32Array;
   readonly #i64: BigInt64Array;
+  readonly #f64: Float64Array;
   /** Index of the first snapshot slot in `#i64`. */
   readonly #snapshots: number;
 
@@ -121,6 +142,7 @@ export class ControlBlock {
     this.buffer = buffer;
     this.#i32 = new Int32Array(buffer);
     this.#i64 = new BigInt64Array(buffer);
+    this.#f64 = new Float64Array(buffer);
     if (this.#i32[MAGIC_WORD] !== MAGIC || this.#i32[VERSION_WORD] !== LAYOUT_VERSION) {
       throw new TypeError('Cannot map the control block: the buffer holds something else');
     }
@@ -129,15 +151,25 @@ export class ControlBlock {
   }
 
   static create(shards: number): ControlBlock {
-    const bytes = SHARDS + shards * LINE_BYTES + SNAPSHOT_COUNT * SNAPSHOT_BYTES;
+    const bytes =
+      SHARDS +
+      shards * LINE_BYTES +
+      SNAPSHOT_COUNT * SNAPSHOT_BYTES +
+      CLIENT_COUNT * (ACTIVE_BYTES + COUNTERS_BYTES);
     const buffer = new SharedArrayBuffer(bytes);
     const words = new Int32Array(buffer);
     words[MAGIC_WORD] = MAGIC;
     words[VERSION_WORD] = LAYOUT_VERSION;
     words[SHARDS_WORD] = shards;
+    new Float64Array(buffer)[IDENTITY_WORD] = Math.random();
     const block = new ControlBlock(buffer);
     block.raiseSequence(SEQUENCE_FIRST - 1);
     return block;
+  }
+
+  /** Tells this opening of the database from all others. */
+  identity(): number {
+    return this.#f64[IDENTITY_WORD] as number;
   }
 
   // ---- sequence numbers ---------------------------------------------------------
@@ -318,6 +350,7 @@ export class ControlBlock {
       return false;
     }
     this.releaseSnapshotsOf(slot);
+    Atomics.store(this.#i32, this.#activeWord(slot), 0);
     return true;
   }
 
@@ -372,11 +405,34 @@ export class ControlBlock {
       if (Atomics.load(this.#i64, word) !== 0n) continue;
       if (Atomics.compareExchange(this.#i64, word, 0n, BigInt(client)) !== 0n) continue;
       Atomics.store(this.#i32, (word << 1) + (SNAPSHOT_OWNER >>> 2), client);
+      this.#f64[word + (SNAPSHOT_TAKEN >>> 3)] = Date.now();
       const stable = this.#stable();
       Atomics.store(this.#i64, word, stable);
       return { slot, sequence: Number(stable) };
     }
     return undefined;
+  }
+
+  /**
+   * Registers a snapshot of the same moment as one that is open, on whichever thread. Undefined when
+   * that is closed by now, `full` when there is no free slot behind it.
+   */
+  adoptSnapshot(client: number, source: AcquiredSnapshot): AcquiredSnapshot | 'full' | undefined {
+    const from = this.#snapshots + source.slot * (SNAPSHOT_BYTES >>> 3);
+    const sequence = BigInt(source.sequence);
+    for (let slot = source.slot + 1; slot < SNAPSHOT_COUNT; slot++) {
+      const word = this.#snapshots + slot * (SNAPSHOT_BYTES >>> 3);
+      if (Atomics.load(this.#i64, word) !== 0n) continue;
+      if (Atomics.compareExchange(this.#i64, word, 0n, BigInt(client)) !== 0n) continue;
+      Atomics.store(this.#i32, (word << 1) + (SNAPSHOT_OWNER >>> 2), client);
+      this.#f64[word + (SNAPSHOT_TAKEN >>> 3)] =
+        this.#f64[from + (SNAPSHOT_TAKEN >>> 3)] ?? Date.now();
+      Atomics.store(this.#i64, word, sequence);
+      if (Atomics.load(this.#i64, from) === sequence) return { slot, sequence: source.sequence };
+      Atomics.store(this.#i64, word, 0n);
+      return undefined;
+    }
+    return Atomics.load(this.#i64, from) === sequence ? 'full' : undefined;
   }
 
   releaseSnapshot(slot: number): void {
@@ -410,18 +466,62 @@ export class ControlBlock {
     return { horizon, snapshots: [...sequences].sort((a, b) => a - b) };
   }
 
-  /** How many snapshots are open, and the sequence of the oldest. */
-  openSnapshots(): { readonly open: number; readonly oldest: number | undefined } {
+  /** How many snapshots are open, the sequence of the oldest, and when the first was taken. */
+  openSnapshots(): OpenSnapshots {
     let open = 0;
     let oldest: number | undefined;
+    let oldestTakenMs: number | undefined;
     for (let slot = 0; slot < SNAPSHOT_COUNT; slot++) {
       const word = this.#snapshots + slot * (SNAPSHOT_BYTES >>> 3);
       const value = Number(Atomics.load(this.#i64, word));
       if (value === 0) continue;
       open++;
-      if (value >= SEQUENCE_FIRST - 1) oldest = Math.min(oldest ?? value, value);
+      if (value < SEQUENCE_FIRST - 1) continue;
+      oldest = Math.min(oldest ?? value, value);
+      const takenMs = this.#f64[word + (SNAPSHOT_TAKEN >>> 3)] as number;
+      oldestTakenMs = Math.min(oldestTakenMs ?? takenMs, takenMs);
     }
-    return { open, oldest };
+    return { open, oldest, oldestTakenMs };
+  }
+
+  // ---- transactions ---------------------------------------------------------------
+
+  /**
+   * Counts one more active transaction of the client, unless all clients together would have more
+   * than `max`. Two that meet at the limit may both be refused; it is never passed.
+   */
+  beginTransaction(client: number, max: number): boolean {
+    const own = this.#activeWord(client);
+    Atomics.store(this.#i32, own, (this.#i32[own] as number) + 1);
+    if (this.activeTransactions() <= max) return true;
+    this.endTransaction(client);
+    return false;
+  }
+
+  endTransaction(client: number): void {
+    const own = this.#activeWord(client);
+    Atomics.store(this.#i32, own, (this.#i32[own] as number) - 1);
+  }
+
+  /** Active transactions of all clients. */
+  activeTransactions(): number {
+    let active = 0;
+    for (let slot = CLIENT_FIRST; slot < CLIENT_COUNT; slot++) {
+      active += Atomics.load(this.#i32, this.#activeWord(slot));
+    }
+    return active;
+  }
+
+  /** The client's counters, which it alone writes; they outlive it. */
+  counters(client: number): Float64Array<SharedArrayBuffer> {
+    const start =
+      this.#snapshots +
+      (SNAPSHOT_COUNT * SNAPSHOT_BYTES + CLIENT_COUNT * ACTIVE_BYTES + client * COUNTERS_BYTES) / 8;
+    return this.#f64.subarray(start, start + COUNTERS_MAX) as Float64Array<SharedArrayBuffer>;
+  }
+
+  #activeWord(client: number): number {
+    return (this.#snapshots << 1) + (SNAPSHOT_COUNT * SNAPSHOT_BYTES + client * ACTIVE_BYTES) / 4;
   }
 
   #shardWord64(shard: number, offset: number): number {

@@ -1,7 +1,7 @@
 /**
  * Merges sorted streams of entries, bytewise by key. Keys are hashed over the shards, so every key
- * comes from one stream only and neighbours come from different ones: what counts is the cost of a
- * comparison.
+ * comes from one of their streams only and neighbours come from different ones: what counts is the
+ * cost of a comparison. One stream may be an overlay: of equal keys its entry comes first.
  *
  * All keys that are in hand share a prefix, found once per refill; of each stream's next key the 6
  * bytes after the prefix are kept as a number, its head. Nearly all comparisons end there. Streams
@@ -99,7 +99,7 @@ export class Merge<S extends EntryStream> {
 
   #comesBefore(a: S, headA: number, b: S, headB: number): boolean {
     const order = headA !== headB ? headA - headB : compareKeys(a, b, this.#prefix);
-    return order * this.#sign < 0;
+    return order === 0 ? a.isOverlay : order * this.#sign < 0;
   }
 
   /** Streams are sorted, so what a stream's next and last key share, all between them share. */

@@ -83,7 +83,7 @@ export class ReadView {
   getSync(key: unknown, options: ReadOptions | undefined): unknown {
     this.#moment.checkOpen();
     const session = this.#session;
-    const codec = options === undefined ? session.valueCodec : this.#valueCodec(options);
+    const codec = options === undefined ? session.valueCodec : valueCodec(this.#session, options);
     encodeKey(session.client.key, session.keyCodec, key);
     return session.reader.getSync(codec, this.#snapshot);
   }
@@ -92,7 +92,7 @@ export class ReadView {
     try {
       this.#moment.checkOpen();
       const session = this.#session;
-      const codec = options === undefined ? session.valueCodec : this.#valueCodec(options);
+      const codec = options === undefined ? session.valueCodec : valueCodec(this.#session, options);
       encodeKey(session.client.key, session.keyCodec, key);
       return session.reader.get(codec, this.#snapshot);
     } catch (error) {
@@ -120,7 +120,8 @@ export class ReadView {
     this.#moment.checkOpen();
     checkKeys(keys);
     const { reader, keyCodec } = this.#session;
-    return reader.getManySync(keyCodec, this.#valueCodec(options), keys, this.#snapshot);
+    const codec = valueCodec(this.#session, options);
+    return reader.getManySync(keyCodec, codec, keys, this.#snapshot);
   }
 
   getMany(keys: readonly unknown[], options: ReadOptions | undefined): Promise<unknown[]> {
@@ -128,7 +129,8 @@ export class ReadView {
       this.#moment.checkOpen();
       checkKeys(keys);
       const { reader, keyCodec } = this.#session;
-      return reader.getMany(keyCodec, this.#valueCodec(options), keys, this.#snapshot);
+      const codec = valueCodec(this.#session, options);
+      return reader.getMany(keyCodec, codec, keys, this.#snapshot);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -148,14 +150,15 @@ export class ReadView {
     const { client, keyCodec, config } = this.#session;
     return scanQuery(options, keyCodec, client.key, config.prefetchBlocks);
   }
+}
 
-  #valueCodec(options: ReadOptions | undefined): Codec {
-    if (options === undefined) return this.#session.valueCodec;
-    checkOptionNames(options, ['valueEncoding'], 'the read options');
-    const { valueEncoding } = options;
-    if (valueEncoding === undefined) return this.#session.valueCodec;
-    return resolveEncoding('valueEncoding', valueEncoding);
-  }
+/** The encoding that the options of a read ask for, or the database's. */
+export function valueCodec(session: Session, options: ReadOptions | undefined): Codec {
+  if (options === undefined) return session.valueCodec;
+  checkOptionNames(options, ['valueEncoding'], 'the read options');
+  const { valueEncoding } = options;
+  if (valueEncoding === undefined) return session.valueCodec;
+  return resolveEncoding('valueEncoding', valueEncoding);
 }
 
 function checkKeys(keys: unknown): void {

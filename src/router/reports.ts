@@ -23,6 +23,8 @@ export interface DatabaseStats {
     readonly open: number;
     /** How many sequence numbers the oldest of them lies back. */
     readonly oldestAge: number;
+    /** Milliseconds since the one that has been open the longest was taken; 0 when there is none. */
+    readonly oldestAgeMs: number;
   };
   /** Threads that have the database open. */
   readonly clients: number;
@@ -37,7 +39,7 @@ export function databaseStats(
 ): DatabaseStats {
   const runs = shards.flatMap((shard) => shard.runs);
   const lastSequence = control.lastSequence();
-  const { open, oldest } = control.openSnapshots();
+  const { open, oldest, oldestTakenMs } = control.openSnapshots();
   return {
     shards,
     total: {
@@ -50,7 +52,11 @@ export function databaseStats(
       walBytes: sum(shards, (shard) => shard.wal.bytes),
     },
     lastSequence,
-    snapshots: { open, oldestAge: oldest === undefined ? 0 : lastSequence - oldest },
+    snapshots: {
+      open,
+      oldestAge: oldest === undefined ? 0 : lastSequence - oldest,
+      oldestAgeMs: oldestTakenMs === undefined ? 0 : Math.max(0, Date.now() - oldestTakenMs),
+    },
     clients: control.activeClients().length,
     background: { queued: background.queued, running: background.running },
   };

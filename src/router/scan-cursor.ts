@@ -10,10 +10,13 @@ import type { Client } from './client.js';
 import { type Codec, decode } from './codec.js';
 import type { AcquiredSnapshot } from './control-block.js';
 import { Merge } from './merge.js';
+import type { KeptSink } from './response-sink.js';
 import type { ScanQuery, ScanSelect } from './scan-query.js';
-import { ScanStream } from './scan-stream.js';
+import { type EntryStream, ScanStream } from './scan-stream.js';
 import type { Session } from './session.js';
+import type { ShardClient } from './shard-client.js';
 import type { SnapshotHold } from './snapshot-registry.js';
+import type { StringBuffer } from './string-buffer.js';
 
 /** Entries of one batch handed out. */
 const BATCH_ENTRIES_MAX = 1024;
@@ -24,12 +27,51 @@ export interface ReadMoment {
   readonly sequence: number | undefined;
   /** Throws when the database, or the snapshot that is read, is closed. */
   checkOpen(): void;
+  /** Fixes the moment where that was put off until something is read. */
+  settle?(): Promise<void> | undefined;
+  settleSync?(): void;
 }
 
 /** What a scan runs on. */
 export interface ScanContext {
   readonly session: Session;
   readonly moment: ReadMoment;
+  readonly extension?: ScanExtension | undefined;
+}
+
+/** What a transaction adds to its scans. */
+export interface ScanExtension {
+  /** Entries that lie over the database's: of equal keys theirs counts, or their delete. */
+  overlay(query: ScanQuery): CursorStream | undefined;
+  /** Who wants to know how far the scan has come. */
+  observer(query: ScanQuery): ScanObserver | undefined;
+}
+
+/** Told how far a scan has come: not what was read ahead, but what was handed out. */
+export interface ScanObserver {
+  /** The entries of a batch are put together: their keys follow. All before have been handed out. */
+  batchBegins(): void;
+  /** The key of the next entry of the batch. */
+  collected(bytes: StringBuffer, start: number, end: number): void;
+  /** So many entries of the batch have been handed out. */
+  handedOut(count: number): void;
+  /** It was said that nothing more comes within the bounds. */
+  ended(): void;
+}
+
+/** A stream as the cursor uses it. */
+export interface CursorStream extends EntryStream {
+  readonly shard?: ShardClient;
+  readonly loading: KeptSink | undefined;
+  fill(entriesMax: number): boolean;
+  valueStart(index: number): number;
+  valueLength(index: number): number;
+  isKeyAscii(index: number): boolean;
+  isValueAscii(index: number): boolean;
+  isValueElsewhere(index: number): boolean;
+  /** An overlay's entry that hides the database's. */
+  isDeleted(index: number): boolean;
+  close(): void;
 }
 
 /** An entry whose value has to be got on its own: its place in the batch, and its key. */
@@ -41,15 +83,18 @@ interface Elsewhere {
 export class ScanCursor {
   readonly #context: ScanContext;
   readonly #query: ScanQuery;
-  readonly #merge: Merge<ScanStream>;
-  #streams: ScanStream[] = [];
+  readonly #merge: Merge<CursorStream>;
+  #streams: CursorStream[] = [];
   /** Streams that have to be filled before anything is taken. */
-  #hungry: ScanStream[] = [];
+  #hungry: CursorStream[] = [];
   #hold: SnapshotHold | undefined;
   #sequence = 0;
   #remaining: number;
   #started = false;
   #finished = false;
+  /** Everything within the bounds was handed out. */
+  #exhausted = false;
+  #observer: ScanObserver | undefined;
 
   constructor(context: ScanContext, query: ScanQuery) {
     this.#context = context;
@@ -60,7 +105,7 @@ export class ScanCursor {
 
   /** The next entries, at least one; undefined at the end. Blocks the thread when disk is needed. */
   nextSync(): unknown[] | undefined {
-    if (!this.#begin()) return undefined;
+    if (!this.#begin()) return this.#end();
     try {
       if (!this.#started) this.#start(this.#holdSync());
       const { client, reader, valueCodec, keyCodec } = this.#context.session;
@@ -79,7 +124,7 @@ export class ScanCursor {
         }
         this.#settle();
         if (entries.length > 0) return entries;
-        if (this.#finished) return undefined;
+        if (this.#finished) return this.#end();
       }
     } catch (error) {
       this.close();
@@ -89,7 +134,7 @@ export class ScanCursor {
 
   /** The next entries, at least one; undefined at the end. */
   async next(): Promise<unknown[] | undefined> {
-    if (!this.#begin()) return undefined;
+    if (!this.#begin()) return this.#end();
     try {
       if (!this.#started) {
         const snapshot = await this.#holdAsync();
@@ -115,12 +160,17 @@ export class ScanCursor {
         }
         this.#settle();
         if (entries.length > 0) return entries;
-        if (this.#finished) return undefined;
+        if (this.#finished) return this.#end();
       }
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /** So many entries of the present batch have reached whoever scans. */
+  handedOut(count: number): void {
+    this.#observer?.handedOut(count);
   }
 
   /** Releases the snapshot. The scan is at its end. Idempotent. */
@@ -142,13 +192,20 @@ export class ScanCursor {
     return false;
   }
 
+  #end(): undefined {
+    if (this.#exhausted) this.#observer?.ended();
+    return undefined;
+  }
+
   #holdSync(): AcquiredSnapshot | number {
     const { moment, session } = this.#context;
+    moment.settleSync?.();
     return moment.sequence ?? session.client.acquireSnapshot();
   }
 
   async #holdAsync(): Promise<AcquiredSnapshot | number> {
     const { moment, session } = this.#context;
+    await moment.settle?.();
     return moment.sequence ?? session.client.acquireSnapshotAsync();
   }
 
@@ -164,13 +221,19 @@ export class ScanCursor {
     this.#streams = client.shards.map(
       (shard) => new ScanStream(shard, this.#query, this.#sequence, buffers),
     );
+    const { extension } = this.#context;
+    if (extension !== undefined) {
+      const overlay = extension.overlay(this.#query);
+      if (overlay !== undefined) this.#streams.push(overlay);
+      this.#observer = extension.observer(this.#query);
+    }
     this.#hungry = this.#streams;
   }
 
   /** Fills what has to be filled, as far as memory allows. True when all of it is. */
   #fillAll(): boolean {
-    const filled: ScanStream[] = [];
-    const missing: ScanStream[] = [];
+    const filled: CursorStream[] = [];
+    const missing: CursorStream[] = [];
     for (const stream of this.#hungry) {
       (stream.fill(this.#remaining) ? filled : missing).push(stream);
     }
@@ -183,7 +246,7 @@ export class ScanCursor {
     while (this.#hungry.length > 0 && !this.#fillAll()) {
       // All loads are under way by now: they are waited for one after the other.
       for (const { shard, loading } of this.#hungry) {
-        if (loading !== undefined) client.waitSync(shard, loading);
+        if (loading !== undefined && shard !== undefined) client.waitSync(shard, loading);
       }
     }
   }
@@ -191,6 +254,7 @@ export class ScanCursor {
   /** After a batch: lets go of everything when it was the last, or prepares for being forgotten. */
   #settle(): void {
     const isAtEnd = this.#merge.size === 0 && this.#hungry.length === 0;
+    if (isAtEnd && this.#remaining > 0) this.#exhausted = true;
     if (isAtEnd || this.#remaining === 0) this.close();
     else this.#hold?.releaseWith(this);
   }
@@ -202,12 +266,19 @@ export class ScanCursor {
     const max = Math.min(BATCH_ENTRIES_MAX, this.#remaining);
     let elsewhere: Elsewhere[] | undefined;
     let count = 0;
+    const observer = this.#observer;
+    observer?.batchBegins();
     while (count < max) {
       const stream = merge.first;
       if (stream === undefined) break;
       const { index } = stream;
+      if (stream.isOverlay && stream.isDeleted(index)) {
+        if (!this.#advance(stream)) break;
+        continue;
+      }
       const keyStart = stream.keyStart(index);
       const keyEnd = keyStart + stream.keyLength(index);
+      observer?.collected(stream.bytes, keyStart, keyEnd);
       if (select !== 'keys' && stream.isValueElsewhere(index)) {
         elsewhere ??= [];
         elsewhere.push({
@@ -226,22 +297,45 @@ export class ScanCursor {
         entries.push(entryOf(stream, index, keyStart, keyEnd, keyCodec, valueCodec, select));
       }
       count++;
-      if (!merge.advance()) {
-        if (!stream.done) {
-          this.#hungry = [stream];
-          break;
-        }
-      }
+      if (!this.#advance(stream)) break;
     }
     this.#remaining -= count;
     return elsewhere ?? NOTHING;
   }
+
+  /**
+   * Steps over the first entry, and after an overlay's over the one that it lies over. False when a
+   * stream has to be filled before anything is taken.
+   */
+  #advance(stream: CursorStream): boolean {
+    const merge = this.#merge;
+    const { index } = stream;
+    if (!merge.advance() && !stream.done) this.#hungry = [stream];
+    if (stream.isOverlay) {
+      const under = merge.first;
+      if (under !== undefined && isSameKey(stream, index, under)) {
+        if (!merge.advance() && !under.done) this.#hungry = [...this.#hungry, under];
+      }
+    }
+    return this.#hungry.length === 0;
+  }
+}
+
+/** Whether the next entry of `other` has the key of the entry `index` of `stream`. */
+function isSameKey(stream: EntryStream, index: number, other: EntryStream): boolean {
+  const start = stream.keyStart(index);
+  const otherStart = other.keyStart(other.index);
+  const length = stream.keyLength(index);
+  return (
+    length === other.keyLength(other.index) &&
+    stream.bytes.compare(other.bytes, otherStart, otherStart + length, start, start + length) === 0
+  );
 }
 
 const NOTHING: readonly Elsewhere[] = [];
 
 function entryOf(
-  stream: ScanStream,
+  stream: CursorStream,
   index: number,
   keyStart: number,
   keyEnd: number,

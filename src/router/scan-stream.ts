@@ -64,6 +64,8 @@ export interface EntryStream {
   index: number;
   /** Nothing comes after the present batch. */
   readonly done: boolean;
+  /** Of equal keys, this stream's comes first. */
+  readonly isOverlay: boolean;
   keyStart(index: number): number;
   keyLength(index: number): number;
 }
@@ -102,6 +104,7 @@ export class ScanStream implements EntryStream {
   count = 0;
   index = 0;
   done = false;
+  readonly isOverlay = false;
 
   readonly #query: ScanQuery;
   readonly #snapshot: number;
@@ -198,6 +201,10 @@ export class ScanStream implements EntryStream {
   /** The value is too large for a batch: get it by its key. */
   isValueElsewhere(index: number): boolean {
     return ((this.#descriptors[index * WORDS + 3] as number) & VALUE_ELSEWHERE) !== 0;
+  }
+
+  isDeleted(_index: number): boolean {
+    return false;
   }
 
   #scan(entriesMax: number): number {

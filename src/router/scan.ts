@@ -26,6 +26,7 @@ export class Scan<T> implements AsyncIterable<T> {
       for (;;) {
         const entries = await cursor.next();
         if (entries === undefined) return;
+        cursor.handedOut(entries.length);
         yield entries as T[];
       }
     } finally {
@@ -55,7 +56,7 @@ class EntryIterator<T> implements AsyncIterableIterator<T> {
 
   next(): Promise<IteratorResult<T, undefined>> {
     if (this.#fetching === undefined && this.#next < this.#batch.length) {
-      return Promise.resolve({ done: false, value: this.#batch[this.#next++] as T });
+      return Promise.resolve({ done: false, value: this.#take() });
     }
     const before = this.#fetching ?? Promise.resolve();
     const result = before.then(() => this.#fetch());
@@ -85,7 +86,13 @@ class EntryIterator<T> implements AsyncIterableIterator<T> {
       this.#batch = batch as T[];
       this.#next = 0;
     }
-    return { done: false, value: this.#batch[this.#next++] as T };
+    return { done: false, value: this.#take() };
+  }
+
+  #take(): T {
+    const entry = this.#batch[this.#next++] as T;
+    this.#cursor.handedOut(this.#next);
+    return entry;
   }
 }
 
@@ -111,7 +118,9 @@ export class SyncScan<T> implements IterableIterator<T> {
       this.#batch = batch as T[];
       this.#next = 0;
     }
-    return { done: false, value: this.#batch[this.#next++] as T };
+    const value = this.#batch[this.#next++] as T;
+    this.#cursor.handedOut(this.#next);
+    return { done: false, value };
   }
 
   return(): IteratorResult<T, undefined> {

@@ -2,11 +2,29 @@
 
 import type { EncodingInput, EncodingOption, EncodingType } from '../encoding/encoding.js';
 import { ClosedError } from '../errors.js';
+import type { AcquiredSnapshot } from './control-block.js';
+import { wrongType } from './key-scratch.js';
 import { type Readable, type ReadOptions, ReadView, type ScanEntry } from './read-view.js';
 import type { Scan, SyncScan } from './scan.js';
 import type { ScanOptions } from './scan-query.js';
 import type { Session } from './session.js';
 import type { SnapshotHold } from './snapshot-registry.js';
+
+const HANDLE_KIND = 'lightning-db:snapshot';
+
+/**
+ * What `snapshot.share()` gives: post it to another thread that has the same database open, and pass
+ * it to `db.snapshot` there. Opaque; good for as long as the snapshot it came from is open.
+ */
+export interface SnapshotHandle {
+  readonly kind: typeof HANDLE_KIND;
+  /** @internal */
+  readonly slot: number;
+  /** @internal */
+  readonly sequence: number;
+  /** @internal Of the database that is open. */
+  readonly identity: number;
+}
 
 /**
  * The database as it was when `db.snapshot()` was called: everything written and acknowledged before
@@ -17,18 +35,35 @@ export class Snapshot<K = string, V = string> implements Readable<K, V> {
   readonly #hold: SnapshotHold;
   #open = true;
 
+  readonly #acquired: AcquiredSnapshot;
+  readonly #session: Session;
+
   /** @internal */
-  constructor(session: Session) {
-    const acquired = session.client.acquireSnapshot();
+  constructor(session: Session, handle?: SnapshotHandle) {
+    const { client } = session;
+    const acquired =
+      handle === undefined
+        ? client.acquireSnapshot()
+        : client.adoptSnapshot(checkHandle(session, handle));
+    this.#session = session;
+    this.#acquired = acquired;
     this.#hold = session.snapshots.hold(acquired);
     this.#hold.releaseWith(this);
     this.#view = new ReadView(session, {
       sequence: acquired.sequence,
-      checkOpen: () => {
-        session.checkOpen();
-        if (!this.#open) throw new ClosedError('The snapshot is closed: take a new one');
-      },
+      checkOpen: () => this.#checkOpen(),
     });
+  }
+
+  /**
+   * A handle for other threads, which open the same moment with `db.snapshot(handle)`. Each has a
+   * snapshot of its own then; this one must stay open until they do.
+   */
+  share(): SnapshotHandle {
+    this.#checkOpen();
+    const { slot, sequence } = this.#acquired;
+    const identity = this.#session.client.control.identity();
+    return { kind: HANDLE_KIND, slot, sequence, identity };
   }
 
   get(key: EncodingInput<K>): Promise<V | undefined>;
@@ -94,4 +129,22 @@ export class Snapshot<K = string, V = string> implements Readable<K, V> {
   [Symbol.dispose](): void {
     this.close();
   }
+
+  #checkOpen(): void {
+    this.#session.checkOpen();
+    if (!this.#open) throw new ClosedError('The snapshot is closed: take a new one');
+  }
+}
+
+function checkHandle(session: Session, handle: unknown): SnapshotHandle {
+  if (
+    typeof handle === 'object' &&
+    handle !== null &&
+    'kind' in handle &&
+    handle.kind === HANDLE_KIND
+  ) {
+    const given = handle as SnapshotHandle;
+    if (given.identity === session.client.control.identity()) return given;
+  }
+  throw wrongType('handle', 'what share() of a snapshot of this database returned', handle);
 }

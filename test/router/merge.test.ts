@@ -7,6 +7,7 @@ import { asStringBuffer } from '../../src/router/string-buffer.js';
 /** A sorted list that hands itself out in batches. */
 class ListStream implements EntryStream {
   bytes = asStringBuffer(Buffer.alloc(0));
+  readonly isOverlay = false;
   count = 0;
   index = 0;
   #starts: number[] = [];
