@@ -15,6 +15,11 @@ export interface KernelExports extends TableExports, CommitExports {
     entriesMax: number,
   ): number;
 
+  // own-block.ts
+  ownBlockSource(): number;
+  ownBlockBytesMax(): number;
+  ownBlockTake(table: number, block: number, length: number, fileOffset: number): number;
+
   // cache.ts
   cacheInit(): void;
   cacheInsert(

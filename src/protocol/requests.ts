@@ -7,6 +7,7 @@
  *   WRITE        operations; argument: their count (in every piece)
  *   GET          snapshot f64 (-1: latest), key
  *   LOAD_BLOCKS  table id u32, first block u32, count u32
+ *   CACHE_BLOCK  table id u32, block u32, the block as it stands on disk
  *   GET_MANY     snapshot f64, then per key: length u32, bytes; argument: count (in every piece)
  *   BLOB_BEGIN   value length f64, key length u32, key, value (always in pieces; argument 0)
  */
@@ -55,6 +56,28 @@ export function decodeLoadBlocks(
     table: bytes.readUInt32LE(payload),
     firstBlock: bytes.readUInt32LE(payload + 4),
     count: bytes.readUInt32LE(payload + 8),
+  };
+}
+
+const CACHE_BLOCK_HEAD_BYTES = 8;
+
+export interface CacheBlockRequest {
+  readonly table: number;
+  readonly block: number;
+  /** Where the block's bytes begin; they end with the payload. */
+  readonly storedStart: number;
+}
+
+export function decodeCacheBlock(
+  bytes: Buffer,
+  payload: number,
+  payloadBytes: number,
+): CacheBlockRequest {
+  expect(payloadBytes >= CACHE_BLOCK_HEAD_BYTES, 'block for the cache');
+  return {
+    table: bytes.readUInt32LE(payload),
+    block: bytes.readUInt32LE(payload + 4),
+    storedStart: payload + CACHE_BLOCK_HEAD_BYTES,
   };
 }
 

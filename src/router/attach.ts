@@ -58,6 +58,8 @@ export interface LightningDbHandle {
   /** @internal */
   readonly databaseId: string;
   /** @internal */
+  readonly directory: string;
+  /** @internal */
   readonly control: SharedArrayBuffer;
   /** @internal */
   readonly module: WebAssembly.Module;
@@ -114,7 +116,7 @@ export async function attachDatabase(
       const state = control.shardState(shard);
       if (state === SHARD_STARTING || state === SHARD_DOWN) throw notNow(undefined);
     }
-    const client = new Client(control, slot, handle.module, connections);
+    const client = new Client(control, slot, handle.module, connections, handle.directory);
     const session = new Session(client, handle.config, encodings);
     connection.begin(session);
     return new AttachedDatabase(session, connection, handle);

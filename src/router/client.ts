@@ -7,6 +7,7 @@
  */
 
 import { ClosedError, LightningError } from '../errors.js';
+import { shardDirectoryName } from '../file-system/file-names.js';
 import {
   type AcquiredSnapshot,
   type ClientDoorbell,
@@ -46,17 +47,20 @@ export class Client implements RequestListener {
   readonly #pump: ResponsePump;
   #flushScheduled = false;
 
+  /** `directory`: the database's; without one, no file is opened on this thread. */
   constructor(
     control: ControlBlock,
     slot: number,
     module: WebAssembly.Module,
     connections: readonly ShardConnection[],
+    directory?: string,
   ) {
     this.control = control;
     this.slot = slot;
     this.#module = module;
     this.shards = connections.map(({ memory, generation }, index) => {
-      const shard = new ShardClient(index, control, slot, this);
+      const own = directory === undefined ? undefined : `${directory}/${shardDirectoryName(index)}`;
+      const shard = new ShardClient(index, control, slot, this, own);
       shard.connect(module, memory, generation);
       return shard;
     });
@@ -248,7 +252,10 @@ export class Client implements RequestListener {
 
   /** Fails what is left and lets go of everything but the slot. */
   close(): void {
-    for (const shard of this.shards) shard.failAll();
+    for (const shard of this.shards) {
+      shard.failAll();
+      shard.close();
+    }
     this.#pump.stop();
     this.keepAlive.close();
     this.control.releaseSnapshotsOf(this.slot);

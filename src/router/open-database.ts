@@ -60,10 +60,11 @@ export async function openDatabase(
     if (!config.readOnly)
       forgetLinkIntents(nodeFileSystem, `${directory}/${COORDINATOR_DIRECTORY}`);
     const slot = control.claimClient(threadId);
-    holder.client = new Client(control, slot, module, supervisor.connections);
+    holder.client = new Client(control, slot, module, supervisor.connections, directory);
     const session = new Session(holder.client, resolved, encodings);
     const handle = newHandle({
       databaseId: database.id,
+      directory,
       control: control.buffer,
       module,
       config: resolved,

@@ -41,7 +41,7 @@ export class Reader {
 
   getSync(codec: Codec, snapshot: number): unknown {
     const shard = this.#client.route();
-    const status = shard.lookup(this.#client.key, snapshot);
+    const status = shard.lookupSync(this.#client.key, snapshot);
     if (status === GET_ABSENT) return undefined;
     if (status === GET_FOUND) return decodeResult(shard, codec);
     if (status === GET_FOUND_HELD) return decodeHeld(shard, codec);
@@ -65,7 +65,7 @@ export class Reader {
 
   hasSync(snapshot: number): boolean {
     const shard = this.#client.route();
-    const status = shard.lookup(this.#client.key, snapshot);
+    const status = shard.lookupSync(this.#client.key, snapshot);
     if (status !== GET_NEED_BLOCK) return isPresent(shard, status);
     const sink = new KeptSink();
     this.#request(shard, snapshot, sink, true);
@@ -91,7 +91,7 @@ export class Reader {
     snapshot: number,
   ): unknown[] {
     const values: unknown[] = new Array(keys.length);
-    const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values);
+    const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values, true);
     const sinks = fetches.map((fetch) => this.#fetch(fetch, snapshot));
     fetches.forEach((fetch, index) => {
       const sink = sinks[index] as KeptSink;
@@ -108,7 +108,7 @@ export class Reader {
     snapshot: number,
   ): Promise<unknown[]> {
     const values: unknown[] = new Array(keys.length);
-    const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values);
+    const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values, false);
     if (fetches.length === 0) return Promise.resolve(values);
     return this.#fetchAll(fetches, valueCodec, snapshot, values);
   }
@@ -134,13 +134,16 @@ export class Reader {
     keys: readonly unknown[],
     snapshot: number,
     values: unknown[],
+    isSync: boolean,
   ): Fetch[] {
     const client = this.#client;
     const fetches: Fetch[] = [];
     for (let i = 0; i < keys.length; i++) {
       encodeKey(client.key, keyCodec, keys[i], 'keys');
       const shard = client.route();
-      const status = shard.lookup(client.key, snapshot);
+      const status = isSync
+        ? shard.lookupSync(client.key, snapshot)
+        : shard.lookup(client.key, snapshot);
       if (status === GET_FOUND) values[i] = decodeResult(shard, valueCodec);
       else if (status === GET_ABSENT) values[i] = undefined;
       else if (status === GET_FOUND_HELD) values[i] = decodeHeld(shard, valueCodec);

@@ -38,12 +38,18 @@ import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
 import type { KeyScratch } from './key-scratch.js';
 import { putBytesMax, writeDelete, writePut } from './operation-writer.js';
+import { OwnReads } from './own-reads.js';
 import { RequestQueue } from './request-queue.js';
 import type { ResponseSink } from './response-sink.js';
 import { allocateStringBuffer, asStringBuffer, type StringBuffer } from './string-buffer.js';
 
 /** Committed but unpublished bytes after which the shard is let at them without further ado. */
 const UNPUBLISHED_BYTES_MAX = 32 * 1024;
+
+/** Blocks that one key may want: one for each run that its filter lets pass. */
+const OWN_READS_MAX = 64;
+/** Answer of the kernel's `get`. */
+const GET_NEED_BLOCK = 2;
 
 /** Told when something needs to be published, and awaited. */
 export interface RequestListener {
@@ -85,12 +91,21 @@ export class ShardClient {
   readonly #queue = new RequestQueue();
   readonly #partial = new Map<number, PartialResponse>();
   #unpublishedBytes = 0;
+  readonly #ownReads: OwnReads | undefined;
 
-  constructor(shard: number, control: ControlBlock, client: number, listener: RequestListener) {
+  /** `directory`: the shard's own; without one, all of its blocks come from the shard worker. */
+  constructor(
+    shard: number,
+    control: ControlBlock,
+    client: number,
+    listener: RequestListener,
+    directory?: string,
+  ) {
     this.shard = shard;
     this.#control = control;
     this.#client = client;
     this.#listener = listener;
+    this.#ownReads = directory === undefined ? undefined : new OwnReads(this, directory);
   }
 
   /** Takes up the shard's (new) memory. What was pending must have been failed before. */
@@ -119,6 +134,17 @@ export class ShardClient {
     if (!this.#isReadable) throw unavailable('none');
     key.copyToWords(this.kernel.i32, this.#keyWord);
     return this.kernel.exports.get(key.length, snapshot);
+  }
+
+  /** As `lookup`; blocks that are not cached are read on this thread, if that can be done. */
+  lookupSync(key: KeyScratch, snapshot: number): number {
+    let status = this.lookup(key, snapshot);
+    if (status !== GET_NEED_BLOCK || this.#ownReads === undefined) return status;
+    for (let reads = 0; reads < OWN_READS_MAX && status === GET_NEED_BLOCK; reads++) {
+      if (!this.#ownReads.read()) return status;
+      status = this.lookup(key, snapshot);
+    }
+    return status;
   }
 
   /** Throws when there is nothing that could be read: the shard's worker has never come up. */
@@ -221,6 +247,20 @@ export class ShardClient {
     }
     this.bytes.set(payload, address);
     this.#commit(kind, flags, argument, payload.length, sink);
+  }
+
+  /** Sends a request that `write` puts into the ring at once; false when there is no room for it. */
+  trySend(
+    kind: number,
+    payloadBytes: number,
+    sink: ResponseSink,
+    write: (address: number) => void,
+  ): boolean {
+    const address = this.#reserve(payloadBytes);
+    if (address === FULL) return false;
+    write(address);
+    this.#commit(kind, 0, 0, payloadBytes, sink);
+    return true;
   }
 
   /** True when a payload of this size would go into the ring at once, so that no copy is needed. */
@@ -366,6 +406,11 @@ export class ShardClient {
       (state === SHARD_SERVING || state === SHARD_READ_ONLY) &&
       this.#control.shardGeneration(this.shard) === this.#generation
     );
+  }
+
+  /** Closes the files that were opened here. */
+  close(): void {
+    this.#ownReads?.close();
   }
 
   #checkServing(): void {

@@ -8,6 +8,7 @@ import {
   RECORD_FLAG_SCAN,
   RECORD_FLAG_SYNC,
   REQUEST_BLOB_BEGIN,
+  REQUEST_CACHE_BLOCK,
   REQUEST_GET,
   REQUEST_GET_MANY,
   REQUEST_LOAD_BLOCKS,
@@ -17,6 +18,7 @@ import type { Kernel } from '../kernel/kernel.js';
 import type { Request } from '../protocol/request-assembler.js';
 import {
   BlobRequestReader,
+  decodeCacheBlock,
   decodeGet,
   decodeGetMany,
   decodeLoadBlocks,
@@ -147,6 +149,12 @@ export class RequestHandler {
         const { table, firstBlock, count } = decodeLoadBlocks(bytes, payload, payloadBytes);
         const isScan = (request.flags & RECORD_FLAG_SCAN) !== 0;
         reads.loadBlocks(table, firstBlock, count, isScan);
+        responses.ok(requestId, 0);
+        return;
+      }
+      case REQUEST_CACHE_BLOCK: {
+        const { table, block, storedStart } = decodeCacheBlock(bytes, payload, payloadBytes);
+        reads.cacheBlock(table, block, bytes.subarray(storedStart, payload + payloadBytes));
         responses.ok(requestId, 0);
         return;
       }

@@ -127,6 +127,21 @@ export class TableReads {
     }
   }
 
+  /**
+   * Caches a block that a client read for itself. Its bytes may be anything: what is not the block,
+   * or has no place now, is passed over.
+   */
+  cacheBlock(table: number, block: number, stored: Uint8Array): void {
+    const meta = this.#tables.metaOf(table);
+    if (meta === 0 || block >= this.#word(meta + T_BLOCKS)) return;
+    const offset = this.#offset(meta, block);
+    const { transfer, transferAddress } = this.#staging;
+    const bytes = this.#offset(meta, block + 1) - offset;
+    if (stored.length !== bytes || bytes > transfer.length) return;
+    transfer.set(stored);
+    this.#kernel.exports.cacheInsert(meta, block, transferAddress, bytes, offset, 0);
+  }
+
   /** End of the uncached blocks from `block` on that fit one read. */
   #readableEnd(meta: number, block: number, end: number): number {
     const start = this.#offset(meta, block);

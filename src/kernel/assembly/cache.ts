@@ -24,12 +24,9 @@
  */
 
 import { retire, epochReached } from './epoch';
-import { lz4Decompress } from './lz4';
-import { xxh64, placementSeed } from './hash';
 import { hintNoteAll } from './hint';
-import { blockValidate } from './block';
+import { storedRawBytes, storedUnpack, storedVerify } from './stored-block';
 import {
-  BLOCK_TRAILER_BYTES,
   CACHE_BLOCK,
   CACHE_ENTRY_BYTES,
   CACHE_GHOST,
@@ -233,17 +230,12 @@ export function cacheInsert(
   fileOffset: f64,
   scan: u32,
 ): i32 {
-  if (block >= load<u32>(meta, T_BLOCKS) || length < BLOCK_TRAILER_BYTES) return -1;
+  if (block >= load<u32>(meta, T_BLOCKS)) return -1;
   const ref = load<u32>(meta, T_CACHE_REFS) + (block << 2);
   const present = load<u32>(ref);
   if (present > CACHE_GHOST) return <i32>(present + CACHE_HEAD_BYTES);
-  const stored = length - BLOCK_TRAILER_BYTES;
-  const word = load<u32>(source + stored);
-  const sum = load<u64>(source + stored + 4);
-  if (xxh64(source, stored + 4, placementSeed(<f64>load<u32>(meta, T_ID), fileOffset)) != sum) {
-    return -1;
-  }
-  const rawBytes = word >> 1;
+  if (!storedVerify(source, length, load<u32>(meta, T_ID), fileOffset)) return -1;
+  const rawBytes = storedRawBytes(source, length);
   const size = (rawBytes + CACHE_HEAD_BYTES + 15 + 16) & ~15;
   let which = present == CACHE_GHOST && !scan ? MAIN : SMALL;
   if (which == SMALL && size > queue(SMALL).bytes >> 2) which = MAIN;
@@ -252,14 +244,7 @@ export function cacheInsert(
   const entry = append(which, meta, block, size);
   if (!entry) return 0;
   const target = entry + CACHE_HEAD_BYTES;
-  let valid = false;
-  if (word & 1) {
-    valid = lz4Decompress(source, stored, target, rawBytes) == <i32>rawBytes;
-  } else if (rawBytes == stored) {
-    memory.copy(target, source, stored);
-    valid = true;
-  }
-  if (!valid || !blockValidate(target, rawBytes)) {
+  if (!storedUnpack(source, length, target)) {
     store<u32>(entry, 0, CACHE_META);
     return -1;
   }

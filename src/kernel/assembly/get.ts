@@ -29,6 +29,7 @@ import {
   T_ID,
   T_LARGEST,
   T_LARGEST_BYTES,
+  T_OFFSETS,
   T_SMALLEST,
   T_SMALLEST_BYTES,
   VERSION_LENGTH_MASK,
@@ -43,6 +44,7 @@ import {
   V_RUN_COUNT,
 } from './layout';
 import { memtableFind } from './memtable';
+import { ownBlock } from './own-block';
 import { ENTRY, scratch, slot, snapshotOf, tally } from './reader';
 import { tableFindBlock } from './table-index';
 
@@ -95,6 +97,19 @@ function foundInBlock(raw: u32, index: i32): i32 {
   );
 }
 
+/** The block that is wanted is not in memory: tells which, and where in its file it stands. */
+function missing(meta: u32, block: u32): i32 {
+  const result = scratch + SCRATCH_RESULT;
+  const offsets = load<u32>(meta, T_OFFSETS) + (block << 2);
+  tally(READER_CACHE_MISSES);
+  store<u32>(result, load<u32>(meta, T_ID), 12);
+  store<u32>(result, block, 16);
+  store<u32>(result, load<u32>(offsets), 32);
+  store<u32>(result, load<u32>(offsets, 4) - load<u32>(offsets), 36);
+  readerLeave(slot);
+  return GET_NEED_BLOCK;
+}
+
 /** The table of a run whose key range may hold the key, or 0. */
 function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
   const tables = load<u32>(run, 4);
@@ -122,7 +137,8 @@ function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
 
 /**
  * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
- * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24.
+ * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24;
+ * for GET_NEED_BLOCK also the block's file offset and length at bytes 32 and 36.
  */
 export function get(keyLength: u32, snapshot: f64): i32 {
   const key = scratch + SCRATCH_KEY;
@@ -166,19 +182,16 @@ export function get(keyLength: u32, snapshot: f64): i32 {
     }
     const block = tableFindBlock(meta, key, keyLength);
     const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
-    if (entry <= CACHE_GHOST) {
-      tally(READER_CACHE_MISSES);
-      store<u32>(scratch + SCRATCH_RESULT, load<u32>(meta, T_ID), 12);
-      store<u32>(scratch + SCRATCH_RESULT, block, 16);
-      readerLeave(slot);
-      return GET_NEED_BLOCK;
+    const isCached = entry > CACHE_GHOST;
+    const raw = isCached ? entry + CACHE_HEAD_BYTES : ownBlock(load<u32>(meta, T_ID), block);
+    if (!raw) return missing(meta, block);
+    if (isCached) {
+      tally(READER_CACHE_HITS);
+      touch(entry);
     }
-    tally(READER_CACHE_HITS);
-    touch(entry);
-    const raw = entry + CACHE_HEAD_BYTES;
     const index = blockFind(raw, key, keyLength, hash, at);
     if (index >= 0) {
-      hintNote(raw, index, hash);
+      if (isCached) hintNote(raw, index, hash);
       return foundInBlock(raw, index);
     }
   }

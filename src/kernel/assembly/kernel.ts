@@ -37,5 +37,6 @@ export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
 export * from './cache';
 export { get } from './get';
+export { ownBlockBytesMax, ownBlockSource, ownBlockTake } from './own-block';
 export { attach, scratchBase } from './reader';
 export { scan } from './scan';

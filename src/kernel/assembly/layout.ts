@@ -152,6 +152,7 @@ export const REQUEST_WRITE: u32 = 1; // payload: operations; argument: their cou
 export const REQUEST_GET: u32 = 2; // payload: snapshot f64 (-1: latest), key
 export const REQUEST_LOAD_BLOCKS: u32 = 3; // payload: table id u32, first block u32, count u32
 export const REQUEST_GET_MANY: u32 = 4; // payload: snapshot f64, then per key: length u32, bytes; argument: count
+export const REQUEST_CACHE_BLOCK: u32 = 16; // payload: table id u32, block u32, the block as it stands on disk
 export const REQUEST_BLOB_BEGIN: u32 = 5; // payload: value length f64, key length u32, key; bytes follow as MORE records
 
 export const RESPONSE_PAD: u32 = 0;

@@ -51,6 +51,7 @@ import {
   memtableSeek,
   memtableSeekLast,
 } from './memtable';
+import { ownBlockForget } from './own-block';
 import { ENTRY, line, scratch, slot, snapshotOf } from './reader';
 import { tableFindBlock } from './table-index';
 
@@ -379,6 +380,7 @@ export function scan(
   snapshot: f64,
   entriesMax: u32,
 ): i32 {
+  ownBlockForget();
   reverse = (flags & SCAN_REVERSE) != 0;
   const hasStart = (flags & SCAN_HAS_START) != 0;
   const hasEnd = (flags & SCAN_HAS_END) != 0;

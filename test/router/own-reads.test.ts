@@ -1,0 +1,138 @@
+/** Blocks that are not cached, read on the caller's own thread. */
+
+import { closeSync, openSync, readdirSync, readlinkSync, writeFileSync, writeSync } from 'node:fs';
+import { CorruptionError, LightningDb } from 'lightning-db';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { TableFiles } from '../../src/router/table-files.js';
+import { type TemporaryDirectory, temporaryDirectory } from '../api/temporary-directory.js';
+
+let directory: TemporaryDirectory;
+beforeEach(() => {
+  directory = temporaryDirectory();
+});
+afterEach(() => {
+  vi.useRealTimers();
+  directory.remove();
+});
+
+const config = { shards: 2, cacheSize: 8 << 20 } as const;
+const keyOf = (i: number): string => `key-${String(i).padStart(6, '0')}`;
+const valueAt = (i: number): string => `${i}:`.padEnd(200, String.fromCharCode(97 + (i % 26)));
+
+async function create(entries: number): Promise<void> {
+  const db = await LightningDb.open(directory.path, config);
+  const batch = db.batch();
+  for (let i = 0; i < entries; i++) batch.put(keyOf(i), valueAt(i));
+  await batch.write();
+  await db.compact();
+  await db.close();
+}
+
+describe('a synchronous read of what is not cached', () => {
+  it('reads the file itself, and the shard caches what it is given', async () => {
+    await create(5000);
+    const db = await LightningDb.open(directory.path, config);
+    for (let i = 0; i < 5000; i += 7) expect(db.getSync(keyOf(i))).toBe(valueAt(i));
+    expect(db.getManySync([keyOf(1), 'no', keyOf(2)])).toEqual([valueAt(1), undefined, valueAt(2)]);
+    expect(db.hasSync(keyOf(3))).toBe(true);
+    // An answered write comes after all that was handed over before it.
+    await Promise.all([0, 1, 2, 3].map((i) => db.put(`after-${i}`, '')));
+    const { shards } = await db.stats();
+    for (const { reads, cache } of shards) {
+      expect(reads.blocksRead).toBe(0);
+      expect(cache.inserts).toBeGreaterThan(20);
+    }
+    for (let i = 0; i < 5000; i++) expect(db.getSync(keyOf(i))).toBe(valueAt(i));
+    await db.close();
+  });
+
+  it('is as of its snapshot while tables are replaced under it', async () => {
+    await create(2000);
+    const db = await LightningDb.open(directory.path, config);
+    const snapshot = db.snapshot();
+    for (let round = 1; round <= 3; round++) {
+      const batch = db.batch();
+      for (let i = 0; i < 2000; i++) batch.put(keyOf(i), `${round}-${i}`);
+      await batch.write();
+      const compacting = db.compact();
+      for (let i = 0; i < 2000; i += 13) {
+        expect(db.getSync(keyOf(i))).toBe(`${round}-${i}`);
+        expect(snapshot.getSync(keyOf(i))).toBe(valueAt(i));
+      }
+      await compacting;
+    }
+    snapshot.close();
+    await db.close();
+  });
+
+  it('gives no wrong value when the block is damaged', async () => {
+    await create(2000);
+    const db = await LightningDb.open(directory.path, config);
+    for (const shard of ['shard-000', 'shard-001']) {
+      const folder = `${directory.path}/${shard}`;
+      for (const name of readdirSync(folder).filter((n) => n.endsWith('.table'))) {
+        const fd = openSync(`${folder}/${name}`, 'r+');
+        writeSync(fd, Buffer.alloc(64, 0xee), 0, 64, 32);
+        closeSync(fd);
+      }
+    }
+    let damaged = 0;
+    for (let i = 0; i < 2000; i++) {
+      try {
+        expect(db.getSync(keyOf(i))).toBe(valueAt(i));
+      } catch (error) {
+        expect(error).toBeInstanceOf(CorruptionError);
+        damaged++;
+      }
+    }
+    expect(damaged).toBeGreaterThan(10);
+    expect(damaged).toBeLessThan(200);
+    await db.close();
+  });
+});
+
+describe('files of tables', () => {
+  it('are closed when nobody reads them any more', () => {
+    vi.useFakeTimers();
+    const path = `${directory.path}/0000000007.table`;
+    writeFileSync(path, 'some bytes');
+    const files = new TableFiles(directory.path);
+    const open = (): number =>
+      readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path).length;
+    const target = new Uint8Array(20);
+    expect(files.read(7, 5, 5, target, 1)).toBe(true);
+    expect(Buffer.from(target.subarray(1, 6)).toString()).toBe('bytes');
+    expect(files.read(7, 8, 5, target, 0)).toBe(false);
+    expect(files.read(8, 0, 1, target, 0)).toBe(false);
+    expect(open()).toBe(1);
+    vi.advanceTimersByTime(1000);
+    expect(open()).toBe(1);
+    vi.advanceTimersByTime(1000);
+    expect(open()).toBe(0);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(files.read(7, 0, 4, target, 0)).toBe(true);
+    files.close();
+    expect(open()).toBe(0);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('are never more than a few', () => {
+    const files = new TableFiles(directory.path);
+    const target = new Uint8Array(1);
+    const before = readdirSync('/proc/self/fd').length;
+    for (let table = 1; table <= 200; table++) {
+      writeFileSync(`${directory.path}/${String(table).padStart(10, '0')}.table`, 'x');
+      expect(files.read(table, 0, 1, target, 0)).toBe(true);
+    }
+    expect(readdirSync('/proc/self/fd').length - before).toBeLessThanOrEqual(66);
+    files.close();
+  });
+});
+
+function linkOf(fd: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
