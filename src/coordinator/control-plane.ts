@@ -58,6 +58,12 @@ export interface ShardInit {
   readonly coordinator: MessagePort;
 }
 
+/** What the coordinator's log tells a shard that recovers. */
+export interface RecoveredLog {
+  /** The power failed: commits above it are dropped, on every shard. */
+  readonly cutSequence?: number | undefined;
+}
+
 export interface ShardControl {
   /**
    * Recovers the shard and begins to serve. When it resolves, the control block says
@@ -65,7 +71,7 @@ export interface ShardControl {
    * shard has seen, and H_VISIBLE covers everything recovered. What a worker before this one had
    * allocated is settled then: the shard calls `sequencesApplied` before it serves.
    */
-  start(): Promise<Outcome<ShardStarted>>;
+  start(recovered: RecoveredLog): Promise<Outcome<ShardStarted>>;
   stats(): Promise<Outcome<ShardStats>>;
   /** Writes the memtables to tables. Resolves when the tables are durable. */
   flush(): Promise<Outcome<void>>;
@@ -79,8 +85,11 @@ export interface ShardControl {
   link(intent: LinkIntent): Promise<Outcome<void>>;
   /** A new coordinator has taken the place of one that died. */
   connectCoordinator(port: MessagePort): Promise<Outcome<void>>;
-  /** Takes no more requests, answers what has arrived, syncs and closes the files. Idempotent. */
-  close(): Promise<Outcome<void>>;
+  /**
+   * Takes no more requests, answers what has arrived, syncs and closes the files. True when all that
+   * was acknowledged is durable. Idempotent.
+   */
+  close(): Promise<Outcome<boolean>>;
 }
 
 export interface ShardStarted {
@@ -191,10 +200,12 @@ export interface CoordinatorInit {
 
 export interface CoordinatorControl {
   /**
-   * Opens the decision log and the pool. Called before the shards' `start`; when it resolves, the
-   * coordinator listens for attaching threads.
+   * Opens the decision log and the pool. Called before the shards' `start`, which are given the
+   * result; when it resolves, the coordinator listens for attaching threads.
    */
-  start(): Promise<Outcome<void>>;
+  start(): Promise<Outcome<RecoveredLog>>;
+  /** Every shard has recovered: called before anything is served. */
+  settle(): Promise<Outcome<void>>;
   stats(): Promise<Outcome<CoordinatorStats>>;
   /** Runs a job of a bulk load in the pool. */
   runBulkJob(job: BulkJob): Promise<Outcome<JobResult>>;
@@ -204,8 +215,8 @@ export interface CoordinatorControl {
   shardRestarted(restart: ShardRestart, port: MessagePort): Promise<Outcome<void>>;
   /** The database closes: tell the attached threads, take no more jobs. Idempotent. */
   beginClose(): Promise<Outcome<void>>;
-  /** After the shards are closed: ends the pool, closes the log. Idempotent. */
-  close(): Promise<Outcome<void>>;
+  /** After the shards are closed (`isDurable`: all of them durably): ends the pool, closes the log. */
+  close(isDurable: boolean): Promise<Outcome<void>>;
 }
 
 export interface ShardRestart {

@@ -2,7 +2,7 @@
  * The coordinator: runs the background jobs of all shards in the pool, and keeps the client slots of
  * attached threads.
  *
- * It is not on the way of any read or write. When it dies, the main thread starts another; jobs under
+ * It is not on the way of any read, nor of a write that one shard makes durable by itself. When it dies, the main thread starts another; jobs under
  * way are repeated by their shards.
  */
 
@@ -10,9 +10,16 @@ import type { MessagePort } from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job } from '../compaction/jobs.js';
-import { ClosedError, ShardUnavailableError } from '../errors.js';
-import { ControlBlock } from '../router/control-block.js';
+import {
+  ClosedError,
+  type LightningError,
+  ShardUnavailableError,
+  serializeError,
+} from '../errors.js';
+import { nodeFileSystem } from '../file-system/node.js';
+import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
 import { joinReports } from '../router/reports.js';
+import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import { comlinkEndpoint } from './comlink-endpoint.js';
 import {
   ATTACH_MESSAGE,
@@ -26,9 +33,11 @@ import {
   type CoordinatorStats,
   type Outcome,
   outcomeOf,
+  type RecoveredLog,
   type ShardRestart,
   unwrap,
 } from './control-plane.js';
+import { CommitDurability, type DurabilityOptions } from './durability.js';
 import { JobScheduler } from './job-scheduler.js';
 import type { JobResult } from './jobs.js';
 import type { JobService, ShardService } from './shard-link.js';
@@ -38,12 +47,13 @@ export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort)
   const coordinator = new Coordinator(init);
   const control: CoordinatorControl = {
     start: () => outcomeOf(() => coordinator.start()),
+    settle: () => outcomeOf(() => coordinator.settle()),
     stats: () => outcomeOf(() => coordinator.stats()),
     runBulkJob: (job) => outcomeOf(() => coordinator.runBulkJob(job)),
     shardDown: (shard) => outcomeOf(() => coordinator.shardDown(shard)),
     shardRestarted: (restart, port) => outcomeOf(() => coordinator.shardRestarted(restart, port)),
     beginClose: () => outcomeOf(() => coordinator.beginClose()),
-    close: () => outcomeOf(() => coordinator.close()),
+    close: (isDurable) => outcomeOf(() => coordinator.close(isDurable)),
   };
   expose(control, comlinkEndpoint(parentPort));
 }
@@ -106,6 +116,8 @@ export class Coordinator {
   readonly #attached = new Map<number, AttachedThread>();
   readonly #onMessage = (message: unknown): void => this.#receive(message);
   #scheduler: JobScheduler | undefined;
+  /** Undefined in a read-only database. */
+  #durability: CommitDurability | undefined;
   #isClosing = false;
 
   constructor(init: CoordinatorInit) {
@@ -118,7 +130,7 @@ export class Coordinator {
     }));
   }
 
-  start(): void {
+  start(): RecoveredLog {
     const { config, jobWorker, module, shards } = this.#init;
     this.#scheduler = new JobScheduler({
       threads: config.compactionThreads,
@@ -126,7 +138,32 @@ export class Coordinator {
       module,
     });
     for (const [shard, port] of shards.entries()) this.#connect(shard, port);
+    const recovered = this.#openLog();
     process.on('workerMessage', this.#onMessage);
+    return recovered;
+  }
+
+  #openLog(): RecoveredLog {
+    const { path, databaseId, bootId, config } = this.#init;
+    const options: DurabilityOptions = {
+      fs: nodeFileSystem,
+      path,
+      databaseId,
+      bootId,
+      config,
+      control: this.#control,
+      syncShard: async (shard) => this.#link(shard).call((it) => it.syncLog()),
+      onFailure: (error) => void this.#refuseWrites(error),
+    };
+    const directory = `${path}/${COORDINATOR_DIRECTORY}`;
+    if (config.readOnly) return CommitDurability.read(options, directory);
+    const isRunning = this.#control.databaseState() !== DATABASE_OPENING;
+    this.#durability = CommitDurability.open(options, directory, isRunning);
+    return this.#durability.recovered;
+  }
+
+  async settle(): Promise<void> {
+    await this.#durability?.settle();
   }
 
   stats(): CoordinatorStats {
@@ -145,7 +182,10 @@ export class Coordinator {
 
   #connect(shard: number, port: MessagePort): void {
     const connected = this.#shards[shard] as ConnectedShard;
-    const jobs: JobService = { run: (job) => this.#runShardJob(shard, job) };
+    const jobs: JobService = {
+      run: (job) => this.#runShardJob(shard, job),
+      cover: (sequence) => outcomeOf(() => this.#cover(sequence)),
+    };
     connected.link = new ShardConnection(port, jobs);
   }
 
@@ -154,6 +194,24 @@ export class Coordinator {
     return outcomeOf(() => this.#open().runShardJob(job, { memory, generation })) as ReturnType<
       JobService['run']
     >;
+  }
+
+  async #cover(sequence: number): Promise<void> {
+    await this.#durability?.covering(sequence);
+  }
+
+  async #refuseWrites(error: LightningError): Promise<void> {
+    const reason = serializeError(error);
+    // A shard that is away comes back to the same log.
+    await Promise.allSettled(
+      this.#shards.map(async ({ link }) => link?.call((shard) => shard.refuseWrites(reason))),
+    );
+  }
+
+  #link(shard: number): ShardConnection {
+    const link = this.#shards[shard]?.link;
+    if (link === undefined) throw unavailable();
+    return link;
   }
 
   async shardDown(shard: number): Promise<void> {
@@ -249,12 +307,16 @@ export class Coordinator {
     for (const { remote } of this.#attached.values()) void remote.databaseClosing();
   }
 
-  async close(): Promise<void> {
+  async close(isDurable: boolean): Promise<void> {
     this.#isClosing = true;
     process.off('workerMessage', this.#onMessage);
-    await this.#scheduler?.close();
-    for (const { link } of this.#shards) link?.close();
-    for (const { port } of this.#attached.values()) port.close();
+    try {
+      await this.#durability?.close(isDurable);
+    } finally {
+      await this.#scheduler?.close();
+      for (const { link } of this.#shards) link?.close();
+      for (const { port } of this.#attached.values()) port.close();
+    }
   }
 }
 

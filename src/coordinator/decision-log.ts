@@ -83,7 +83,7 @@ export class DecisionLog {
     this.#options = options;
     this.openCounter = isSameRun ? openCounter : openCounter + 1;
     this.cutSequence = cutSequence;
-    this.#decisions = new Map(found?.decisions);
+    this.#decisions = decisionsUpTo(found?.decisions, cutSequence);
     this.#segment = found?.header.segment ?? 0;
     this.#rotateBytes = options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
     // While shards run, the mark of the coordinator before this one stays in force.
@@ -320,6 +320,14 @@ function refusal(cause: unknown): LightningError {
     'Nothing is written to the coordinator log since a write or sync of it failed; reopen the database to recover',
     { cause },
   );
+}
+
+/** A commit above the cut takes place nowhere. */
+function decisionsUpTo(
+  decisions: ReadonlyMap<number, Decision> = new Map(),
+  cutSequence = Number.POSITIVE_INFINITY,
+): Map<number, Decision> {
+  return new Map([...decisions].filter(([, { sequence }]) => sequence <= cutSequence));
 }
 
 function deleteUnfinished(fs: FileSystem, directory: string): void {

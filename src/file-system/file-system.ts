@@ -54,6 +54,8 @@ export interface FileSystem {
   readFile(path: string): Buffer;
   /** A second name for the same file. Throws when `to` exists. */
   link(from: string, to: string): void;
+  /** Which run of the system this is (system-identity.ts): another, and unsynced state may be gone. */
+  systemIdentity(): Buffer;
 }
 
 /** Codes that mean "not now", not "broken": the write may be repeated once there is room. */

@@ -8,12 +8,14 @@
  * later writes (as disks do); the length follows the last byte that survived, gaps are zero. Name
  * changes survive as a prefix of their order within a directory (as journals do).
  *
- * Faults: `failAt(k, errno)` makes the k-th mutating call from now throw, `crashAt(k)` makes it and
- * every later call throw `PowerLossError` until `crash()` is called. A write that fails may have
- * written a part of its bytes.
+ * Faults: `failAt(k, errno)` makes the k-th mutating call from now throw, `failFrom` it and all later
+ * ones; `crashAt(k)` makes it and every later call throw `PowerLossError` until `crash()` is called.
+ * A write that fails may have written a part of its bytes; what a sync that fails was to sync never
+ * reaches the medium.
  */
-import { IoError } from '../errors.js';
+import { IoError, LightningError } from '../errors.js';
 import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
+import { identityOf } from './system-identity.js';
 
 const SECTOR_BYTES = 512;
 
@@ -50,6 +52,8 @@ class Inode {
   /** State on the medium, and what has changed since. */
   synced: Uint8Array = new Uint8Array(0);
   changes: Change[] = [];
+  /** Some of what is read here will be gone after a power loss, although nothing is to be synced. */
+  hasLost = false;
 
   resize(length: number): void {
     if (length > this.bytes.length) {
@@ -72,7 +76,20 @@ class Inode {
   }
 
   sync(): void {
-    this.synced = this.bytes.slice(0, this.length);
+    if (this.hasLost) {
+      for (const change of this.changes) this.synced = changed(this.synced, change);
+    } else {
+      this.synced = this.bytes.slice(0, this.length);
+    }
+    this.changes = [];
+  }
+
+  /**
+   * A sync failed: what was to be synced stays readable and never reaches the medium, whatever is
+   * synced later. So do Linux and others.
+   */
+  loseChanges(): void {
+    if (this.changes.length > 0) this.hasLost = true;
     this.changes = [];
   }
 
@@ -89,9 +106,23 @@ class Inode {
           else if (luck < 0.7 && change.kind === 'write') this.apply(torn(change, random));
         }
       }
+      this.hasLost = false;
     }
     this.sync();
   }
+}
+
+function changed(bytes: Uint8Array, change: Change): Uint8Array {
+  if (change.kind === 'truncate') {
+    const cut = new Uint8Array(change.bytes);
+    cut.set(bytes.subarray(0, change.bytes));
+    return cut;
+  }
+  const end = change.position + change.bytes.length;
+  const result = new Uint8Array(Math.max(bytes.length, end));
+  result.set(bytes);
+  result.set(change.bytes, change.position);
+  return result;
 }
 
 function torn(change: Extract<Change, { kind: 'write' }>, random: () => number): Change {
@@ -141,11 +172,23 @@ class Directory {
   }
 }
 
+/** Which calls a fault hits: all that change something, or those alone. */
+export type FaultyCalls = 'all' | 'open' | 'write' | 'sync';
+
 interface Fault {
-  /** Number of the mutating call that is refused. */
+  /** Number of the mutating call that is refused, and of the last one. */
   readonly at: number;
+  readonly last: number;
   readonly errno: string;
+  readonly calls: FaultyCalls;
 }
+
+const SYSCALLS: Readonly<Record<Exclude<FaultyCalls, 'all'>, readonly string[]>> = {
+  open: ['open'],
+  // What takes room.
+  write: ['open', 'write', 'mkdir', 'rename', 'link', 'fallocate'],
+  sync: ['fsync', 'fdatasync'],
+};
 
 class MemoryFileHandle implements FileHandle {
   readonly path: string;
@@ -182,7 +225,7 @@ class MemoryFileHandle implements FileHandle {
     if (!this.#writable) throw fileError({ code: 'EBADF' }, 'write', this.path);
     // Copied: the caller's bytes may be shared memory that is written again.
     const change: Change = { kind: 'write', position, bytes: Uint8Array.from(bytes) };
-    const refused = this.#fs.refuse();
+    const refused = this.#fs.refuse('write');
     if (refused !== undefined) {
       const part = Math.floor(this.#fs.random() * (bytes.length + 1));
       this.#change({ kind: 'write', position, bytes: change.bytes.subarray(0, part) });
@@ -204,8 +247,7 @@ class MemoryFileHandle implements FileHandle {
 
   datasync(): void {
     this.#check('fdatasync');
-    this.#fs.step('fdatasync', this.path);
-    this.#node.sync();
+    this.#syncNode('fdatasync');
     this.#fs.syncs++;
   }
 
@@ -215,9 +257,18 @@ class MemoryFileHandle implements FileHandle {
 
   sync(): void {
     this.#check('fsync');
-    this.#fs.step('fsync', this.path);
-    this.#node.sync();
+    this.#syncNode('fsync');
     this.#fs.syncs++;
+  }
+
+  #syncNode(syscall: string): void {
+    try {
+      this.#fs.step(syscall, this.path);
+    } catch (error) {
+      if (error instanceof LightningError) this.#node.loseChanges();
+      throw error;
+    }
+    this.#node.sync();
   }
 
   truncate(bytes: number): void {
@@ -242,6 +293,8 @@ export class MemoryFileSystem implements FileSystem {
   syncs = 0;
   /** Mutating calls so far. */
   calls = 0;
+  /** Calls that were made to fail so far. */
+  faultsHit = 0;
   /** Handles from before a crash are dead. */
   bootCount = 0;
   #root = new Directory();
@@ -249,6 +302,7 @@ export class MemoryFileSystem implements FileSystem {
   #readFaults: { readonly path: string; readonly errno: string }[] = [];
   #crashAt: number | undefined;
   #powerLost = false;
+  #powerLosses = 0;
   #roomBytes = Number.POSITIVE_INFINITY;
 
   constructor(seed = 1) {
@@ -259,7 +313,20 @@ export class MemoryFileSystem implements FileSystem {
 
   /** Makes the `k`-th mutating call from now (1: the next) throw `errno`. */
   failAt(k: number, errno: string): void {
-    this.#faults.push({ at: this.calls + k, errno });
+    const at = this.calls + k;
+    this.#faults.push({ at, last: at, errno, calls: 'all' });
+  }
+
+  /** Makes calls of that kind throw `errno`, from the `k`-th mutating call from now on. */
+  failFrom(k: number, errno: string, calls: FaultyCalls): void {
+    const at = this.calls + k;
+    this.#faults.push({ at, last: Number.POSITIVE_INFINITY, errno, calls });
+  }
+
+  /** Makes the first call of that kind throw `errno` that comes at or after the `k`-th from now. */
+  failOnce(k: number, errno: string, calls: FaultyCalls): void {
+    const at = this.calls + k;
+    this.#faults.push({ at, last: -1, errno, calls });
   }
 
   /** Makes every read of paths that contain `part` throw `errno`. */
@@ -291,17 +358,34 @@ export class MemoryFileSystem implements FileSystem {
   /** Takes the power away and brings it back: handles die, unsynced state goes as `mode` says. */
   crash(mode: CrashMode = 'synced'): void {
     this.bootCount++;
+    if (mode !== 'all') this.#powerLosses++;
     this.#powerLost = false;
     this.clearFaults();
     this.#root.survive(mode, this.random);
   }
 
   /** Counts a mutating call; the errno it must fail with, 'POWER' for a power cut, or undefined. */
-  refuse(): string | undefined {
+  refuse(syscall: string): string | undefined {
     if (this.#powerLost) throw new PowerLossError();
     this.calls++;
     if (this.#crashAt !== undefined && this.calls >= this.#crashAt) return 'POWER';
-    return this.#faults.find((fault) => fault.at === this.calls)?.errno;
+    const fault = this.#faults.find(
+      ({ at, last, calls }) =>
+        at <= this.calls &&
+        (last < 0 || this.calls <= last) &&
+        (calls === 'all' || SYSCALLS[calls].includes(syscall)),
+    );
+    if (fault === undefined) return undefined;
+    if (fault.last < 0) this.#faults.splice(this.#faults.indexOf(fault), 1);
+    this.faultsHit++;
+    return fault.errno;
+  }
+
+  /** Files that exist are not opened either while there are no descriptors. */
+  #hasNoDescriptor(): boolean {
+    return this.#faults.some(
+      ({ at, last, errno }) => errno === 'EMFILE' && at <= this.calls && this.calls < last,
+    );
   }
 
   refusal(errno: string, syscall: string, path: string): Error {
@@ -311,7 +395,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   step(syscall: string, path: string): void {
-    const refused = this.refuse();
+    const refused = this.refuse(syscall);
     if (refused !== undefined) throw this.refusal(refused, syscall, path);
   }
 
@@ -345,6 +429,7 @@ export class MemoryFileSystem implements FileSystem {
     if (node instanceof Directory) throw fileError({ code: 'EISDIR' }, 'open', path);
     if (mode === 'r' || mode === 'r+') {
       this.checkRead('open', path);
+      if (this.#hasNoDescriptor()) throw fileError({ code: 'EMFILE' }, 'open', path);
       if (node === undefined) throw fileError({ code: 'ENOENT' }, 'open', path);
     } else if (node === undefined) {
       this.step('open', path);
@@ -426,6 +511,10 @@ export class MemoryFileSystem implements FileSystem {
     }
     this.step('link', from);
     target.directory.set(target.name, node);
+  }
+
+  systemIdentity(): Buffer {
+    return identityOf(`run ${this.#powerLosses}`);
   }
 
   // ---- paths --------------------------------------------------------------------

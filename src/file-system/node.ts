@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { IoError } from '../errors.js';
 import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
+import { systemIdentity } from './system-identity.js';
 
 /** One call never moves more than this: a 2 GiB limit sits below in most systems. */
 const TRANSFER_BYTES_MAX = 1 << 30;
@@ -182,6 +183,10 @@ class NodeFileSystem implements FileSystem {
 
   link(from: string, to: string): void {
     attempt('link', from, () => linkSync(from, to));
+  }
+
+  systemIdentity(): Buffer {
+    return systemIdentity();
   }
 }
 

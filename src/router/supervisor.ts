@@ -15,6 +15,7 @@ import type {
   CoordinatorInit,
   CoordinatorStats,
   Outcome,
+  RecoveredLog,
   ShardControl,
   ShardInit,
   ShardStats,
@@ -93,11 +94,12 @@ export class Supervisor {
       const worker = this.#spawnShard(shard, connection, port1);
       this.#shards.push({ worker, connection, deathsMs: [], fencedReason: undefined });
     }
-    await this.#startCoordinator(channels.map(({ port2 }) => port2));
-    const starts = this.#shards.map(({ worker }) => worker.call((shard) => shard.start()));
+    const recovered = await this.#startCoordinator(channels.map(({ port2 }) => port2));
+    const starts = this.#shards.map(({ worker }) => worker.call((shard) => shard.start(recovered)));
     const outcomes = await Promise.allSettled(starts);
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     for (const [shard, { worker }] of this.#shards.entries()) this.#watchShard(shard, worker);
+    await this.#coordinator?.call((it) => it.settle());
     control.setDatabaseState(DATABASE_SERVING);
   }
 
@@ -166,12 +168,15 @@ export class Supervisor {
 
   /** Closes shards, then the coordinator; workers end last. Throws the first failure, at the end. */
   async close(): Promise<void> {
-    const outcomes = await Promise.allSettled(
+    const outcomes: PromiseSettledResult<unknown>[] = await Promise.allSettled(
       this.#shards
         .filter(({ fencedReason }) => fencedReason === undefined)
         .map(({ worker }) => worker.call((shard) => shard.close())),
     );
-    const coordinator = this.#coordinator?.call((control) => control.close());
+    const isDurable =
+      outcomes.length === this.#shards.length &&
+      outcomes.every((outcome) => outcome.status === 'fulfilled' && outcome.value);
+    const coordinator = this.#coordinator?.call((control) => control.close(isDurable));
     if (coordinator !== undefined) {
       outcomes.push(...(await Promise.allSettled([within(COORDINATOR_CLOSE_MS_MAX, coordinator)])));
     }
@@ -276,7 +281,8 @@ export class Supervisor {
     running.connection = connection;
     const restart = { shard, ...connection };
     await this.#coordinator?.call((it) => it.shardRestarted(restart, transfer(port2, [port2])));
-    await worker.call((it) => it.start());
+    // Whatever was cut at the open of the database is gone.
+    await worker.call((it) => it.start({}));
     this.#watchShard(shard, worker);
     onShardRestarted(shard, connection);
   }
@@ -290,7 +296,7 @@ export class Supervisor {
 
   // ---- the coordinator --------------------------------------------------------------------
 
-  async #startCoordinator(ports: readonly MessageChannel['port1'][]): Promise<void> {
+  async #startCoordinator(ports: readonly MessageChannel['port1'][]): Promise<RecoveredLog> {
     const { path, databaseId, config, module, control, artifacts } = this.#options;
     const workerData: CoordinatorInit = {
       databaseId,
@@ -310,7 +316,7 @@ export class Supervisor {
       transferList: ports,
     });
     this.#coordinator = coordinator;
-    await coordinator.call((it) => it.start());
+    const recovered = await coordinator.call((it) => it.start());
     control.setCoordinatorThread(coordinator.threadId);
     void coordinator.ended.then((end) => {
       if (this.#closing || end.expected) return;
@@ -318,6 +324,7 @@ export class Supervisor {
       this.#restarts.add(restart);
       void restart.finally(() => this.#restarts.delete(restart));
     });
+    return recovered;
   }
 
   /** A new coordinator, connected to the shards that are there. Never rejects. */

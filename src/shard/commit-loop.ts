@@ -23,6 +23,7 @@ import {
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import { COMMIT_PLAIN } from '../wal/segment-format.js';
+import type { BarrierWait } from './barrier-wait.js';
 import { ClientSession } from './client-session.js';
 import { hasLongValue } from './large-commit.js';
 import type { Memtables } from './memtables.js';
@@ -52,6 +53,7 @@ export interface CommitLoopOptions {
   readonly memtables: Memtables;
   readonly commit: WalCommit;
   readonly handler: RequestHandler;
+  readonly barrier: BarrierWait;
   /** Most operations of a group. */
   readonly groupOpsMax: number;
   /** Longer values do not go to memtables. */
@@ -80,6 +82,8 @@ export class CommitLoop {
   /** A group is gathered and not yet written. */
   #isGathered = false;
   #gatheredSync = false;
+  /** The commit under way is to be acknowledged when it is durable. */
+  #isSync = false;
   /** The group under way came from rings, to be acknowledged by the kernel. */
   #isGroup = false;
   #large: ReadyCommit | undefined;
@@ -139,6 +143,11 @@ export class CommitLoop {
     return this.#isHolding || this.#options.handler.hasWaiting;
   }
 
+  /** Whether a commit that was written is not answered yet. */
+  get isCommitting(): boolean {
+    return this.#options.commit.isApplying || this.#options.barrier.isWaiting;
+  }
+
   /** Whether responses wait for room in some client's ring. */
   get hasUnsent(): boolean {
     return this.#carriedAcks > 0 || this.#blocked.size > 0;
@@ -150,7 +159,8 @@ export class CommitLoop {
   }
 
   get #isHolding(): boolean {
-    return this.#isGathered || this.#large !== undefined || this.#options.commit.isApplying;
+    const { commit, barrier } = this.#options;
+    return this.#isGathered || this.#large !== undefined || commit.isApplying || barrier.isWaiting;
   }
 
   /** The client is gone: forgets its requests and answers. Its rings are empty afterwards. */
@@ -184,13 +194,16 @@ export class CommitLoop {
 
   /** Moves the commit that is held or being applied on. True when something happened. */
   #progress(nowMs: number): boolean {
-    const { commit } = this.#options;
+    const { commit, barrier } = this.#options;
     let progress = false;
     for (;;) {
       if (commit.isApplying) {
         if (!commit.advance()) return progress;
-        this.#acknowledge();
+        if (this.#isSync && barrier.isUsed) barrier.start(commit.lastSequence);
+        else this.#acknowledge();
         this.#options.afterCommit();
+      } else if (barrier.isWaiting) {
+        if (!this.#endWait()) return progress;
       } else if (this.#isGathered) {
         if (!this.#writeGathered(nowMs)) return progress;
       } else if (this.#large !== undefined) {
@@ -200,6 +213,20 @@ export class CommitLoop {
       }
       progress = true;
     }
+  }
+
+  /** Answers the commit that waited for its barrier. False: it goes on waiting. */
+  #endWait(): boolean {
+    const outcome = this.#options.barrier.take();
+    if (outcome === undefined) return false;
+    if (outcome.isDurable) {
+      this.#acknowledge();
+    } else if (this.#isGroup) {
+      this.#refuseGathered(outcome.error);
+    } else if (this.#large !== undefined) {
+      this.#refuseLarge(this.#large, outcome.error);
+    }
+    return true;
   }
 
   /** Writes the gathered group, or refuses it. False: it goes on waiting. */
@@ -213,7 +240,8 @@ export class CommitLoop {
       this.#refuseGathered(refusal);
       return true;
     }
-    const outcome = commit.writeGroup(this.#gatheredSync || exports.groupSync() !== 0, []);
+    this.#isSync = this.#gatheredSync || exports.groupSync() !== 0;
+    const outcome = commit.writeGroup(this.#isSync, []);
     if (outcome.kind === 'refused') {
       this.#refuseGathered(refusalOf(outcome.error));
       return true;
@@ -248,16 +276,21 @@ export class CommitLoop {
       const outcome = this.#options.commit.writeLarge(ready);
       if (outcome.kind === 'written') {
         this.#isGroup = false;
+        this.#isSync = ready.isSync;
         return true;
       }
       error = refusalOf(outcome.error);
     }
-    this.#large = undefined;
     // When the write may survive, so must what it refers to; recovery knows.
     if (this.#options.commit.poison === undefined) this.#options.deleteBlobs(ready.blobs);
-    ready.session.responses.error(ready.requestId, error);
-    this.#touched.add(ready.session.client);
+    this.#refuseLarge(ready, error);
     return true;
+  }
+
+  #refuseLarge({ session, requestId }: ReadyCommit, error: LightningError): void {
+    this.#large = undefined;
+    session.responses.error(requestId, error);
+    this.#touched.add(session.client);
   }
 
   /**

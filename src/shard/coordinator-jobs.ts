@@ -1,5 +1,5 @@
 /**
- * Runs a shard's jobs through the coordinator. When that dies, jobs under way are rejected, to be
+ * Runs a shard's jobs, and barriers for it, through the coordinator. When that dies, jobs under way are rejected, to be
  * repeated by their owner; new ones wait until a coordinator is connected again.
  */
 
@@ -8,18 +8,17 @@ import { expose, type Remote, wrap } from 'comlink';
 import type {
   BuildResult,
   FlushJob,
-  Job,
   MergeJob,
   VerifyJob,
   VerifyResult,
 } from '../compaction/jobs.js';
 import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
-import { unwrap } from '../coordinator/control-plane.js';
+import { type Outcome, unwrap } from '../coordinator/control-plane.js';
 import type { JobService, ShardService } from '../coordinator/shard-link.js';
 import { LightningError } from '../errors.js';
-import type { JobRunner } from './shard-options.js';
+import type { Durability, JobRunner } from './shard-options.js';
 
-export class CoordinatorJobs implements JobRunner {
+export class CoordinatorJobs implements JobRunner, Durability {
   readonly #service: ShardService;
   #port: MessagePort | undefined;
   #remote: Remote<JobService> | undefined;
@@ -57,28 +56,31 @@ export class CoordinatorJobs implements JobRunner {
   }
 
   async flush(job: FlushJob): Promise<BuildResult> {
-    return (await this.#run(job)) as BuildResult;
+    return (await this.#call((remote) => remote.run(job))) as BuildResult;
   }
 
   async merge(job: MergeJob): Promise<BuildResult> {
-    return (await this.#run(job)) as BuildResult;
+    return (await this.#call((remote) => remote.run(job))) as BuildResult;
   }
 
   async verify(job: VerifyJob): Promise<VerifyResult> {
-    return (await this.#run(job)) as VerifyResult;
+    return (await this.#call((remote) => remote.run(job))) as VerifyResult;
   }
 
-  async #run(job: Job): Promise<BuildResult | VerifyResult> {
+  async covering(sequence: number): Promise<void> {
+    await this.#call((remote) => remote.cover(sequence));
+  }
+
+  async #call<T>(invoke: (remote: Remote<JobService>) => Promise<Outcome<T>>): Promise<T> {
     if (this.#isClosed) throw gone('The shard is closed');
     if (this.#remote === undefined) {
       await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
-      return this.#run(job);
+      return this.#call(invoke);
     }
     const remote = this.#remote;
     return new Promise((resolve, reject) => {
       this.#rejects.add(reject);
-      remote
-        .run(job)
+      invoke(remote)
         .then((outcome) => resolve(unwrap(outcome)))
         .catch(reject)
         .finally(() => this.#rejects.delete(reject));

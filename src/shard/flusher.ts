@@ -134,11 +134,28 @@ export class Flusher {
       // Nothing lies below, not even a run that a merge is about to make.
       retention: { horizon, snapshots, bottom: state.version.runs.length === 0 },
     });
+    await this.#cover(memtable, result);
     this.#install(memtable, result, target);
     this.counters.add(result);
     const tookMs = Math.max(clock.nowMs() - startMs, 0.1);
     const rate = state.memtables.bytesUsed(memtable) / tookMs;
     this.#bytesPerMs = this.#bytesPerMs === 0 ? rate : this.#bytesPerMs * 0.7 + rate * 0.3;
+  }
+
+  /**
+   * Tables that become part of the shard survive a power loss, so every commit before theirs must.
+   */
+  async #cover(memtable: Memtable, { tables }: BuildResult): Promise<void> {
+    const state = this.#state;
+    try {
+      await state.options.durability?.covering(state.memtables.sequenceMax(memtable));
+    } catch (error) {
+      deleteTables(
+        state,
+        tables.map(({ id }) => id),
+      );
+      throw error;
+    }
   }
 
   #tableIds(memtable: Memtable): number {

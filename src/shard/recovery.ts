@@ -79,6 +79,7 @@ export async function recoverShard(
     isFirstOpen: current === undefined,
     hasBlobs: files.blobs.length > 0,
     makeRoom: options.makeRoom,
+    cutSequence: state.options.cutSequence,
   });
   adoptBlobs(state, files.blobs, { replay, pending });
   const lastSequence = Math.max(version.state.lastSequence, replay.lastSequence);

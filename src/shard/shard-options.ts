@@ -32,6 +32,15 @@ export interface JobRunner {
   verify(job: VerifyJob): Promise<VerifyResult>;
 }
 
+/** What makes commits durable in the order of all shards (coordinator, barriers.ts). */
+export interface Durability {
+  /**
+   * Resolves when every commit of every shard up to `sequence` is durable, and would come back after
+   * a power loss. Rejects when that cannot be had.
+   */
+  covering(sequence: number): Promise<void>;
+}
+
 export interface ShardOptions {
   readonly shard: number;
   readonly databaseId: string;
@@ -46,6 +55,10 @@ export interface ShardOptions {
   readonly jobs: JobRunner;
   /** Bulk loads that have been committed, oldest first: linked before the shard serves. */
   readonly intents?: readonly LinkIntent[];
+  /** Absent: the shard is alone, and its own log is the order of all. */
+  readonly durability?: Durability | undefined;
+  /** After a power loss: commits above it are dropped, since others before them may be gone. */
+  readonly cutSequence?: number | undefined;
   /** Wakes the shard's loop: something happened outside the rings. */
   readonly wake: () => void;
 }

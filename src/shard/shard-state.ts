@@ -93,7 +93,7 @@ export class ShardState {
       clock: options.clock,
       memtables: this.memtables,
       staging: this.staging,
-      syncAlways: options.config.walSync === 'sync',
+      syncGroups: syncGroupsOf(options),
       switchMemtable: () => this.switchMemtable(),
     });
     kernel.exports.setActiveMemtable(this.memtables.active.arena);
@@ -256,4 +256,10 @@ export class ShardState {
     this.#manifest?.close();
     this.commit.wal?.close();
   }
+}
+
+/** Where a barrier makes durable what asks for it, syncing the shard's own log first gains nothing. */
+function syncGroupsOf({ config, durability }: ShardOptions): 'all' | 'asked' | 'none' {
+  if (config.walSync === 'sync') return 'all';
+  return durability === undefined ? 'asked' : 'none';
 }

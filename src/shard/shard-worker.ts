@@ -7,13 +7,14 @@ import {
   type CheckReport,
   type Outcome,
   outcomeOf,
+  type RecoveredLog,
   type ShardControl,
   type ShardInit,
   type ShardStarted,
   type ShardStats,
 } from '../coordinator/control-plane.js';
 import type { ShardService } from '../coordinator/shard-link.js';
-import { ClosedError } from '../errors.js';
+import { ClosedError, deserializeError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { Kernel } from '../kernel/kernel.js';
@@ -31,7 +32,7 @@ import { shardStats } from './shard-stats.js';
 export function startShardWorker(init: ShardInit, parentPort: MessagePort): void {
   const worker = new ShardWorker(init);
   const control: ShardControl = {
-    start: () => outcomeOf(() => worker.start()),
+    start: (recovered) => outcomeOf(() => worker.start(recovered)),
     stats: () => outcomeOf(() => worker.stats()),
     flush: () => outcomeOf(() => worker.shard.flush()),
     compact: () => outcomeOf(() => worker.shard.compact()),
@@ -51,7 +52,7 @@ class ShardWorker {
   readonly #jobs: CoordinatorJobs;
   #shard: Shard | undefined;
   #loop: Promise<void> | undefined;
-  #closing: Promise<void> | undefined;
+  #closing: Promise<boolean> | undefined;
 
   constructor(init: ShardInit) {
     this.#init = init;
@@ -59,6 +60,9 @@ class ShardWorker {
     this.#driver = new ShardDriver(this.#kernel);
     const service: ShardService = {
       releaseClient: (client) => outcomeOf(() => this.#releaseClient(client)),
+      syncLog: () => outcomeOf(() => this.#syncLog()),
+      refuseWrites: (reason) =>
+        outcomeOf(() => this.#shard?.state.becomeReadOnly(deserializeError(reason))),
       flush: () => outcomeOf(() => this.shard.flush()),
       compact: () => outcomeOf(() => this.shard.compact()),
       check: (): Promise<Outcome<CheckReport>> => outcomeOf(() => this.check()),
@@ -72,7 +76,7 @@ class ShardWorker {
     return this.#shard;
   }
 
-  async start(): Promise<ShardStarted> {
+  async start({ cutSequence }: RecoveredLog): Promise<ShardStarted> {
     const { shard, databaseId, path, config, bootId, control, coordinator } = this.#init;
     const startMs = performance.now();
     this.#jobs.connect(coordinator);
@@ -87,6 +91,9 @@ class ShardWorker {
       fs: nodeFileSystem,
       clock: systemClock,
       jobs: this.#jobs,
+      // Where groups are synced anyway, or in one log only, no barrier is needed.
+      durability: config.walSync === 'sync' || config.shards === 1 ? undefined : this.#jobs,
+      cutSequence,
       intents: readLinkIntents(nodeFileSystem, `${path}/${COORDINATOR_DIRECTORY}`),
       wake: () => this.#driver.wake(),
     });
@@ -112,20 +119,27 @@ class ShardWorker {
     this.#jobs.connect(port);
   }
 
-  close(): Promise<void> {
+  close(): Promise<boolean> {
     this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  /** Also while the shard closes: until it has done so, it writes. */
+  async #syncLog(): Promise<void> {
+    if (this.#shard === undefined) throw new ClosedError('The shard has not recovered yet');
+    await this.#shard.syncLog();
   }
 
   #releaseClient(client: number): void {
     this.#shard?.releaseClient(client);
   }
 
-  async #close(): Promise<void> {
+  async #close(): Promise<boolean> {
     this.#driver.stop();
     await this.#loop;
     try {
       await this.#shard?.close();
+      return this.#shard?.state.readOnlyReason === undefined;
     } finally {
       this.#jobs.close();
     }

@@ -14,6 +14,7 @@ import {
   SHARD_STARTING,
 } from '../router/control-block.js';
 import { type LinkIntent, linkEdit } from '../version/link-intent.js';
+import { BarrierWait } from './barrier-wait.js';
 import { CommitLoop } from './commit-loop.js';
 import { Compactor } from './compactor.js';
 import { Flusher } from './flusher.js';
@@ -41,7 +42,7 @@ export class Shard {
   readonly #options: ShardOptions;
   #recovered: RecoveryResult | undefined;
   #isClosing = false;
-  #lastSyncMs = 0;
+  #isAbandoned = false;
 
   private constructor(options: ShardOptions) {
     this.#options = options;
@@ -68,6 +69,7 @@ export class Shard {
       memtables: state.memtables,
       commit: state.commit,
       handler,
+      barrier: new BarrierWait({ durability: options.durability, wake: options.wake }),
       groupOpsMax: config.groupOpsMax,
       inlineBytesMax,
       nowMs: () => clock.nowMs(),
@@ -117,22 +119,18 @@ export class Shard {
   turn(): boolean {
     const retired = this.state.retirement.poll();
     const worked = this.loop.turn();
-    this.#syncPeriodically();
     return worked || retired;
   }
 
   /** Milliseconds until there is something to do without a request; undefined: never. */
   wakesInMs(): number | undefined {
-    const { clock, config } = this.#options;
+    const { clock } = this.#options;
     const nowMs = clock.nowMs();
     const times: number[] = [];
     const resumes = this.loop.resumesInMs(nowMs);
     if (resumes !== undefined) times.push(resumes);
     if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
     if (this.loop.isBusy) times.push(10);
-    if (config.walSync === 'periodic' && this.#mustSync()) {
-      times.push(Math.max(0, this.#lastSyncMs + config.walSyncIntervalMs - nowMs));
-    }
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
@@ -176,30 +174,17 @@ export class Shard {
 
   // ---- durability ---------------------------------------------------------------------
 
-  #mustSync(): boolean {
-    const { commit } = this.state;
-    return commit.poison === undefined && commit.wal?.isDirty === true;
-  }
-
-  #syncPeriodically(): void {
-    const { config, clock } = this.#options;
-    if (config.walSync !== 'periodic' || !this.#mustSync()) return;
-    const nowMs = clock.nowMs();
-    if (nowMs - this.#lastSyncMs < config.walSyncIntervalMs) return;
-    this.#lastSyncMs = nowMs;
-    this.syncLog();
-  }
-
-  /** Makes everything acknowledged so far durable. A failure makes the shard read-only. */
-  syncLog(): void {
-    const { control, shard } = this.#options;
-    // Commits of this epoch may still come; those before it are all in the log.
-    const epoch = control.epoch();
+  /**
+   * Makes everything written so far durable, without holding up the thread. A failure makes the
+   * shard read-only.
+   */
+  async syncLog(): Promise<void> {
+    if (this.#isAbandoned) throw new ClosedError('The shard is closed');
     try {
-      this.state.commit.sync();
-      control.setShardEpoch(shard, epoch);
+      await this.state.commit.syncLater();
     } catch (error) {
       this.state.becomeReadOnly(error);
+      throw error;
     }
   }
 
@@ -304,7 +289,7 @@ export class Shard {
     if (this.#isClosing) return;
     const { clock } = this.#options;
     const deadlineMs = clock.nowMs() + DRAIN_MS_MAX;
-    while ((this.turn() || this.state.commit.isApplying) && clock.nowMs() < deadlineMs) {
+    while ((this.turn() || this.loop.isCommitting) && clock.nowMs() < deadlineMs) {
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.#isClosing = true;
@@ -334,6 +319,7 @@ export class Shard {
     this.#isClosing = true;
     this.compactor.close();
     await this.flusher.close();
+    this.#isAbandoned = true;
     this.state.close();
     control.setShardState(shard, SHARD_CLOSED);
   }

@@ -31,8 +31,8 @@ export interface WalCommitOptions {
   readonly clock: Clock;
   readonly memtables: Memtables;
   readonly staging: Staging;
-  /** Every group is synced before it is acknowledged. */
-  readonly syncAlways: boolean;
+  /** Which groups are synced before they are applied: all, those that ask for it, or none. */
+  readonly syncGroups: 'all' | 'asked' | 'none';
   /** Puts an empty memtable in the place of the full one; false when no arena is free. */
   readonly switchMemtable: () => boolean;
 }
@@ -125,7 +125,7 @@ export class WalCommit {
     const epoch = control.epoch();
     try {
       this.#writeSealed(wal, first, timestampUs, epoch, 0);
-      if (isSync || this.#options.syncAlways) wal.sync();
+      if (this.#isSynced(isSync)) wal.sync();
     } catch (error) {
       return this.#refuse(error);
     }
@@ -161,7 +161,7 @@ export class WalCommit {
         this.#writeSealed(wal, sequence, timestampUs, epoch, isLast ? 0 : GROUP_FLAG_CONTINUES);
         this.operations += piece.operations;
       }
-      if (commit.isSync || this.#options.syncAlways) wal.sync();
+      if (this.#isSynced(commit.isSync)) wal.sync();
     } catch (error) {
       if (error instanceof NoSpaceError && !wal.isPoisoned && wal.bytes > start) {
         try {
@@ -214,9 +214,24 @@ export class WalCommit {
     }
   }
 
+  /** As `sync`, without holding up the thread. */
+  async syncLater(): Promise<void> {
+    try {
+      await this.#wal?.syncLater();
+    } catch (error) {
+      this.#poison ??= error;
+      throw error;
+    }
+  }
+
   /** The log cannot be trusted any more: nothing is written from now on. */
   poisonWith(error: unknown): void {
     this.#poison ??= error;
+  }
+
+  #isSynced(isAsked: boolean): boolean {
+    const { syncGroups } = this.#options;
+    return syncGroups === 'all' || (isAsked && syncGroups === 'asked');
   }
 
   #writable(): Wal {

@@ -8,6 +8,9 @@
  *
  * A commit that is spread over several groups is replayed when its last group is there, else it and
  * what follows is cut.
+ *
+ * After a power loss the log also ends at the first group above the last durability mark, whole or
+ * not: commits of other shards that come before it may have been lost.
  */
 import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
@@ -25,6 +28,8 @@ export interface ReplayOptions {
   /** Blob files exist: references to them are collected. */
   readonly hasBlobs: boolean;
   readonly makeRoom: () => Promise<void>;
+  /** After a power loss: what lies above goes, with all that follows it. */
+  readonly cutSequence?: number | undefined;
 }
 
 export interface ReplayResult {
@@ -68,6 +73,8 @@ class Replay {
   #lastTimestampUs = 0;
   #lastEpoch = 0;
   #commits = 0;
+  /** A group above `cutSequence` was met. */
+  #isCut = false;
 
   constructor(state: ShardState, options: ReplayOptions) {
     this.#state = state;
@@ -85,9 +92,15 @@ class Replay {
       const isWhole = end === segment.file.size();
       const isComplete =
         isWhole && (next === undefined || end === next.reader.header.previousBytes);
+      left.push({ segment: segment.number, bytes: end });
+      if (this.#isCut) {
+        // Until the last step, the next open comes to the same cut.
+        this.#dropFrom(i + 1);
+        this.#cut(segment, end);
+        break;
+      }
       if (!isComplete) this.#refuseDurableEnd(segment, end, i);
       if (!isWhole) this.#cut(segment, end);
-      left.push({ segment: segment.number, bytes: end });
       if (!isComplete) {
         this.#dropFrom(i + 1);
         break;
@@ -225,7 +238,12 @@ class Replay {
   async #replaySegment(segment: OpenSegment): Promise<number> {
     const { reader } = segment;
     let end = reader.offset;
+    const cutSequence = this.#options.cutSequence ?? Number.POSITIVE_INFINITY;
     for (let group = reader.next(); group !== undefined; group = reader.next()) {
+      if (group.firstSequence > cutSequence) {
+        this.#isCut = true;
+        break;
+      }
       if (group.continues) {
         const whole = wholeCommitEnd(reader);
         if (whole === undefined) break;

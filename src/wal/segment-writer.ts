@@ -21,6 +21,7 @@ export class SegmentWriter {
   #bytes = SEGMENT_HEADER_BYTES;
   #durableBytes = SEGMENT_HEADER_BYTES;
   #poison: unknown;
+  #isClosed = false;
 
   private constructor(file: FileHandle, header: SegmentHeader) {
     this.#file = file;
@@ -104,7 +105,25 @@ export class SegmentWriter {
     this.#durableBytes = bytes;
   }
 
+  /**
+   * As `sync`, without holding up the thread: what was appended before the call is durable when it
+   * resolves. A segment that was closed meanwhile is durable, or not needed any more.
+   */
+  async syncLater(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#checkPoison();
+    if (!this.isDirty) return;
+    const bytes = this.#bytes;
+    try {
+      await this.#file.datasyncLater();
+    } catch (error) {
+      throw this.#poisoned(error);
+    }
+    this.#durableBytes = Math.max(this.#durableBytes, bytes);
+  }
+
   close(): void {
+    this.#isClosed = true;
     this.#file.close();
   }
 

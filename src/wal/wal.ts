@@ -132,6 +132,26 @@ export class Wal {
     this.#syncs++;
   }
 
+  /**
+   * As `sync`, without holding up the thread: what was appended before the call is durable when it
+   * resolves. Appending goes on meanwhile.
+   */
+  async syncLater(): Promise<void> {
+    const unsynced = this.#older.flatMap(({ writer }) => (writer === undefined ? [] : [writer]));
+    const active = this.#active;
+    for (const writer of unsynced) {
+      await writer.syncLater();
+      this.#syncs++;
+      const at = this.#older.findIndex((older) => older.writer === writer);
+      if (at < 0) continue;
+      writer.close();
+      this.#older[at] = { segment: writer.segment, bytes: writer.bytes };
+    }
+    if (!active.isDirty) return;
+    await active.syncLater();
+    this.#syncs++;
+  }
+
   /** Goes on in a new segment. `NoSpaceError`: goes on in the old one. */
   roll(segment: number): void {
     const old = this.#active;

@@ -43,7 +43,7 @@ import { RingReader } from '../../src/ring/ring-reader.js';
 import { FULL, RingWriter } from '../../src/ring/ring-writer.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { Shard } from '../../src/shard/shard.js';
-import type { Clock, JobRunner } from '../../src/shard/shard-options.js';
+import type { Clock, Durability, JobRunner } from '../../src/shard/shard-options.js';
 import type { LinkIntent } from '../../src/version/link-intent.js';
 
 export const DATABASE_ID = '01234567-89ab-cdef-0123-456789abcdef';
@@ -99,6 +99,9 @@ export interface TestShardOptions {
   readonly control?: ControlBlock;
   readonly before?: InlineJobs['before'];
   readonly intents?: readonly LinkIntent[];
+  readonly shard?: number;
+  readonly durability?: Durability | undefined;
+  readonly cutSequence?: number | undefined;
 }
 
 const MIB = 1024 * 1024;
@@ -139,8 +142,9 @@ export class TestShard {
 
   static async open(options: TestShardOptions): Promise<TestShard> {
     const config = testConfig(options.config);
+    const { shard: number = 0 } = options;
     const memory = createShardMemory({
-      shard: 0,
+      shard: number,
       cacheBytes: config.cacheBytesPerShard,
       arenaBytes: config.arenaBytes,
       arenaCount: config.arenaCount,
@@ -153,7 +157,7 @@ export class TestShard {
     const jobs = new InlineJobs(options.fs, memory);
     if (options.before !== undefined) jobs.before = options.before;
     const shard = await Shard.open({
-      shard: 0,
+      shard: number,
       databaseId: options.databaseId ?? DATABASE_ID,
       directory: options.directory,
       config,
@@ -164,6 +168,8 @@ export class TestShard {
       clock: options.clock ?? { nowMs: () => performance.now(), wallMs: () => Date.now() },
       jobs,
       intents: options.intents ?? [],
+      durability: options.durability,
+      cutSequence: options.cutSequence,
       wake: () => {},
     });
     return new TestShard(shard, kernel, control, jobs, new TestClient(shard, kernel, 1));

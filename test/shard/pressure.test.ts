@@ -240,27 +240,6 @@ describe('durability', () => {
     expect(await again.client.getMany(['a', 'b', 'c'])).toEqual(['1', '2', undefined]);
     await again.shard.close();
   });
-
-  it('comes by itself after the interval in periodic mode, and never when nothing was written', async () => {
-    const at = place({ walSync: 'periodic', walSyncIntervalMs: 50 });
-    let nowMs = 1000;
-    const clock = { nowMs: () => nowMs, wallMs: () => 1_700_000_000_000 + nowMs };
-    const shard = await TestShard.open({ ...at, clock });
-    await shard.client.put('a', '1');
-    shard.shard.turn();
-    const { syncs } = at.fs;
-    await shard.client.put('b', '2');
-    expect(at.fs.syncs).toBe(syncs);
-    expect(shard.shard.wakesInMs()).toBeLessThanOrEqual(50);
-    nowMs += 51;
-    shard.shard.turn();
-    expect(at.fs.syncs).toBe(syncs + 1);
-    nowMs += 500;
-    shard.shard.turn();
-    expect(at.fs.syncs).toBe(syncs + 1);
-    expect(shard.shard.wakesInMs()).toBeUndefined();
-    await shard.shard.close();
-  });
 });
 
 describe('statistics', () => {

@@ -1,0 +1,144 @@
+/**
+ * A database of several shards with the coordinator's log, in one thread: turns are taken by hand,
+ * jobs run at once, over a file system in memory. Nothing happens by time.
+ */
+
+import type { ResolvedConfig } from '../../src/config.js';
+import { CommitDurability } from '../../src/coordinator/durability.js';
+import type { LightningError } from '../../src/errors.js';
+import { shardDirectoryName } from '../../src/file-system/file-names.js';
+import type { FileSystem } from '../../src/file-system/file-system.js';
+import { ControlBlock } from '../../src/router/control-block.js';
+import type { Clock } from '../../src/shard/shard-options.js';
+import { COORDINATOR_DIRECTORY } from '../../src/version/database-file.js';
+import { DATABASE_ID, TestShard } from '../shard/harness.js';
+
+export const DATABASE_PATH = '/db';
+
+export interface LocalDatabaseOptions {
+  readonly fs: FileSystem;
+  readonly config: ResolvedConfig;
+  readonly clock?: Clock;
+}
+
+let opens = 0;
+
+/** Creates the directories of a database, durably. */
+export function createPlace(fs: FileSystem, shards: number): void {
+  fs.mkdir(DATABASE_PATH);
+  fs.syncDirectory('/');
+  fs.mkdir(`${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`);
+  for (let shard = 0; shard < shards; shard++) {
+    fs.mkdir(`${DATABASE_PATH}/${shardDirectoryName(shard)}`);
+  }
+  fs.syncDirectory(DATABASE_PATH);
+}
+
+export class LocalDatabase {
+  readonly control: ControlBlock;
+  readonly shards: TestShard[] = [];
+  readonly #options: LocalDatabaseOptions;
+  #durability: CommitDurability | undefined;
+
+  private constructor(options: LocalDatabaseOptions) {
+    this.#options = options;
+    this.control = ControlBlock.create(options.config.shards);
+  }
+
+  /** When it throws, nothing of it goes on. */
+  static async open(options: LocalDatabaseOptions): Promise<LocalDatabase> {
+    const database = new LocalDatabase(options);
+    try {
+      await database.#open();
+      return database;
+    } catch (error) {
+      await database.abandon();
+      throw error;
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { fs, config } = this.#options;
+    opens++;
+    const options = {
+      fs,
+      path: DATABASE_PATH,
+      databaseId: DATABASE_ID,
+      bootId: opens,
+      config,
+      control: this.control,
+      syncShard: async (shard: number) => this.shards[shard]?.shard.syncLog(),
+      onFailure: (error: LightningError) => {
+        for (const { shard } of this.shards) shard.state.becomeReadOnly(error);
+      },
+    };
+    const directory = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
+    if (config.readOnly) {
+      const { cutSequence } = CommitDurability.read(options, directory);
+      await this.#openShards(cutSequence);
+      return;
+    }
+    const durability = CommitDurability.open(options, directory, false);
+    this.#durability = durability;
+    await this.#openShards(durability.recovered.cutSequence);
+    await durability.settle();
+  }
+
+  async #openShards(cutSequence: number | undefined): Promise<void> {
+    const { fs, config, clock } = this.#options;
+    const isOrdered = config.walSync !== 'sync' && config.shards > 1;
+    const durability = {
+      covering: async (sequence: number) => this.#durability?.covering(sequence),
+    };
+    for (let shard = 0; shard < config.shards; shard++) {
+      this.shards.push(
+        await TestShard.open({
+          fs,
+          directory: `${DATABASE_PATH}/${shardDirectoryName(shard)}`,
+          config,
+          ...(clock === undefined ? {} : { clock }),
+          control: this.control,
+          shard,
+          durability: isOrdered ? durability : undefined,
+          cutSequence,
+        }),
+      );
+    }
+  }
+
+  get durability(): CommitDurability {
+    if (this.#durability === undefined) throw new Error('The database is read-only');
+    return this.#durability;
+  }
+
+  shard(shard: number): TestShard {
+    return this.shards[shard] as TestShard;
+  }
+
+  /** What `periodic` does after an interval. */
+  async passInterval(): Promise<void> {
+    await this.durability.runDue();
+  }
+
+  async flush(): Promise<void> {
+    await Promise.all(this.shards.map(({ shard }) => shard.flush()));
+  }
+
+  async close(): Promise<void> {
+    const outcomes = await Promise.allSettled(this.shards.map(({ shard }) => shard.close()));
+    const isDurable =
+      outcomes.every(({ status }) => status === 'fulfilled') &&
+      this.shards.every(({ shard }) => shard.state.readOnlyReason === undefined);
+    await this.#durability?.close(isDurable);
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  /** After a crash: ends what still runs, without a word to the file system that counts. */
+  async abandon(): Promise<void> {
+    for (const { shard } of this.shards) {
+      shard.compactor.close();
+      await shard.flusher.close();
+    }
+    await this.#durability?.close(false);
+  }
+}
