@@ -67,8 +67,17 @@ export class CoordinatorJobs implements JobRunner, Durability {
     return (await this.#call((remote) => remote.run(job))) as VerifyResult;
   }
 
+  /** Asking again does no harm: the next coordinator is asked when one dies. */
   async covering(sequence: number): Promise<void> {
-    await this.#call((remote) => remote.cover(sequence));
+    for (;;) {
+      const remote = this.#remote;
+      try {
+        await this.#call((it) => it.cover(sequence));
+        return;
+      } catch (error) {
+        if (this.#isClosed || this.#remote === remote) throw error;
+      }
+    }
   }
 
   async #call<T>(invoke: (remote: Remote<JobService>) => Promise<Outcome<T>>): Promise<T> {

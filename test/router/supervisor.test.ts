@@ -56,9 +56,10 @@ async function eventually<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      if ((error as LightningError).code !== 'LIGHTNING_SHARD_UNAVAILABLE' || attempt > 1000) {
-        throw error;
-      }
+      const { code } = error as LightningError;
+      // A flush that was under way when the coordinator died is given up, and tried again.
+      const isAway = code === 'LIGHTNING_SHARD_UNAVAILABLE' || code === 'LIGHTNING_ABORTED';
+      if (!isAway || attempt > 1000) throw error;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
