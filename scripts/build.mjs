@@ -5,7 +5,8 @@
  *   index.js index.cjs                   the library
  *   index.d.ts index.d.cts               its types
  *   workers/{shard,coordinator}.js, workers/job.cjs   self-contained entries of the worker threads
- *   cli.js                               the command line, a consumer of index.js
+ *   cli.js bench-client.js               the command line, a consumer of index.js, and what its
+ *                                        benchmark runs on further threads
  *   dev/                                 demonstration and benchmarks; not published
  *
  * `--fast` leaves the types out. `--if-stale` does nothing when no source is newer than the build.
@@ -86,9 +87,9 @@ async function buildLibrary() {
     }),
     build({
       ...common,
-      entryPoints: ['src/cli/main.ts'],
+      entryPoints: { cli: 'src/cli/main.ts', 'bench-client': 'src/cli/bench/client.ts' },
       format: 'esm',
-      outfile: 'dist/cli.js',
+      outdir: 'dist',
       plugins: [libraryAt('./index.js')],
     }),
     build({
@@ -97,6 +98,7 @@ async function buildLibrary() {
         demo: 'src/cli/demo/main.ts',
         'demo-client': 'src/cli/demo/client.ts',
         bench: 'bench/main.ts',
+        'bench-client': 'bench/client.ts',
       },
       format: 'esm',
       outdir: 'dist/dev',

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { LightningError, VERSION } from '../index.js';
+import { benchCommand } from './commands/bench.js';
 import { checkCommand } from './commands/check.js';
 import type { CommandContext } from './commands/command.js';
 import { compactCommand } from './commands/compact.js';
@@ -70,6 +71,7 @@ function newProgram(context: CommandContext, { output, notes }: Streams, json: b
     compactCommand,
     checkCommand,
     repairCommand,
+    benchCommand,
   ];
   for (const create of commands) program.addCommand(create(context));
   for (const command of [program, ...program.commands]) {

@@ -1,0 +1,3 @@
+export function scalingSection(_result: unknown): string {
+  return '';
+}
