@@ -15,6 +15,9 @@ export interface KernelExports extends TableExports, CommitExports {
     entriesMax: number,
   ): number;
 
+  // prefetch.ts
+  prefetchKeys(count: number): void;
+
   // own-block.ts
   ownBlockSource(): number;
   ownBlockBytesMax(): number;

@@ -41,6 +41,18 @@ export class KeyScratch {
     this.hash = murmur3(this.words, this.#target, key.length);
   }
 
+  /** Takes back a key that `copyToWords` copied; its hash is not computed anew. */
+  takeFromWords(from: Int32Array, word: number, length: number): void {
+    const count = (length + 3) >>> 2;
+    const words = this.words;
+    if (count <= LOOP_BYTES_MAX) {
+      for (let i = 0; i < count; i++) words[i] = from[word + i] as number;
+    } else {
+      words.set(from.subarray(word, word + count));
+    }
+    this.length = length;
+  }
+
   /** A copy of the key. */
   toBuffer(): Buffer {
     return Buffer.from(this.bytes.subarray(0, this.length));

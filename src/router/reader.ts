@@ -23,6 +23,10 @@ const GET_FOUND_HELD = 3;
 /** Keys asked for in one request, so that one answer stays small enough to be put together. */
 const GET_MANY_KEYS_MAX = 512;
 
+/** Keys whose memory accesses are made to overlap, and the longest of them. */
+const TOGETHER = 32;
+const STAGED_BYTES_MAX = 512;
+
 /** Keys of a getMany whose values have to be fetched: positions in the answer, and the keys. */
 interface Fetch {
   readonly shard: ShardClient;
@@ -34,6 +38,8 @@ interface Fetch {
 
 export class Reader {
   readonly #client: Client;
+  /** Of each staged key: the word it stands at (0: nowhere), its length, its shard. */
+  readonly #staged = new Int32Array(TOGETHER * 3);
 
   constructor(client: Client) {
     this.#client = client;
@@ -136,18 +142,39 @@ export class Reader {
     values: unknown[],
     isSync: boolean,
   ): Fetch[] {
-    const client = this.#client;
+    const { key, shards } = this.#client;
     const fetches: Fetch[] = [];
-    for (let i = 0; i < keys.length; i++) {
-      encodeKey(client.key, keyCodec, keys[i], 'keys');
-      const shard = client.route();
-      const status = isSync
-        ? shard.lookupSync(client.key, snapshot)
-        : shard.lookup(client.key, snapshot);
+    const read = (i: number, shard: ShardClient): void => {
+      const status = isSync ? shard.lookupSync(key, snapshot) : shard.lookup(key, snapshot);
       if (status === GET_FOUND) values[i] = decodeResult(shard, valueCodec);
       else if (status === GET_ABSENT) values[i] = undefined;
       else if (status === GET_FOUND_HELD) values[i] = decodeHeld(shard, valueCodec);
-      else addFetch(fetches, shard, i, client.key.toBuffer(), status === GET_NEED_BLOCK);
+      else addFetch(fetches, shard, i, key.toBuffer(), status === GET_NEED_BLOCK);
+    };
+    // The application's own code may use the database, and with it the room for staged keys.
+    const isStaging = keyCodec.kind !== 'custom' && valueCodec.kind !== 'custom';
+    const staged = this.#staged;
+    for (let start = 0; start < keys.length; start += TOGETHER) {
+      const end = Math.min(start + TOGETHER, keys.length);
+      for (let i = start; i < end; i++) {
+        encodeKey(key, keyCodec, keys[i], 'keys');
+        const shard = this.#client.route();
+        const word = isStaging && key.length <= STAGED_BYTES_MAX ? shard.stage(key) : 0;
+        if (word === 0) read(i, shard);
+        const at = (i - start) * 3;
+        staged[at] = word;
+        staged[at + 1] = key.length;
+        staged[at + 2] = shard.shard;
+      }
+      for (const shard of shards) shard.prefetch();
+      for (let i = start; i < end; i++) {
+        const at = (i - start) * 3;
+        const word = staged[at] as number;
+        if (word === 0) continue;
+        const shard = shards[staged[at + 2] as number] as ShardClient;
+        key.takeFromWords(shard.kernel.i32, word, staged[at + 1] as number);
+        read(i, shard);
+      }
     }
     return fetches;
   }

@@ -19,11 +19,14 @@ import {
   H_SLEEPING,
   H_VERSION,
   H_VISIBLE,
+  PREFETCH_KEY_BYTES,
+  PREFETCH_KEYS_MAX,
   RECORD_FLAG_MORE,
   REQUEST_BLOB_BEGIN,
   REQUEST_WRITE,
   RESPONSE_ERROR,
   SCRATCH_KEY,
+  SCRATCH_KEY2,
   SCRATCH_RESULT,
 } from '../kernel/assembly/layout.js';
 import { Kernel } from '../kernel/kernel.js';
@@ -92,6 +95,9 @@ export class ShardClient {
   readonly #partial = new Map<number, PartialResponse>();
   #unpublishedBytes = 0;
   readonly #ownReads: OwnReads | undefined;
+  /** Keys staged, and the words they take. */
+  #staged = 0;
+  #stagedWords = 0;
 
   /** `directory`: the shard's own; without one, all of its blocks come from the shard worker. */
   constructor(
@@ -145,6 +151,29 @@ export class ShardClient {
       status = this.lookup(key, snapshot);
     }
     return status;
+  }
+
+  /**
+   * Puts the key where `prefetch` finds it, with others that will be looked up next; returns the word
+   * at which it can be taken back, or 0 when there is no room. A scan on this thread overwrites it.
+   */
+  stage(key: KeyScratch): number {
+    const words = 1 + ((key.length + 3) >>> 2);
+    const used = this.#stagedWords;
+    if (this.#staged === PREFETCH_KEYS_MAX || (used + words) * 4 > PREFETCH_KEY_BYTES) return 0;
+    const at = ((this.scratch + SCRATCH_KEY2) >>> 2) + used;
+    this.kernel.i32[at] = key.length;
+    key.copyToWords(this.kernel.i32, at + 1);
+    this.#stagedWords = used + words;
+    this.#staged++;
+    return at + 1;
+  }
+
+  /** Lets the memory accesses of all staged keys overlap, and forgets the keys. */
+  prefetch(): void {
+    if (this.#staged > 1) this.kernel.exports.prefetchKeys(this.#staged);
+    this.#staged = 0;
+    this.#stagedWords = 0;
   }
 
   /** Throws when there is nothing that could be read: the shard's worker has never come up. */

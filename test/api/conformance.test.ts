@@ -99,7 +99,26 @@ describe.each([1, 2, 5])('a database of %i shards', (shards) => {
         return i < COUNT && alive(i) ? value(i) : undefined;
       });
       expect(await db.getMany(keys)).toEqual(expected);
+      expect(db.getManySync(keys)).toEqual(expected);
       expect(await db.getMany([])).toEqual([]);
+    });
+
+    it('getMany takes keys of every length among others, and the same key twice', async () => {
+      const odd = [
+        '',
+        'x'.repeat(65536),
+        'ключ 🗝',
+        'n'.repeat(513),
+        'n'.repeat(512),
+        key(1),
+        key(1),
+      ];
+      const keys = Array.from({ length: 40 }, (_, n) => [key(n * 10), ...odd]).flat();
+      const expected = keys.map((k) => db.getSync(k));
+      expect(expected[1]).toBe('the empty key');
+      expect(expected[2]).toBe('the longest key');
+      expect(await db.getMany(keys)).toEqual(expected);
+      expect(db.getManySync(keys)).toEqual(expected);
     });
 
     it('keeps the empty key, empty values, other scripts, the longest key and large values', async () => {

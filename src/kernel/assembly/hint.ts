@@ -74,6 +74,12 @@ function rawOf(hint: u64): u32 {
 /** What touched lines held, so that the loads are not left out as useless. */
 let touched: u32 = 0;
 
+/** Starts bringing the hint for a hash to this core's caches. */
+export function hintTouch(hash: u64): void {
+  const base = load<u32>(H_HINT_BASE);
+  if (base) touched = load<u32>(pairOf(base, hash));
+}
+
 /**
  * Starts bringing to this core's caches what a lookup of the hash will want: the lines that its hint
  * names. Loads that nothing waits for run beside each other, and beside the search of the memtables.

@@ -38,5 +38,6 @@ export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text
 export * from './cache';
 export { get } from './get';
 export { ownBlockBytesMax, ownBlockSource, ownBlockTake } from './own-block';
+export { prefetchKeys } from './prefetch';
 export { attach, scratchBase } from './reader';
 export { scan } from './scan';

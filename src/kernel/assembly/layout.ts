@@ -101,6 +101,9 @@ export const SCRATCH_RESULT: u32 = 0;
 export const SCRATCH_KEY: u32 = 1024;
 /** The second key of a call: the other bound of a scan. */
 export const SCRATCH_KEY2: u32 = SCRATCH_KEY + 66560;
+/** Room at SCRATCH_KEY2 for keys that are looked up together. */
+export const PREFETCH_KEY_BYTES: u32 = 65536;
+export const PREFETCH_KEYS_MAX: u32 = 64;
 /** Where values and scan batches are copied to. */
 export const SCRATCH_OUT: u32 = SCRATCH_KEY2 + 66560;
 export const SCRATCH_OUT_BYTES: u32 = 262144;
