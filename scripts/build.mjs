@@ -99,6 +99,7 @@ async function buildLibrary() {
         'demo-client': 'src/cli/demo/client.ts',
         bench: 'bench/main.ts',
         'bench-client': 'bench/client.ts',
+        'compaction-policies': 'bench/compaction-policies.ts',
       },
       format: 'esm',
       outdir: 'dist/dev',

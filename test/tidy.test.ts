@@ -46,6 +46,7 @@ const ENTRIES = [
   'src/cli/bench/client.ts',
   'bench/main.ts',
   'bench/client.ts',
+  'bench/compaction-policies.ts',
   'workers/shard.ts',
   'workers/coordinator.ts',
   'workers/job.ts',

@@ -21,6 +21,8 @@ export interface MergeInput {
   readonly start?: Uint8Array | undefined;
   /** This key and those above are left out. */
   readonly end?: Uint8Array | undefined;
+  /** Ascending keys at each of which a table of the result ends. */
+  readonly cuts?: readonly Uint8Array[] | undefined;
 }
 
 const NO_BOUND = -1;
@@ -53,6 +55,7 @@ export function mergeTables(
   }
   applyRetention(kernel, memory.allocate(RETENTION_BYTES), retention);
   const writer = new TableWriter(fs, kernel, memory.builderRegion(), target);
+  placeCuts(kernel, memory, input.cuts ?? []);
   const bounds = placeRange(kernel, memory, range);
   beginMerge(kernel, memory, runs, bounds);
   const sources = runs.map((tables, i) => new MergeSource(fs, kernel, memory, i, tables, bounds));
@@ -83,6 +86,19 @@ function placeRange(kernel: Kernel, memory: JobMemory, range: KeyRange) {
     return { address, bytes: key.length };
   };
   return { start: place(range.start), end: place(range.end) };
+}
+
+/** Tells the kernel's builder, which has been initialized, where tables end. */
+function placeCuts(kernel: Kernel, memory: JobMemory, cuts: readonly Uint8Array[]): void {
+  if (cuts.length === 0) return;
+  const list = memory.allocate(cuts.length * 8);
+  for (const [i, key] of cuts.entries()) {
+    const address = memory.allocate(key.length);
+    kernel.bytes.set(key, address);
+    kernel.u32[(list >>> 2) + 2 * i] = address;
+    kernel.u32[(list >>> 2) + 2 * i + 1] = key.length;
+  }
+  kernel.exports.builderCuts(list, cuts.length);
 }
 
 function beginMerge(

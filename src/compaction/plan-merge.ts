@@ -2,23 +2,31 @@
  * How runs become one: which tables stay as they are, and which are merged with which.
  *
  * Tables that overlap, directly or through others, form a cluster. Clusters do not share keys, so
- * each is a merge of its own; a table alone in its cluster is moved, not rewritten. Large clusters
- * are cut by key, so that threads share the work and a job's memory and failure stay small.
+ * each is merged and installed on its own; a table alone in its cluster is moved, not rewritten.
+ * Large clusters are cut by key, so that threads share the work and a job's memory and failure stay
+ * small.
  */
 
 import type { TableInfo } from '../sstable/table-info.js';
+import { type Cluster, clustersOf, type PlacedTable } from './clusters.js';
 
 export interface PlanOptions {
   /** Whether the result is the bottom run: then tables whose tombstones can go are rewritten. */
   readonly bottom: boolean;
-  /** The lower of the horizon and the oldest live snapshot. */
-  readonly floor: number;
+  /** Whether no snapshot keeps a rewrite of the table from dropping versions or tombstones. */
+  readonly isCollectable: (table: TableInfo) => boolean;
   /** Bytes that a table is to have. */
   readonly tableBytesMax: number;
   /** Jobs that may run at once. */
   readonly parallelism: number;
   /** Most input of one job, as far as table boundaries allow. Default: 256 MiB. */
   readonly jobBytesMax?: number | undefined;
+  /** Ascending keys at each of which a table of the result ends. */
+  readonly cuts?: readonly Uint8Array[] | undefined;
+  /** Only clusters with one of these tables are planned for. */
+  readonly only?: ReadonlySet<number> | undefined;
+  /** Whether old versions are dropped wherever there are any, however few. */
+  readonly thorough?: boolean | undefined;
 }
 
 /** Input of one merge job. */
@@ -29,19 +37,28 @@ export interface MergePlan {
   readonly start?: Uint8Array | undefined;
   /** Exclusive. */
   readonly end?: Uint8Array | undefined;
+  /** Keys at each of which a table ends. */
+  readonly cuts: readonly Uint8Array[];
   /** Bytes that the job reads, about. */
   readonly bytes: number;
   /** File numbers that are enough for its tables. */
   readonly tableIds: number;
 }
 
+/** What is installed at once. */
+export interface PlanPart {
+  /** Tables that the jobs together replace. */
+  readonly replaced: readonly TableInfo[];
+  readonly jobs: readonly MergePlan[];
+  /** Bytes of the replaced tables. */
+  readonly bytes: number;
+}
+
 export interface Plan {
   /** Tables that belong to the new run as they are, whichever run they are in now. */
   readonly kept: readonly TableInfo[];
-  /** Tables that the jobs together replace. */
-  readonly replaced: readonly TableInfo[];
-  /** Independent of each other; the new run is complete when all are done. */
-  readonly jobs: readonly MergePlan[];
+  /** Independent of each other, in key order. */
+  readonly parts: readonly PlanPart[];
 }
 
 const JOB_BYTES_MAX = 256 * 1024 * 1024;
@@ -51,48 +68,53 @@ const JOB_BYTES_MIN = 16 * 1024 * 1024;
 const SMALL_TABLES_MIN = 4;
 const SMALL_SHARE = 1 / 8;
 
-interface PlacedTable {
-  readonly table: TableInfo;
-  /** Index of its run. */
-  readonly run: number;
-}
-
-type Cluster = readonly PlacedTable[];
-
 /** Plans the merge of `runs`, newest first, into one run. */
 export function planMerge(runs: readonly (readonly TableInfo[])[], options: PlanOptions): Plan {
+  const { only } = options;
   const kept: TableInfo[] = [];
   const rewritten: Cluster[] = [];
   let small: PlacedTable[] = [];
   const endSmall = (): void => {
     if (small.length >= SMALL_TABLES_MIN) rewritten.push(small);
-    else kept.push(...small.map(({ table }) => table));
+    else if (only === undefined) kept.push(...small.map(({ table }) => table));
     small = [];
   };
   for (const cluster of clustersOf(runs)) {
-    const [only] = cluster as [PlacedTable];
-    const { tombstones, sequenceMax } = only.table;
-    const cleanable = options.bottom && tombstones > 0 && sequenceMax <= options.floor;
-    const alone = cluster.length === 1 && !cleanable;
-    if (alone && only.table.bytes < options.tableBytesMax * SMALL_SHARE) {
-      small.push(only);
+    if (only !== undefined) {
+      if (cluster.some(({ table }) => only.has(table.id))) rewritten.push(cluster);
+      continue;
+    }
+    const [{ table }] = cluster as [PlacedTable];
+    const alone = cluster.length === 1 && !isCleanable(table, options);
+    if (alone && table.bytes < options.tableBytesMax * SMALL_SHARE) {
+      small.push(...cluster);
       continue;
     }
     endSmall();
-    if (alone) kept.push(only.table);
+    if (alone) kept.push(table);
     else rewritten.push(cluster);
   }
   endSmall();
-  const replaced = rewritten.flat().map(({ table }) => table);
+  const bytes = rewritten.reduce((total, cluster) => total + sumBytes(tablesOf(cluster)), 0);
   const jobBytes = Math.min(
-    Math.max(sumBytes(replaced) / Math.max(options.parallelism, 1), JOB_BYTES_MIN),
+    Math.max(bytes / Math.max(options.parallelism, 1), JOB_BYTES_MIN),
     options.jobBytesMax ?? JOB_BYTES_MAX,
   );
-  const jobs = rewritten.flatMap((cluster) =>
-    cutCluster(cluster, runs.length, jobBytes, options.tableBytesMax),
-  );
-  return { kept, replaced, jobs };
+  const parts = rewritten.map((cluster) => ({
+    replaced: tablesOf(cluster),
+    jobs: cutCluster(cluster, runs.length, jobBytes, options),
+    bytes: sumBytes(tablesOf(cluster)),
+  }));
+  return { kept, parts };
 }
+
+/** Whether a rewrite of the table alone is worth it. */
+function isCleanable(table: TableInfo, { bottom, thorough, isCollectable }: PlanOptions): boolean {
+  const garbage = (bottom ? table.tombstones : 0) + (thorough ? table.entries - table.keys : 0);
+  return garbage > 0 && isCollectable(table);
+}
+
+const tablesOf = (cluster: Cluster): TableInfo[] => cluster.map(({ table }) => table);
 
 /**
  * File numbers to reserve for a job's tables: more than it can need, since a table also ends when
@@ -111,41 +133,14 @@ export function tableIdsFor(
   );
 }
 
-/** Clusters in key order, tables in a cluster by their smallest key. */
-function clustersOf(runs: readonly (readonly TableInfo[])[]): Cluster[] {
-  const placed = runs.flatMap((tables, run) => tables.map((table) => ({ table, run })));
-  placed.sort((left, right) => Buffer.compare(left.table.smallest, right.table.smallest));
-  const clusters: PlacedTable[][] = [];
-  let largest: Uint8Array | undefined;
-  for (const next of placed) {
-    const { table } = next;
-    if (largest === undefined || Buffer.compare(table.smallest, largest) > 0) clusters.push([]);
-    clusters[clusters.length - 1]?.push(next);
-    if (largest === undefined || Buffer.compare(table.largest, largest) > 0) {
-      largest = table.largest;
-    }
-  }
-  return clusters;
-}
-
-/** One job, or several that divide the cluster's keys at first keys of its tables. */
+/** One job, or several that divide the cluster's keys, at first keys of its tables or at cuts. */
 function cutCluster(
   cluster: Cluster,
   runCount: number,
   jobBytes: number,
-  tableBytesMax: number,
+  { tableBytesMax, cuts = [] }: PlanOptions,
 ): MergePlan[] {
-  const cuts: Uint8Array[] = [];
-  let bytes = 0;
-  for (const { table } of cluster) {
-    const first = cuts[cuts.length - 1] ?? (cluster[0] as PlacedTable).table.smallest;
-    if (bytes + table.bytes > jobBytes && Buffer.compare(table.smallest, first) > 0) {
-      cuts.push(table.smallest);
-      bytes = 0;
-    }
-    bytes += table.bytes;
-  }
-  const bounds = [undefined, ...cuts, undefined];
+  const bounds = [undefined, ...jobStarts(cluster, jobBytes, cuts), undefined];
   return bounds.slice(1).map((end, i) => {
     const start = bounds[i];
     const inside = cluster.filter(
@@ -157,6 +152,11 @@ function cutCluster(
       inside.filter((placed) => placed.run === run).map(({ table }) => table),
     ).filter((tables) => tables.length > 0);
     const tables = runs.flat();
+    const cutsInside = cuts.filter(
+      (cut) =>
+        (start === undefined || Buffer.compare(cut, start) > 0) &&
+        (end === undefined || Buffer.compare(cut, end) < 0),
+    );
     const tableIds = tableIdsFor(
       {
         rawBytes: tables.reduce((total, table) => total + table.rawBytes, 0),
@@ -169,10 +169,46 @@ function cutCluster(
       runs,
       ...(start === undefined ? {} : { start }),
       ...(end === undefined ? {} : { end }),
+      cuts: cutsInside,
       bytes: sumBytes(tables),
-      tableIds,
+      tableIds: tableIds + cutsInside.length,
     };
   });
+}
+
+/** First keys of all jobs but the first. */
+function jobStarts(
+  cluster: Cluster,
+  jobBytes: number,
+  cuts: readonly Uint8Array[],
+): readonly Uint8Array[] {
+  const first = (cluster[0] as PlacedTable).table.smallest;
+  const largest = tablesOf(cluster).reduce(
+    (max, table) => (Buffer.compare(table.largest, max) > 0 ? table.largest : max),
+    first,
+  );
+  const inside = cuts.filter(
+    (cut) => Buffer.compare(cut, first) > 0 && Buffer.compare(cut, largest) <= 0,
+  );
+  const jobs = Math.ceil(sumBytes(tablesOf(cluster)) / jobBytes);
+  if (jobs > 1 && inside.length >= jobs - 1) {
+    // Cuts divide the run below evenly, and so, about, what comes to it.
+    return Array.from(
+      { length: jobs - 1 },
+      (_, i) => inside[Math.floor(((i + 1) * inside.length) / jobs)] as Uint8Array,
+    );
+  }
+  const starts: Uint8Array[] = [];
+  let bytes = 0;
+  for (const { table } of cluster) {
+    const last = starts[starts.length - 1] ?? first;
+    if (bytes + table.bytes > jobBytes && Buffer.compare(table.smallest, last) > 0) {
+      starts.push(table.smallest);
+      bytes = 0;
+    }
+    bytes += table.bytes;
+  }
+  return starts;
 }
 
 function sumBytes(tables: readonly TableInfo[]): number {

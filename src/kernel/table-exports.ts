@@ -56,6 +56,7 @@ export interface TableExports {
     value: number,
     valueBytes: number,
   ): number;
+  builderCuts(list: number, count: number): void;
   builderDrained(): void;
   builderFinish(): number;
 

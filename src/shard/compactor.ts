@@ -1,13 +1,18 @@
 /**
- * Merges runs as the picker chooses: plans the jobs, has them run, installs all their tables in one
- * edit. Several compactions may run at once, of runs that have nothing to do with each other.
+ * Merges runs as the picker chooses: plans the jobs, has them run, installs their tables part by
+ * part. Several compactions may run at once, of runs that have nothing to do with each other.
  *
- * A compaction that fails leaves everything as it was and is tried again later, with growing pauses;
- * when it was a damaged table that it failed for, the next choice is made around that table's run.
+ * Parts share no keys. Each is installed when its own jobs are done, and its inputs are deleted: so a
+ * merge of everything needs room for the parts under way alone, of which no more are started than
+ * make up a set share of the shard. A compaction that fails leaves the parts that were not installed
+ * as they were and is tried again later, with growing pauses; when it was a damaged table that it
+ * failed for, the next choice is made around that table's run.
  */
+import { alignedFrom, rangeStarts } from '../compaction/clusters.js';
 import type { BuildResult, MergeJob } from '../compaction/jobs.js';
 import { type Pick, pickCompaction } from '../compaction/pick-compaction.js';
-import { type MergePlan, type Plan, planMerge } from '../compaction/plan-merge.js';
+import { type MergePlan, type Plan, type PlanPart, planMerge } from '../compaction/plan-merge.js';
+import type { Retention } from '../compaction/retention.js';
 import { deserializeError, LightningError, serializeError } from '../errors.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { BOTTOM_ORDER, type Run } from '../version/version.js';
@@ -17,6 +22,13 @@ import type { ShardState } from './shard-state.js';
 
 /** Compactions of one shard at a time: a long one must not hold up the small ones. */
 const CONCURRENT_MAX = 2;
+/** Parts under way, in parts of all tables; one may always be. */
+const UNDER_WAY_SHARE = 1 / 8;
+const UNDER_WAY_BYTES_MIN = 128 * 1024 * 1024;
+/** How often tables that keep old versions for snapshots are looked at again. */
+const RECHECK_MS = 500;
+/** Weight of what the latest part of a bottom merge has shown. */
+const REPLACING_WEIGHT = 0.3;
 
 /** Runs that become one. */
 interface Choice {
@@ -24,6 +36,11 @@ interface Choice {
   /** Order of the run they become. */
   readonly order: number;
   readonly isBottom: boolean;
+  readonly only?: ReadonlySet<number> | undefined;
+  /** Keys at which tables of the result end. */
+  readonly cuts?: readonly Uint8Array[] | undefined;
+  /** Whether every old version that can go is to go. */
+  readonly thorough?: boolean;
 }
 
 export class Compactor {
@@ -37,6 +54,9 @@ export class Compactor {
   /** A full merge waits for the others to end; no new ones are started. */
   #isExclusive = false;
   #failure: LightningError | undefined;
+  /** Share of upper entries that replaced one of the bottom run, lately; undefined: not known. */
+  #replacing: number | undefined;
+  #recheckAtMs: number | undefined;
 
   constructor(state: ShardState, onCompacted: () => void) {
     this.#state = state;
@@ -52,56 +72,50 @@ export class Compactor {
   maybeSchedule(): void {
     while (this.#mayStart()) {
       const choice = this.#pick();
-      if (choice === undefined || !this.#start(choice)) return;
+      if (choice === undefined || !this.#start(choice)) break;
     }
+    this.#recheckAtMs = this.#keepsGarbage()
+      ? this.#state.options.clock.nowMs() + RECHECK_MS
+      : undefined;
+  }
+
+  /** Looks again at what snapshots have kept, when it is time for that. */
+  poll(): void {
+    if (this.#recheckAtMs === undefined) return;
+    if (this.#state.options.clock.nowMs() >= this.#recheckAtMs) this.maybeSchedule();
+  }
+
+  /** Milliseconds until `poll` has something to do; undefined: not before something else happens. */
+  pollsInMs(nowMs: number): number | undefined {
+    return this.#recheckAtMs === undefined ? undefined : Math.max(0, this.#recheckAtMs - nowMs);
   }
 
   /** Merges everything into the bottom run. Rejects when that fails. */
   async compactAll(): Promise<void> {
-    while (this.#isExclusive) await Promise.race(this.#running);
+    while (this.#isExclusive) await new Promise((resolve) => setImmediate(resolve));
     this.#isExclusive = true;
+    let orders: number[] = [];
     try {
       while (this.#running.size > 0) await Promise.race(this.#running);
-      while (!this.#isClosed && (await this.#mergeAll()));
-      const damage = this.#state.tables.damage.find(({ extent }) => extent !== 'filter');
-      if (damage !== undefined) throw damage.error;
+      if (this.#state.version.runs.length === 0 || this.#isClosed) return;
+      orders = this.#hold(this.#runs());
+      // Younger runs may be merged meanwhile, or a long merge would hold up writes in the end.
+      this.#isExclusive = false;
+      const running = this.#compactHeld(new Set(orders));
+      const ended = running.catch(() => {}).finally(() => this.#running.delete(ended));
+      this.#running.add(ended);
+      await running;
     } finally {
       this.#isExclusive = false;
+      this.#letGo(orders);
       this.#onCompacted();
     }
-  }
-
-  /** Merges what stands between damaged runs. True: one more was found meanwhile, so start again. */
-  async #mergeAll(): Promise<boolean> {
-    const { runs } = this.#state.version;
-    const stretches: Run[][] = [[]];
-    for (const run of runs) {
-      if (this.#isDamaged(run)) stretches.push([]);
-      else stretches.at(-1)?.push(run);
-    }
-    try {
-      for (const stretch of stretches) {
-        const oldest = stretch.at(-1);
-        if (oldest === undefined) continue;
-        const isBottom = stretch === stretches.at(-1);
-        const order = isBottom ? BOTTOM_ORDER : oldest.order;
-        const choice = { runs: stretch, order, isBottom };
-        await this.#compact(choice, this.#plan(choice));
-      }
-      return false;
-    } catch (error) {
-      if (this.#state.tables.noteDamage(error)) return true;
-      throw error;
-    }
-  }
-
-  #isDamaged({ tables }: Run): boolean {
-    return tables.some(({ id }) => this.#state.tables.isDamaged(id));
   }
 
   /** No more compactions are started, and what running ones make is not installed any more. */
   close(): void {
     this.#isClosed = true;
+    this.#recheckAtMs = undefined;
     this.#backoff.cancel();
   }
 
@@ -116,49 +130,108 @@ export class Compactor {
     );
   }
 
-  #pick(): Choice | undefined {
+  // ---- choosing -------------------------------------------------------------------------
+
+  /** All runs; the last is the bottom run, also while there is nothing in it. */
+  #runs(): readonly Run[] {
     const { runs } = this.#state.version;
-    const hasBottom = runs.at(-1)?.order === BOTTOM_ORDER;
-    const bottom: Run = { order: BOTTOM_ORDER, tables: [] };
-    const all = hasBottom ? runs : [...runs, bottom];
+    if (runs.at(-1)?.order === BOTTOM_ORDER) return runs;
+    return [...runs, { order: BOTTOM_ORDER, tables: [] }];
+  }
+
+  #pick(): Choice | undefined {
+    const all = this.#runs();
     const pick: Pick | undefined = pickCompaction({
       runs: all.map((run) => ({
         tables: run.tables,
         busy: this.#busyOrders.has(run.order),
         damaged: this.#isDamaged(run),
       })),
-      floor: this.#floor(),
+      replacing: this.#replacing,
+      isCollectable: this.#collectable(),
     });
     if (pick === undefined) return undefined;
-    const chosen = all.slice(pick.from, pick.to);
-    const oldest = chosen.at(-1);
+    return this.#choice(all, pick.from, pick.to, pick.only);
+  }
+
+  #choice(
+    all: readonly Run[],
+    from: number,
+    to: number,
+    only?: ReadonlySet<number>,
+  ): Choice | undefined {
+    const runs = all.slice(from, to);
+    const oldest = runs.at(-1);
     if (oldest === undefined) return undefined;
-    return { runs: chosen, order: oldest.order, isBottom: pick.to === all.length };
+    const isBottom = to === all.length;
+    return {
+      runs,
+      order: oldest.order,
+      isBottom,
+      only,
+      cuts: isBottom ? undefined : rangeStarts(all.slice(to).map(({ tables }) => tables)),
+    };
   }
 
-  #floor(): number {
-    const { horizon, snapshots } = this.#state.options.control.liveSnapshots();
-    return Math.min(horizon, snapshots[0] ?? horizon);
+  #collectable(): (table: TableInfo) => boolean {
+    const { kept, options } = this.#state;
+    const live = options.control.liveSnapshots();
+    return (table) => kept.isCollectable(table, live);
   }
 
-  #plan({ runs, isBottom }: Choice): Plan {
+  /** Whether some table is worth a rewrite as soon as snapshots allow it. */
+  #keepsGarbage(): boolean {
+    if (this.#isClosed || this.#state.manifest === undefined) return false;
+    const runs = this.#runs().map((run) => ({
+      tables: run.tables,
+      damaged: this.#isDamaged(run),
+    }));
+    const pick = pickCompaction({ runs, replacing: this.#replacing, isCollectable: () => true });
+    return pick !== undefined && (pick.reason === 'garbage' || pick.reason === 'deleted');
+  }
+
+  #plan({ runs, isBottom, only, cuts, thorough }: Choice): Plan {
     const { tableBytesMax, compactionThreads } = this.#state.options.config;
     return planMerge(
       runs.map(({ tables }) => tables),
-      { bottom: isBottom, floor: this.#floor(), tableBytesMax, parallelism: compactionThreads },
+      {
+        bottom: isBottom,
+        isCollectable: this.#collectable(),
+        tableBytesMax,
+        parallelism: compactionThreads,
+        cuts,
+        only,
+        thorough,
+      },
     );
   }
+
+  // ---- running ----------------------------------------------------------------------------
 
   /** False when the choice would change nothing. */
   #start(choice: Choice): boolean {
     const plan = this.#plan(choice);
-    if (plan.jobs.length === 0 && movesOf(plan, choice).length === 0) return false;
-    const running: Promise<void> = this.#compact(choice, plan).then(
-      () => this.#ended(running, undefined),
-      (error: unknown) => this.#ended(running, error),
-    );
+    if (plan.parts.length === 0 && movesOf(plan, choice).length === 0) return false;
+    const orders = this.#hold([...choice.runs]);
+    const running: Promise<void> = this.#compact(choice, plan)
+      .finally(() => this.#letGo(orders))
+      .then(
+        () => this.#ended(running, undefined),
+        (error: unknown) => this.#ended(running, error),
+      );
     this.#running.add(running);
     return true;
+  }
+
+  /** The runs belong to one compaction until they are let go. */
+  #hold(runs: readonly Run[]): number[] {
+    const orders = runs.map(({ order }) => order);
+    for (const order of orders) this.#busyOrders.add(order);
+    return orders;
+  }
+
+  #letGo(orders: readonly number[]): void {
+    for (const order of orders) this.#busyOrders.delete(order);
   }
 
   #ended(running: Promise<void>, error: unknown): void {
@@ -174,31 +247,132 @@ export class Compactor {
     this.#onCompacted();
   }
 
+  /** Merges the runs of these orders, around those that are damaged. */
+  async #compactHeld(orders: ReadonlySet<number>): Promise<void> {
+    for (;;) {
+      try {
+        await this.#mergeStretches(orders);
+        break;
+      } catch (error) {
+        // One more was found: start again.
+        if (this.#isClosed || !this.#state.tables.noteDamage(error)) throw error;
+      }
+    }
+    const damage = this.#state.tables.damage.find(({ extent }) => extent !== 'filter');
+    if (damage !== undefined) throw damage.error;
+  }
+
+  /** Merges what stands between damaged runs; the oldest stretch into the bottom run. */
+  async #mergeStretches(orders: ReadonlySet<number>): Promise<void> {
+    const stretches: number[][] = [[]];
+    for (const run of this.#runs()) {
+      if (!orders.has(run.order)) continue;
+      if (this.#isDamaged(run)) stretches.push([]);
+      else stretches.at(-1)?.push(run.order);
+    }
+    for (const stretch of stretches) {
+      if (stretch.at(-1) === BOTTOM_ORDER) await this.#mergeToBottom(stretch);
+      else await this.#mergeYoung(stretch);
+    }
+  }
+
+  /** Merges the runs into the bottom run, range by range: those that span ranges are cut up first. */
+  async #mergeToBottom(orders: readonly number[]): Promise<void> {
+    const runs = this.#held(orders).map(({ tables }) => tables);
+    const from = alignedFrom(runs);
+    // Named, so that even a single run is rewritten.
+    const spanning = runs.slice(0, from).flatMap((tables) => tables.map(({ id }) => id));
+    await this.#mergeYoung(orders.slice(0, from), new Set(spanning));
+    const choice = {
+      runs: this.#held(orders),
+      order: BOTTOM_ORDER,
+      isBottom: true,
+      thorough: true,
+    };
+    await this.#compact(choice, this.#plan(choice));
+  }
+
+  /** Makes one run of upper runs. */
+  async #mergeYoung(orders: readonly number[], only?: ReadonlySet<number>): Promise<void> {
+    const all = this.#runs();
+    const from = all.findIndex(({ order }) => order === orders[0]);
+    if (from < 0) return;
+    const choice = this.#choice(all, from, from + orders.length, only);
+    if (choice !== undefined) {
+      await this.#compact(choice, this.#plan({ ...choice, thorough: true }));
+    }
+  }
+
+  #held(orders: readonly number[]): Run[] {
+    return this.#runs().filter(({ order }) => orders.includes(order));
+  }
+
+  #isDamaged({ tables }: Run): boolean {
+    return tables.some(({ id }) => this.#state.tables.isDamaged(id));
+  }
+
   async #compact(choice: Choice, plan: Plan): Promise<void> {
-    for (const { order } of choice.runs) this.#busyOrders.add(order);
-    this.#busyOrders.add(choice.order);
     this.counters.running++;
     try {
-      const results = await this.#runJobs(choice, plan);
-      this.#install(choice, plan, results);
-      for (const result of results) this.counters.add(result);
+      this.#move(choice, plan);
+      await this.#runParts(choice, plan.parts);
     } catch (error) {
       this.counters.failed++;
       throw error;
     } finally {
       this.counters.running--;
-      for (const { order } of choice.runs) this.#busyOrders.delete(order);
-      this.#busyOrders.delete(choice.order);
     }
   }
 
+  /** Tables that stay as they are join the run first: the parts have no keys of theirs. */
+  #move(choice: Choice, plan: Plan): void {
+    const moved = movesOf(plan, choice);
+    if (moved.length > 0) this.#state.install({ moved });
+  }
+
+  /** Runs all parts, a few at a time. After one has failed, no more are started. */
+  async #runParts(choice: Choice, parts: readonly PlanPart[]): Promise<void> {
+    const bytesMax = Math.max(
+      this.#state.version.tableBytes * UNDER_WAY_SHARE,
+      UNDER_WAY_BYTES_MIN,
+    );
+    const underWay = new Set<Promise<void>>();
+    let bytes = 0;
+    let failure: { readonly error: unknown } | undefined;
+    for (const part of parts) {
+      while (underWay.size > 0 && bytes + part.bytes > bytesMax) await Promise.race(underWay);
+      if (failure !== undefined || this.#isClosed) break;
+      bytes += part.bytes;
+      const running: Promise<void> = this.#runPart(choice, part)
+        .catch((error: unknown) => {
+          failure ??= { error };
+        })
+        .finally(() => {
+          bytes -= part.bytes;
+          underWay.delete(running);
+        });
+      underWay.add(running);
+    }
+    await Promise.all(underWay);
+    if (failure !== undefined) throw failure.error;
+  }
+
+  async #runPart(choice: Choice, part: PlanPart): Promise<void> {
+    const live = this.#state.options.control.liveSnapshots();
+    const retention = { ...live, bottom: choice.isBottom };
+    const results = await this.#runJobs(part, retention, choice.isBottom);
+    this.#install(choice, part, results);
+    const tables = results.flatMap((result) => result.tables);
+    this.#state.kept.note(tables, retention);
+    for (const result of results) this.counters.add(result);
+    this.#learn(choice, part, results);
+  }
+
   /** All results, or none: when a job fails, what the others made is deleted. */
-  async #runJobs(choice: Choice, plan: Plan): Promise<BuildResult[]> {
-    const { jobs, control } = this.#state.options;
-    const { horizon, snapshots } = control.liveSnapshots();
-    const retention = { horizon, snapshots, bottom: choice.isBottom };
+  async #runJobs(part: PlanPart, retention: Retention, isBottom: boolean): Promise<BuildResult[]> {
+    const { jobs } = this.#state.options;
     const outcomes = await Promise.allSettled(
-      plan.jobs.map((merge) => jobs.merge(this.#job(merge, retention, choice.isBottom))),
+      part.jobs.map((merge) => jobs.merge(this.#job(merge, retention, isBottom))),
     );
     const results: BuildResult[] = [];
     let failure: { readonly error: unknown } | undefined;
@@ -211,9 +385,9 @@ export class Compactor {
     throw failure.error;
   }
 
-  #job(merge: MergePlan, retention: MergeJob['retention'], isBottom: boolean): MergeJob {
+  #job(merge: MergePlan, retention: Retention, isBottom: boolean): MergeJob {
     const { tables, options } = this.#state;
-    const { start, end } = merge;
+    const { start, end, cuts } = merge;
     return {
       kind: 'merge',
       shard: options.shard,
@@ -221,6 +395,7 @@ export class Compactor {
         runs: merge.runs.map((run) => run.map(({ id }) => ({ id, path: tables.path(id) }))),
         ...(start === undefined ? {} : { start }),
         ...(end === undefined ? {} : { end }),
+        cuts,
       },
       target: reserveTables(this.#state, merge.tableIds),
       retention,
@@ -228,7 +403,7 @@ export class Compactor {
     };
   }
 
-  #install(choice: Choice, plan: Plan, results: readonly BuildResult[]): void {
+  #install(choice: Choice, part: PlanPart, results: readonly BuildResult[]): void {
     const state = this.#state;
     const tables = results.flatMap((result) => result.tables);
     const droppedBlobs = results.flatMap((result) => result.droppedBlobs);
@@ -237,8 +412,7 @@ export class Compactor {
       if (tables.length > 0) state.fs.syncDirectory(state.directory);
       state.install(
         {
-          removed: plan.replaced.map(({ id }) => id),
-          moved: movesOf(plan, choice),
+          removed: part.replaced.map(({ id }) => id),
           ...(tables.length > 0 ? { added: [{ order: choice.order, tables }] } : {}),
         },
         { droppedBlobs },
@@ -249,6 +423,18 @@ export class Compactor {
       throw error;
     }
   }
+
+  /** How many of the entries from above replaced, or deleted, one of the bottom run. */
+  #learn(choice: Choice, part: PlanPart, results: readonly BuildResult[]): void {
+    if (!choice.isBottom || choice.runs.length < 2) return;
+    const below = new Set(choice.runs.at(-1)?.tables.map(({ id }) => id));
+    const upper = entriesOf(part.replaced.filter(({ id }) => !below.has(id)));
+    if (upper === 0 || upper === entriesOf(part.replaced)) return;
+    const dropped = results.reduce((sum, result) => sum + result.entriesIn - result.entriesOut, 0);
+    const share = Math.min(dropped / upper, 1);
+    const known = this.#replacing ?? share;
+    this.#replacing = known + (share - known) * REPLACING_WEIGHT;
+  }
 }
 
 /** Tables that the plan keeps and that are not in the resulting run already. */
@@ -258,6 +444,10 @@ function movesOf(plan: Plan, choice: Choice): { table: number; order: number }[]
   return plan.kept
     .filter(({ id }: TableInfo) => !staying.has(id))
     .map(({ id }) => ({ table: id, order: choice.order }));
+}
+
+function entriesOf(tables: readonly TableInfo[]): number {
+  return tables.reduce((total, { entries }) => total + entries, 0);
 }
 
 function idsOf(results: readonly BuildResult[]): number[] {

@@ -125,17 +125,19 @@ export class Flusher {
     const { clock, control, jobs, shard } = state.options;
     const startMs = clock.nowMs();
     const target = reserveTables(state, this.#tableIds(memtable));
-    const { horizon, snapshots } = control.liveSnapshots();
+    // Nothing lies below, not even a run that a merge is about to make.
+    const bottom = state.version.runs.length === 0;
+    const retention = { ...control.liveSnapshots(), bottom };
     const result = await jobs.flush({
       kind: 'flush',
       shard,
       memtable: memtable.arena,
       target,
-      // Nothing lies below, not even a run that a merge is about to make.
-      retention: { horizon, snapshots, bottom: state.version.runs.length === 0 },
+      retention,
     });
     await this.#cover(memtable, result);
     this.#install(memtable, result, target);
+    state.kept.note(result.tables, retention);
     this.counters.add(result);
     const tookMs = Math.max(clock.nowMs() - startMs, 0.1);
     const rate = state.memtables.bytesUsed(memtable) / tookMs;

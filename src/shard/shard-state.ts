@@ -17,6 +17,7 @@ import type { VersionEdit } from '../version/version-edit.js';
 import { kernelPieceWindow } from './blob-file.js';
 import { BlobStore } from './blob-store.js';
 import { FileNumbers } from './file-numbers.js';
+import { KeptVersions } from './kept-versions.js';
 import { type Memtable, Memtables } from './memtables.js';
 import { MetaAllocator } from './meta-allocator.js';
 import { OpenTables } from './open-tables.js';
@@ -49,6 +50,7 @@ export class ShardState {
   readonly tables: OpenTables;
   readonly published: PublishedVersion;
   readonly files = new FileNumbers();
+  readonly kept = new KeptVersions();
   readonly blobs: BlobStore;
   readonly commit: WalCommit;
   /** Called after a memtable was queued for its flush. */
@@ -186,6 +188,7 @@ export class ShardState {
     if (flushed !== undefined) memtables.dropOldest(flushed);
     this.publish();
     tables.drop(edit.removed ?? []);
+    this.kept.forget(edit.removed ?? []);
     if (flushed !== undefined) {
       this.retirement.after(() => {
         memtables.release(flushed);

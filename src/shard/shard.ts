@@ -27,7 +27,7 @@ import { TableReads } from './table-reads.js';
 import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js';
 
 /** Runs from which on writes are slowed, and at which they stop: a scan must be able to open all. */
-const RUNS_SLOW = 16;
+const RUNS_SLOW = 20;
 const RUNS_STOP = RUNS_MAX - 4;
 
 /** How long requests that keep coming, or commits without room, may hold up a close. */
@@ -119,6 +119,7 @@ export class Shard {
   turn(): boolean {
     const retired = this.state.retirement.poll();
     const worked = this.loop.turn();
+    this.compactor.poll();
     return worked || retired;
   }
 
@@ -129,6 +130,8 @@ export class Shard {
     const times: number[] = [];
     const resumes = this.loop.resumesInMs(nowMs);
     if (resumes !== undefined) times.push(resumes);
+    const polls = this.compactor.pollsInMs(nowMs);
+    if (polls !== undefined) times.push(polls);
     if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
     if (this.loop.isBusy) times.push(10);
     return times.length === 0 ? undefined : Math.min(...times);

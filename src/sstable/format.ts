@@ -99,6 +99,7 @@ export function encodeProperties(info: TableInfo, offset: number): Buffer {
     JSON.stringify({
       entries: info.entries,
       tombstones: info.tombstones,
+      keys: info.keys,
       rawBytes: info.rawBytes,
       smallest: Buffer.from(info.smallest).toString('base64'),
       largest: Buffer.from(info.largest).toString('base64'),
@@ -162,6 +163,8 @@ function infoOf(json: string, id: number, bytes: number): TableInfo | undefined 
     bytes,
     entries: fields['entries'],
     tombstones: fields['tombstones'],
+    // Tables of earlier builds do not say: none of their versions is known to be an older one.
+    keys: fields['keys'] ?? fields['entries'],
     sequenceMin: fields['sequenceMin'],
     sequenceMax: fields['sequenceMax'],
     rawBytes: fields['rawBytes'],
@@ -170,6 +173,7 @@ function infoOf(json: string, id: number, bytes: number): TableInfo | undefined 
   if (!allNatural(info) || smallest === undefined || largest === undefined) return undefined;
   if (!Array.isArray(blobs) || !blobs.every(isNatural)) return undefined;
   if (info.entries === 0 || info.tombstones > info.entries) return undefined;
+  if (info.keys === 0 || info.keys > info.entries) return undefined;
   if (info.sequenceMin > info.sequenceMax || info.sequenceMax > SEQUENCE_MAX) return undefined;
   if (Buffer.compare(smallest, largest) > 0) return undefined;
   return { ...info, smallest, largest, blobs };

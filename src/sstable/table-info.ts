@@ -8,6 +8,8 @@ export interface TableInfo {
   /** Versions of keys, tombstones included. */
   readonly entries: number;
   readonly tombstones: number;
+  /** Distinct keys; what `entries` has more are older versions. */
+  readonly keys: number;
   /** First and last key. */
   readonly smallest: Uint8Array;
   readonly largest: Uint8Array;

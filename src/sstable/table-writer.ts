@@ -218,6 +218,7 @@ export class TableWriter {
       bytes: 0,
       entries: this.#number(job.BUILDER_ENTRIES),
       tombstones: this.#number(job.BUILDER_TOMBSTONES),
+      keys: this.#word(job.BUILDER_KEYS),
       smallest: privateCopy(this.#view(job.BUILDER_SMALLEST, job.BUILDER_SMALLEST_BYTES)),
       largest: privateCopy(this.#view(job.BUILDER_LARGEST, job.BUILDER_LARGEST_BYTES)),
       sequenceMin: this.#number(job.BUILDER_SEQUENCE_MIN),

@@ -101,6 +101,7 @@ const TABLE_FIELDS = [
   'bytes',
   'entries',
   'tombstones',
+  'keys',
   'smallest',
   'largest',
   'sequenceMin',
@@ -116,6 +117,7 @@ export function encodeTableInfo(table: TableInfo): Record<string, unknown> {
     bytes: table.bytes,
     entries: table.entries,
     tombstones: table.tombstones,
+    keys: table.keys,
     smallest: Buffer.from(table.smallest).toString('base64'),
     largest: Buffer.from(table.largest).toString('base64'),
     sequenceMin: table.sequenceMin,
@@ -128,11 +130,14 @@ export function encodeTableInfo(table: TableInfo): Record<string, unknown> {
 
 export function decodeTableInfo(json: unknown): TableInfo {
   const fields = object(json, TABLE_FIELDS, 'table');
+  const entries = natural(fields['entries'], 'entries');
   return {
     id: natural(fields['id'], 'id'),
     bytes: natural(fields['bytes'], 'bytes'),
-    entries: natural(fields['entries'], 'entries'),
+    entries,
     tombstones: natural(fields['tombstones'], 'tombstones'),
+    // Earlier builds did not write it.
+    keys: fields['keys'] === undefined ? entries : natural(fields['keys'], 'keys'),
     smallest: base64(fields['smallest'], 'smallest'),
     largest: base64(fields['largest'], 'largest'),
     sequenceMin: natural(fields['sequenceMin'], 'sequenceMin'),

@@ -6,6 +6,7 @@ import { SimulatedShard } from './simulated-shard.js';
 
 const MIB = 1024 * 1024;
 const FLOOR = 1000;
+const isCollectable = ({ sequenceMax }: TableInfo): boolean => sequenceMax <= FLOOR;
 
 function table(smallest: string, largest: string, changes: Partial<TableInfo> = {}): TableInfo {
   return {
@@ -13,6 +14,7 @@ function table(smallest: string, largest: string, changes: Partial<TableInfo> = 
     bytes: 8 * MIB,
     entries: 1000,
     tombstones: 0,
+    keys: 1000,
     smallest: Buffer.from(smallest),
     largest: Buffer.from(largest),
     sequenceMin: 1,
@@ -25,7 +27,9 @@ function table(smallest: string, largest: string, changes: Partial<TableInfo> = 
 }
 
 const run = (bytes: number): PickRun => ({ tables: [table('a', 'z', { bytes })] });
-const pick = (...runs: PickRun[]) => pickCompaction({ runs, floor: FLOOR });
+const pick = (...runs: PickRun[]) => pickCompaction({ runs, isCollectable });
+const runsOf = (count: number, mib: number): PickRun[] =>
+  Array.from({ length: count }, () => run(mib * MIB));
 
 describe('pickCompaction', () => {
   it('picks nothing without upper runs', () => {
@@ -42,72 +46,138 @@ describe('pickCompaction', () => {
 
   it('merges similar upper runs once there are enough', () => {
     const bottom = run(10_000 * MIB);
-    expect(pick(run(8 * MIB), run(9 * MIB), run(7 * MIB), bottom)).toBeUndefined();
-    expect(pick(run(8 * MIB), run(9 * MIB), run(7 * MIB), run(8 * MIB), bottom)).toEqual({
-      from: 0,
-      to: 4,
+    expect(pick(...runsOf(5, 8), bottom)).toBeUndefined();
+    const six = [run(9 * MIB), ...runsOf(4, 8), run(7 * MIB)];
+    expect(pick(...six, bottom)).toEqual({ from: 0, to: 6, reason: 'similar' });
+    expect(pick(run(MIB), ...six, run(99 * MIB), bottom)).toEqual({
+      from: 1,
+      to: 7,
       reason: 'similar',
     });
-    expect(
-      pick(run(MIB), run(8 * MIB), run(9 * MIB), run(7 * MIB), run(8 * MIB), run(99 * MIB), bottom),
-    ).toEqual({ from: 1, to: 5, reason: 'similar' });
   });
 
   it('merges everything into the bottom run when the upper runs outgrow their share', () => {
     expect(pick(run(70 * MIB), run(400 * MIB))).toBeUndefined();
-    expect(pick(run(10 * MIB), run(95 * MIB), run(400 * MIB))).toEqual({
+    expect(pick(run(10 * MIB), run(75 * MIB), run(100 * MIB))).toEqual({
       from: 0,
       to: 3,
       reason: 'bottom',
     });
   });
 
+  it('lets upper runs grow on while what they hold is new', () => {
+    const runs = [run(10 * MIB), run(75 * MIB), run(100 * MIB)];
+    expect(pickCompaction({ runs, replacing: 0.1, isCollectable })).toBeUndefined();
+    expect(pickCompaction({ runs, replacing: 0.3, isCollectable })?.reason).toBe('bottom');
+    const more = [run(10 * MIB), run(95 * MIB), run(100 * MIB)];
+    expect(pickCompaction({ runs: more, replacing: 0, isCollectable })?.reason).toBe('bottom');
+  });
+
+  it('makes upper runs end where ranges do before it rewrites a large bottom run', () => {
+    const letters = 'abcdefghijklmnopqrstuvwxyz';
+    const bottom = {
+      tables: [...letters].map((x) => table(`${x}0`, `${x}9`, { bytes: 64 * MIB })),
+    };
+    const ranges = {
+      tables: [...letters].map((x) => table(`${x}1`, `${x}8`, { bytes: 8 * MIB })),
+    };
+    const flushed = run(300 * MIB);
+    expect(pick(flushed, run(200 * MIB), bottom)).toEqual({
+      from: 0,
+      to: 2,
+      reason: 'align',
+      only: new Set([1]),
+    });
+    expect(pick(flushed, ranges, run(90 * MIB), bottom)?.reason).toBe('align');
+    expect(pick(run(90 * MIB), ranges, ranges, bottom)).toEqual({
+      from: 1,
+      to: 4,
+      reason: 'bottom',
+    });
+  });
+
   it('counts tombstones as the entries that they keep from being dropped', () => {
-    const bottom = { tables: [table('a', 'z', { bytes: 400 * MIB, entries: 10_000 })] };
+    const bottom = {
+      tables: [table('a', 'z', { bytes: 400 * MIB, entries: 10_000, keys: 10_000 })],
+    };
     const upper = (tombstones: number): PickRun => ({
-      tables: [table('a', 'z', { bytes: 65 * MIB, entries: 9000, tombstones })],
+      tables: [table('a', 'z', { bytes: 65 * MIB, entries: 9000, keys: 9000, tombstones })],
     });
     expect(pick(upper(100), bottom)).toBeUndefined();
     expect(pick(upper(2000), bottom)?.reason).toBe('bottom');
+    // A few bytes of them are reason enough.
+    const deletes = { tables: [table('a', 'z', { bytes: MIB, entries: 5000, tombstones: 5000 })] };
+    expect(pick(deletes, bottom)?.reason).toBe('bottom');
   });
 
   it('leaves runs alone that are part of a running merge, and those older', () => {
-    const runs = [8, 9, 7, 8].map((mib) => run(mib * MIB));
+    const runs = runsOf(6, 8);
     const busy = { ...run(50 * MIB), busy: true };
-    expect(pick(...runs, busy, run(1000 * MIB))).toEqual({ from: 0, to: 4, reason: 'similar' });
+    expect(pick(...runs, busy, run(1000 * MIB))).toEqual({ from: 0, to: 6, reason: 'similar' });
     expect(pick(busy, run(200 * MIB), run(300 * MIB))).toBeUndefined();
     expect(pick(...runs.slice(1), { ...run(300 * MIB), busy: true })).toBeUndefined();
   });
 
   it('merges what is newer and what is older than a damaged run, but not past it', () => {
-    const four = [8, 9, 7, 8].map((mib) => run(mib * MIB));
+    const six = runsOf(6, 8);
     const damaged = { ...run(8 * MIB), damaged: true };
-    expect(pick(...four, damaged, run(1000 * MIB))).toEqual({ from: 0, to: 4, reason: 'similar' });
-    expect(pick(damaged, ...four, run(90 * MIB))).toEqual({ from: 1, to: 6, reason: 'bottom' });
-    expect(pick(...four.slice(2), damaged, ...four.slice(2), run(1000 * MIB))).toBeUndefined();
+    expect(pick(...six, damaged, run(1000 * MIB))).toEqual({ from: 0, to: 6, reason: 'similar' });
+    expect(pick(damaged, ...six, run(90 * MIB))).toEqual({ from: 1, to: 8, reason: 'bottom' });
+    expect(pick(...six.slice(2), damaged, ...six.slice(2), run(1000 * MIB))).toBeUndefined();
     expect(pick(damaged, { ...damaged, tables: [] })).toBeUndefined();
     const bottom = { tables: [table('a', 'b')], damaged: true };
     expect(pick({ tables: [table('m', 'n')] }, bottom)).toBeUndefined();
   });
 
   it('bounds the number of upper runs around damaged ones, too', () => {
-    const runs = Array.from({ length: 12 }, (_, i) => {
+    const runs = Array.from({ length: 15 }, (_, i) => {
       return { ...run(3 ** (i % 3) * MIB), damaged: i % 3 === 2 };
     });
     expect(pick(...runs, run(1e9))?.reason).toBe('count');
   });
 
   it('bounds the number of upper runs', () => {
-    const runs = Array.from({ length: 11 }, (_, i) => run(3 ** i * 1000));
-    expect(pick(...runs, run(1e9))).toEqual({ from: 0, to: 4, reason: 'count' });
+    const runs = Array.from({ length: 15 }, (_, i) => run(3 ** i * 1000));
+    expect(pick(...runs, run(1e12))).toEqual({ from: 0, to: 6, reason: 'count' });
   });
 
   it('cleans tombstones out of the bottom run when no reader needs them', () => {
     const dirty = (sequenceMax: number): PickRun => ({
-      tables: [table('a', 'm'), table('n', 'z', { tombstones: 500, sequenceMax })],
+      tables: [table('a', 'm'), table('n', 'z', { id: 7, tombstones: 500, sequenceMax })],
     });
-    expect(pick(dirty(FLOOR))).toEqual({ from: 0, to: 1, reason: 'tombstones' });
+    const only = new Set([7]);
+    expect(pick(dirty(FLOOR))).toEqual({ from: 0, to: 1, reason: 'garbage', only });
     expect(pick(dirty(FLOOR + 1))).toBeUndefined();
+  });
+
+  it('cleans old versions out of any run when no reader needs them', () => {
+    const dirty = { tables: [table('a', 'm'), table('n', 'z', { id: 7, keys: 800 })] };
+    const only = new Set([7]);
+    expect(pick(dirty)).toEqual({ from: 0, to: 1, reason: 'garbage', only });
+    expect(pick(dirty, run(400 * MIB))).toEqual({ from: 0, to: 1, reason: 'garbage', only });
+    expect(pick({ ...dirty, busy: true }, run(400 * MIB))).toBeUndefined();
+    // The tombstones of an upper run are still needed.
+    const deleted = { tables: [table('a', 'm', { tombstones: 100 })] };
+    expect(pick(deleted, run(400 * MIB))).toBeUndefined();
+  });
+
+  it('rewrites ranges of which much is deleted, however small they are', () => {
+    const bottom = {
+      tables: Array.from({ length: 26 }, (_, i) =>
+        table(`${String.fromCharCode(97 + i)}0`, `${String.fromCharCode(97 + i)}9`, {
+          bytes: 16 * MIB,
+        }),
+      ),
+    };
+    const deletes = (tombstones: number): PickRun => ({
+      tables: [
+        table('a0', 'c9', { id: 5, entries: tombstones, tombstones }),
+        table('x0', 'x9', { id: 6, tombstones: 10 }),
+      ],
+    });
+    const pickOf = (tombstones: number) => pick(deletes(tombstones), bottom);
+    expect(pickOf(1000)).toEqual({ from: 0, to: 2, reason: 'deleted', only: new Set([5]) });
+    expect(pickOf(500)).toBeUndefined();
   });
 });
 
@@ -118,7 +188,7 @@ describe('the policy over 200 flushes', () => {
     for (let i = 0; i < 200; i++) {
       shard.flush(Array.from({ length: 256 }, () => Math.floor(random() * 30_000)));
     }
-    expect(shard.upperRunsMax).toBeLessThanOrEqual(10);
+    expect(shard.upperRunsMax).toBeLessThanOrEqual(14);
     expect(shard.writeAmplification).toBeLessThan(8);
     expect(shard.spaceAmplificationMax).toBeLessThan(1.6);
   });
@@ -129,7 +199,7 @@ describe('the policy over 200 flushes', () => {
     for (let i = 0; i < 200; i++) {
       shard.flush(Array.from({ length: 256 }, () => Math.floor(random() * 2 ** 40)));
     }
-    expect(shard.upperRunsMax).toBeLessThanOrEqual(10);
+    expect(shard.upperRunsMax).toBeLessThanOrEqual(14);
     expect(shard.writeAmplification).toBeLessThan(8);
     expect(shard.spaceAmplificationMax).toBeLessThan(1.01);
   });

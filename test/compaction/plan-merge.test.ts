@@ -16,6 +16,7 @@ function table(
     bytes: 8 * MIB,
     entries: 1000,
     tombstones: 0,
+    keys: 1000,
     smallest: Buffer.from([first]),
     largest: Buffer.from([last]),
     sequenceMin: 1,
@@ -27,10 +28,16 @@ function table(
   };
 }
 
-const OPTIONS: PlanOptions = { bottom: false, floor: 100, tableBytesMax: 16 * MIB, parallelism: 1 };
+const OPTIONS: PlanOptions = {
+  bottom: false,
+  isCollectable: () => true,
+  tableBytesMax: 16 * MIB,
+  parallelism: 1,
+};
 const ids = (tables: readonly TableInfo[]): number[] => tables.map(({ id }) => id);
 const jobsOf = (runs: readonly (readonly TableInfo[])[], changes: Partial<PlanOptions> = {}) => {
-  const { kept, jobs } = planMerge(runs, { ...OPTIONS, ...changes });
+  const { kept, parts } = planMerge(runs, { ...OPTIONS, ...changes });
+  const jobs = parts.flatMap((part) => part.jobs);
   return { kept: ids(kept), jobs: jobs.map((job) => job.runs.map(ids)) };
 };
 
@@ -61,7 +68,7 @@ describe('planMerge', () => {
     const runs = [[table(1, 0, 1, tombstones)], [table(2, 5, 6, tombstones)]];
     expect(jobsOf(runs).kept).toEqual([1, 2]);
     expect(jobsOf(runs, { bottom: true })).toEqual({ kept: [], jobs: [[[1]], [[2]]] });
-    expect(jobsOf(runs, { bottom: true, floor: 9 }).kept).toEqual([1, 2]);
+    expect(jobsOf(runs, { bottom: true, isCollectable: () => false }).kept).toEqual([1, 2]);
   });
 
   it('puts four small neighbours together, but not three', () => {
@@ -74,7 +81,9 @@ describe('planMerge', () => {
   it('cuts a large cluster at table boundaries into jobs that cover it once', () => {
     const bottom = Array.from({ length: 40 }, (_, i) => table(100 + i, i * 5, i * 5 + 4));
     const upper = Array.from({ length: 10 }, (_, i) => table(i, i * 20 + 1, i * 20 + 20));
-    const { jobs, replaced } = planMerge([upper, bottom], { ...OPTIONS, jobBytesMax: 100 * MIB });
+    const { parts } = planMerge([upper, bottom], { ...OPTIONS, jobBytesMax: 100 * MIB });
+    expect(parts.length).toBe(1);
+    const { jobs, replaced } = parts[0] as (typeof parts)[number];
     expect(jobs.length).toBeGreaterThan(3);
     expect(replaced.length).toBe(50);
     for (const job of jobs) expect(job.bytes).toBeLessThan(130 * MIB);
@@ -82,7 +91,36 @@ describe('planMerge', () => {
     expect(jobs[jobs.length - 1]?.end).toBeUndefined();
     for (let i = 1; i < jobs.length; i++) expect(jobs[i]?.start).toEqual(jobs[i - 1]?.end);
     const parallel = planMerge([upper, bottom], { ...OPTIONS, parallelism: 4 });
-    expect(parallel.jobs.length).toBeGreaterThanOrEqual(4);
+    expect(parallel.parts[0]?.jobs.length).toBeGreaterThanOrEqual(4);
+  });
+
+  it('divides a merge without inner table boundaries at its cuts', () => {
+    const runs = [[table(1, 0, 250)], [table(2, 0, 250)]];
+    const cuts = Array.from({ length: 9 }, (_, i) => Buffer.from([(i + 1) * 20]));
+    const { parts } = planMerge(runs, { ...OPTIONS, cuts, jobBytesMax: 5 * MIB });
+    const jobs = parts.flatMap((part) => part.jobs);
+    expect(jobs.map(({ start }) => start?.[0])).toEqual([undefined, 60, 100, 140]);
+    expect(jobs.map((job) => job.cuts.map((cut) => cut[0]))).toEqual([
+      [20, 40],
+      [80],
+      [120],
+      [160, 180],
+    ]);
+  });
+
+  it('plans for the named tables and what overlaps them alone', () => {
+    const runs = [
+      [table(1, 0, 9), table(2, 20, 29)],
+      [table(3, 5, 6), table(4, 40, 50)],
+    ];
+    expect(jobsOf(runs, { only: new Set([3]) })).toEqual({ kept: [], jobs: [[[1], [3]]] });
+    expect(jobsOf(runs, { only: new Set([4]) })).toEqual({ kept: [], jobs: [[[4]]] });
+  });
+
+  it('looks for old versions in tables that it would only move when it is thorough', () => {
+    const runs = [[table(1, 0, 9, { keys: 900 }), table(2, 20, 29)]];
+    expect(jobsOf(runs)).toEqual({ kept: [1, 2], jobs: [] });
+    expect(jobsOf(runs, { thorough: true })).toEqual({ kept: [2], jobs: [[[1]]] });
   });
 
   it('accounts for every table and every key of it, whatever the runs', () => {
@@ -100,7 +138,15 @@ describe('planMerge', () => {
       fc.property(fc.array(runArbitrary, { maxLength: 5 }), fc.nat(60), (shapes, jobMib) => {
         let id = 0;
         const runs = shapes.map((run) => run.map((info) => ({ ...info, id: id++ })));
-        const plan = planMerge(runs, { ...OPTIONS, jobBytesMax: (jobMib + 1) * MIB });
+        const { kept: keptTables, parts } = planMerge(runs, {
+          ...OPTIONS,
+          jobBytesMax: (jobMib + 1) * MIB,
+        });
+        const plan = {
+          kept: keptTables,
+          replaced: parts.flatMap((part) => part.replaced),
+          jobs: parts.flatMap((part) => part.jobs),
+        };
         expect(ids([...plan.kept, ...plan.replaced]).sort()).toEqual(ids(runs.flat()).sort());
         const covers = (job: (typeof plan.jobs)[number], key: number): boolean =>
           (job.start === undefined || Buffer.compare(Buffer.from([key]), job.start) >= 0) &&

@@ -7,6 +7,7 @@ export function table(id: number, smallest: string, largest: string): TableInfo 
     bytes: 1000,
     entries: 10,
     tombstones: 0,
+    keys: 10,
     smallest: new Uint8Array(Buffer.from(smallest)),
     largest: new Uint8Array(Buffer.from(largest)),
     sequenceMin: 1,

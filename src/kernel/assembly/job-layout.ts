@@ -97,6 +97,8 @@ export const VERIFY_SEQUENCE_MIN: u32 = 48; // f64
 export const VERIFY_SEQUENCE_MAX: u32 = 56; // f64
 /** Sum of the blob files' numbers. */
 export const VERIFY_BLOB_SUM: u32 = 64; // f64
+/** Distinct keys. */
+export const VERIFY_KEYS: u32 = 72; // f64
 export const VERIFY_STATE_BYTES: u32 = 128;
 export const VERIFY_ENTRY_BYTES: u32 = 64;
 export const VERIFY_KEY_BYTES: u32 = 65600;

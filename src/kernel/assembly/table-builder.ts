@@ -132,6 +132,10 @@ let sequenceMin: u64 = 0;
 let sequenceMax: u64 = 0;
 let blobs: u32 = 0;
 let fingerprint: u32 = 0;
+/** Keys at which a table ends, ascending: address u32, length u32 each. */
+let cuts: u32 = 0;
+let cutCount: u32 = 0;
+let cutNext: u32 = 0;
 
 /**
  * Divides the region, 64-byte aligned, among the parts. Returns the most bytes that the versions of
@@ -139,6 +143,7 @@ let fingerprint: u32 = 0;
  */
 export function builderInit(region: u32, bytes: u32): u32 {
   if (bytes < REGION_BYTES_MIN || (region & ALIGN) != 0) return 0;
+  cutCount = 0;
   state = changetype<State>(<usize>region);
   let at = region + BUILDER_STATE_BYTES;
   lz4SetTable(at);
@@ -177,6 +182,28 @@ export function builderInit(region: u32, bytes: u32): u32 {
   out = at;
   outCapacity = region + bytes - out;
   return stageBytes - 1024;
+}
+
+/**
+ * Makes tables end before each of `count` keys, ascending, whose addresses and lengths (u32 each)
+ * stand at `list`; all of it stays there until the last table is finished. After builderInit.
+ */
+export function builderCuts(list: u32, count: u32): void {
+  cuts = list;
+  cutCount = count;
+  cutNext = 0;
+}
+
+/** Whether a table must end before this key: it is the first at or above a cut. */
+function passesCut(key: u32, keyLength: u32): bool {
+  let passes = false;
+  while (cutNext < cutCount) {
+    const cut = cuts + (cutNext << 3);
+    if (compareBytes(key, keyLength, load<u32>(cut), load<u32>(cut, 4)) < 0) break;
+    cutNext++;
+    passes = true;
+  }
+  return passes && keys > 0;
 }
 
 /** Starts a table. The builder is initialized; what was in it is forgotten. */
@@ -277,6 +304,7 @@ function isFull(): bool {
 function openKey(key: u32, keyLength: u32, valueLength: u32): i32 {
   // Half of the blob list is left to the versions of one key.
   if (keys >= keysMax || blobs >= TABLE_BLOBS_MAX / 2) return JOB_FULL;
+  if (cutNext < cutCount && passesCut(key, keyLength)) return JOB_FULL;
   const staged = stageEntries();
   if (staged) {
     if (

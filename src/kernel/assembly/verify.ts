@@ -30,6 +30,7 @@ import {
   VERIFY_FINGERPRINT,
   VERIFY_FIRST,
   VERIFY_FIRST_BYTES,
+  VERIFY_KEYS,
   VERIFY_KEY_BYTES,
   VERIFY_LAST,
   VERIFY_LAST_BYTES,
@@ -144,6 +145,12 @@ function verifyEntries(meta: u32, block: u32, address: u32): i32 {
     if (load<u8>(address + BLOCK_HEAD_BYTES + i) != <u8>(hash >> 56)) result = VERIFY_FINGERPRINT;
     if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
       result = VERIFY_FILTER;
+    }
+    if (
+      i == 0 ||
+      compareBytes(last, load<u32>(state, VERIFY_LAST_BYTES), next, length) != 0
+    ) {
+      add(VERIFY_KEYS, 1);
     }
     if (!lastKnown) {
       copyBytes(first, next, length);
