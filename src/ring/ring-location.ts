@@ -4,6 +4,7 @@
  */
 
 import {
+  H_CONNECTED,
   H_REQUEST_RING_BYTES,
   H_RESPONSE_RING_BYTES,
   H_RING_BASE,
@@ -70,6 +71,16 @@ function pairBase(memory: RingMemory, client: number): number {
 /** Most payload bytes of one record: a record takes at most half the ring, so it always fits in time. */
 export function recordPayloadBytesMax(ringBytes: number): number {
   return ringBytes / 2 - RECORD_HEADER_BYTES;
+}
+
+/** The client is about to use its request ring: from now on the shard worker looks at it. */
+export function connectRing(memory: RingMemory, client: number): void {
+  Atomics.or(memory.i32, (H_CONNECTED >>> 2) + (client >>> 5), 1 << (client & 31));
+}
+
+/** The client's request ring is not looked at any more. For the shard worker. */
+export function disconnectRing(memory: RingMemory, client: number): void {
+  Atomics.and(memory.i32, (H_CONNECTED >>> 2) + (client >>> 5), ~(1 << (client & 31)));
 }
 
 /**

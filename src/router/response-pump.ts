@@ -1,10 +1,15 @@
 /**
  * Brings answers to whoever awaits them, on the event loop, for all shards of a client at once.
  *
- * While requests are pending the pump first polls, a turn of the event loop at a time: that answers
- * an awaited operation in the time the shard needs. When nothing has come for a while it parks:
- * one `Atomics.waitAsync` on the client's doorbell, which costs nothing and wakes late. How long
- * polling goes on adapts to what it yields: a shard that syncs every write is not worth a core.
+ * While requests are pending the pump looks for answers once a turn of the event loop. Finding none,
+ * it waits on the thread for a moment, if answers have lately come soon and the loop has nothing
+ * else to do (`ThreadWait`). Where that does not pay it polls, a turn at a time. When nothing has
+ * come for a while it parks: one `Atomics.waitAsync` on the client's doorbell, which costs nothing
+ * and wakes late. How long polling goes on adapts to what it yields: a shard that syncs every write
+ * is not worth a core.
+ *
+ * Who awaits one operation after the other gets the answer without a turn between, from a wait right
+ * after the request went out; but the event loop has its turn every LOOP_MS_MAX.
  *
  * States: idle (nothing pending), polling (a turn is scheduled), parked (only the doorbell wakes).
  * A wait that was armed stays armed until the doorbell rings, through polling and idling; the
@@ -14,10 +19,17 @@
 import type { ClientDoorbell } from './control-block.js';
 import type { KeepAlive } from './keep-alive.js';
 import type { ShardClient } from './shard-client.js';
+import { ThreadWait } from './thread-wait.js';
 
 /** Longest time without an answer that is spent polling, and what it shrinks to. */
 const POLL_US_MAX = 80;
 const POLL_US_MIN = 5;
+/** Longest time that answers are taken without a turn of the event loop. */
+const LOOP_MS_MAX = 1;
+/** A turn that comes no later than this found nothing else to do on the event loop. */
+const LOOP_IDLE_US = 50;
+/** So many requests in a row, each alone: the caller awaits one at a time. */
+const ALONE_MIN = 4;
 /** How many parkings in a row go without polling before it is tried again. */
 const POLL_RETRY_AFTER = 32;
 
@@ -43,6 +55,14 @@ export class ResponsePump {
   #pollUs = POLL_US_MAX;
   #parksWithoutPoll = 0;
   #lastAnswerMs = 0;
+  /** When the turn that runs next was asked for, and when the last one ran. */
+  #turnAskedMs = 0;
+  #turnMs = 0;
+  /** Requests in a row that had no other beside them. */
+  #alone = 0;
+  /** One answer, and any of many, take their own times. */
+  readonly #waitForOne: ThreadWait;
+  readonly #waitForMany: ThreadWait;
 
   constructor(
     doorbell: ClientDoorbell,
@@ -54,16 +74,27 @@ export class ResponsePump {
     this.#shards = shards;
     this.#keepAlive = keepAlive;
     this.#checkShards = checkShards;
+    this.#waitForOne = new ThreadWait(doorbell);
+    this.#waitForMany = new ThreadWait(doorbell);
   }
 
   /** Something is pending: see to it that its answer is taken. */
   start(): void {
+    const pending = this.#pending();
+    this.#alone = pending === 1 ? this.#alone + 1 : 0;
+    if (this.#polling) return;
+    this.#lastAnswerMs = performance.now();
+    if (this.#alone >= ALONE_MIN && this.#lastAnswerMs - this.#turnMs < LOOP_MS_MAX) {
+      this.#waitOnThread(pending);
+      if (this.#pending() === 0) {
+        this.#idle();
+        return;
+      }
+    }
     if (!this.#active) {
       this.#active = true;
       this.#keepAlive.hold();
     }
-    if (this.#polling) return;
-    this.#lastAnswerMs = performance.now();
     this.#poll();
   }
 
@@ -81,15 +112,30 @@ export class ResponsePump {
   #poll(): void {
     this.#polling = true;
     this.#setWaiting(0);
+    this.#turnAskedMs = performance.now();
     setImmediate(this.#turn);
   }
 
   readonly #turn = (): void => {
     this.#polling = false;
-    const answers = this.#receive();
+    this.#turnMs = performance.now();
+    const isLoopIdle = (this.#turnMs - this.#turnAskedMs) * 1000 < LOOP_IDLE_US;
+    const pending = this.#pending();
+    const answers = isLoopIdle && pending > 0 ? this.#waitOnThread(pending) : this.#receive();
     if (answers > 0) this.#pollUs = POLL_US_MAX;
     this.#goOn(answers);
   };
+
+  /** Takes answers; when there are none, waits on the thread for some. Returns how many came. */
+  #waitOnThread(pending: number): number {
+    const { words, doorbell } = this.#doorbell;
+    const rings = Atomics.load(words, doorbell);
+    const answers = this.#receive();
+    const wait = pending === 1 ? this.#waitForOne : this.#waitForMany;
+    if (answers > 0 || !wait.isWorthwhile()) return answers;
+    wait.wait(rings);
+    return this.#receive();
+  }
 
   #goOn(answers: number): void {
     if (this.#pending() === 0) {

@@ -33,7 +33,7 @@ import { Kernel } from '../kernel/kernel.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import { encodeBlobHead } from '../protocol/requests.js';
 import { decodeError } from '../protocol/responses.js';
-import { requestRing, responseRing } from '../ring/ring-location.js';
+import { connectRing, requestRing, responseRing } from '../ring/ring-location.js';
 import { RingReader } from '../ring/ring-reader.js';
 import { FULL, RingWriter } from '../ring/ring-writer.js';
 import { checkValueBytes } from './codec.js';
@@ -127,6 +127,7 @@ export class ShardClient {
     this.valueInlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     this.#requests = new RingWriter(kernel, requestRing(kernel, this.#client));
     this.#responses = new RingReader(kernel, responseRing(kernel, this.#client));
+    connectRing(kernel, this.#client);
     this.#generation = generation;
     this.#isReadable = Atomics.load(kernel.u32, H_VERSION >>> 2) !== 0;
     this.#partial.clear();

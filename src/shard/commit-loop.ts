@@ -8,6 +8,7 @@
  */
 import { InvalidArgumentError, type LightningError } from '../errors.js';
 import {
+  H_CONNECTED,
   H_HEARTBEAT,
   H_TOUCHED,
   READER_COUNT,
@@ -21,6 +22,7 @@ import {
   RINGS,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import { disconnectRing } from '../ring/ring-location.js';
 import type { ControlBlock } from '../router/control-block.js';
 import { COMMIT_PLAIN } from '../wal/segment-format.js';
 import type { BarrierWait } from './barrier-wait.js';
@@ -75,6 +77,10 @@ export interface CommitLoopOptions {
 export class CommitLoop {
   readonly #options: CommitLoopOptions;
   readonly #sessions: ClientSession[] = [];
+  /** Slots of the clients whose request ring is in use, ascending, and the bitmap they follow from. */
+  #clients: readonly number[] = [];
+  #connectedLow = 0;
+  #connectedHigh = 0;
   /** Clients that something was sent to, or made room for, in this turn. */
   readonly #touched = new Set<number>();
   /** Clients that have not made room for all their answers. */
@@ -126,8 +132,10 @@ export class CommitLoop {
   /** Whether a turn would find requests it can take. For the moment before parking. */
   get hasRequests(): boolean {
     const takesWrites = !this.#isHolding && !this.#isStopped;
-    return this.#sessions.some((session) => {
-      if (!this.#hasRequests(session.client) || this.#isUnanswerable(session)) return false;
+    return this.#connected().some((client) => {
+      if (!this.#hasRequests(client)) return false;
+      const session = this.#session(client);
+      if (this.#isUnanswerable(session)) return false;
       return takesWrites || !isWrite(session.nextKind());
     });
   }
@@ -170,6 +178,7 @@ export class CommitLoop {
     this.#options.handler.forget(session);
     session.clear();
     this.#blocked.delete(client);
+    disconnectRing(this.#options.kernel, client);
   }
 
   /** Answers every request that is in the rings with an error: the shard closes. */
@@ -353,9 +362,10 @@ export class CommitLoop {
       exports.groupBegin();
       this.#gatheredSync = false;
     }
-    const first = this.#firstClient;
-    for (let i = 0; i < READER_COUNT; i++) {
-      const client = (first + i) % READER_COUNT;
+    const clients = this.#connected();
+    const first = Math.max(clients.indexOf(this.#firstClient), 0);
+    for (let i = 0; i < clients.length; i++) {
+      const client = clients[(first + i) % clients.length] as number;
       if (!this.#hasRequests(client)) continue;
       const session = this.#session(client);
       if (session.responses.isBlocked) continue;
@@ -378,6 +388,19 @@ export class CommitLoop {
     this.#isGathered = true;
     this.#holdUp(exports.groupBytes() >>> 0, nowMs);
     return true;
+  }
+
+  /** Slots of the clients whose request ring is in use. */
+  #connected(): readonly number[] {
+    const { i32 } = this.#options.kernel;
+    const low = Atomics.load(i32, H_CONNECTED >>> 2);
+    const high = Atomics.load(i32, (H_CONNECTED >>> 2) + 1);
+    if (low !== this.#connectedLow || high !== this.#connectedHigh) {
+      this.#connectedLow = low;
+      this.#connectedHigh = high;
+      this.#clients = [...bitsOf(low, 0), ...bitsOf(high, 32)];
+    }
+    return this.#clients;
   }
 
   /** Whether the client's request ring holds a record. */
@@ -547,13 +570,11 @@ export class CommitLoop {
   #ringClients(): void {
     const { kernel, control } = this.#options;
     const words = kernel.u32;
-    for (const half of [0, 1]) {
-      let bits = words[(H_TOUCHED >>> 2) + half] as number;
+    for (let half = 0; half < 2; half++) {
+      const bits = words[(H_TOUCHED >>> 2) + half] as number;
       if (bits === 0) continue;
       words[(H_TOUCHED >>> 2) + half] = 0;
-      for (let client = half * 32; bits !== 0; client++, bits >>>= 1) {
-        if ((bits & 1) !== 0) this.#touched.add(client);
-      }
+      for (const client of bitsOf(bits, half * 32)) this.#touched.add(client);
     }
     if (this.#touched.size === 0) return;
     for (const client of this.#touched) {
@@ -562,6 +583,15 @@ export class CommitLoop {
     }
     this.#touched.clear();
   }
+}
+
+/** Numbers of the bits that are set, counted from `first`. */
+function bitsOf(bits: number, first: number): number[] {
+  const set: number[] = [];
+  for (let rest = bits; rest !== 0; rest &= rest - 1) {
+    set.push(first + 31 - Math.clz32(rest & -rest));
+  }
+  return set;
 }
 
 function isWrite(kind: number): boolean {

@@ -2,9 +2,10 @@
  * Drives a shard on its worker thread: turn after turn while there is something to do, parked when
  * there is not.
  *
- * Shortly after traffic the thread blocks on the doorbell in slices of a millisecond, which wakes
+ * Shortly after traffic the thread blocks on the doorbell in slices of some milliseconds, which wakes
  * fastest; after a while it waits asynchronously, which costs no CPU. The event loop gets a turn at
- * least every millisecond or so: control messages, finished jobs and timers come through it.
+ * least every millisecond while there is work, and before each block: control messages, finished
+ * jobs and timers come through it.
  *
  * No wake-up is lost. The worker notes the doorbell, looks at the rings, says that it sleeps
  * (H_SLEEPING), looks once more, and waits for the doorbell to differ from what it noted. A client
@@ -17,21 +18,26 @@ import type { Shard } from './shard.js';
 
 /** Busy time between two visits to the event loop. */
 const BUSY_MS_MAX = 1;
-/** Length of one blocking wait. */
-const SLICE_MS = 1;
+/**
+ * Length of one blocking wait. An end that lies nearer than the system's next tick (4 ms, as a rule)
+ * would make it program a timer for each wait, which costs more than the wake-up itself.
+ */
+const SLICE_MS = 4;
 /** How long after the last request the thread blocks before it parks. */
-const LINGER_MS = 4;
+const LINGER_MS = 8;
 /** Longest time parked: a safety net, not a poll. */
 const PARKED_MS_MAX = 1000;
 
 export class ShardDriver {
   readonly #kernel: Kernel;
+  readonly #sliceMs: number;
   readonly #doorbell = H_DOORBELL >>> 2;
   readonly #sleeping = H_SLEEPING >>> 2;
   #stopped = false;
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, { sliceMs = SLICE_MS } = {}) {
     this.#kernel = kernel;
+    this.#sliceMs = sliceMs;
   }
 
   /** Something happened outside the rings: the shard is to take a turn. */
@@ -55,40 +61,40 @@ export class ShardDriver {
       const seen = Atomics.load(this.#kernel.i32, this.#doorbell);
       const worked = shard.turn();
       const nowMs = performance.now();
-      if (worked) {
-        workedMs = nowMs;
-        if (nowMs - visitedMs < BUSY_MS_MAX) continue;
+      if (worked) workedMs = nowMs;
+      if (nowMs - visitedMs >= BUSY_MS_MAX) {
+        await visitEventLoop();
+        visitedMs = performance.now();
+      } else if (worked && shard.hasMoreToDo) {
+        // On with it.
       } else if (nowMs - workedMs < LINGER_MS) {
         this.#block(shard, seen);
-        // Who rang is waiting: the event loop has its turn when it is due.
-        if (performance.now() - visitedMs < BUSY_MS_MAX) continue;
-      } else {
-        await this.#park(shard, seen);
+      } else if (await this.#park(shard, seen)) {
+        visitedMs = performance.now();
       }
-      await visitEventLoop();
-      visitedMs = performance.now();
     }
   }
 
   /** Blocks the thread until the doorbell rings, for a slice at most. */
   #block(shard: Shard, seen: number): void {
     const { i32 } = this.#kernel;
-    const timeoutMs = Math.min(SLICE_MS, shard.wakesInMs() ?? SLICE_MS);
+    const timeoutMs = Math.min(this.#sliceMs, shard.wakesInMs() ?? this.#sliceMs);
     Atomics.store(i32, this.#sleeping, 1);
     if (!shard.loop.hasRequests) Atomics.wait(i32, this.#doorbell, seen, timeoutMs);
     Atomics.store(i32, this.#sleeping, 0);
   }
 
-  /** Waits for the doorbell while the event loop goes on. */
-  async #park(shard: Shard, seen: number): Promise<void> {
+  /** Waits for the doorbell while the event loop goes on. False: there was nothing to wait for. */
+  async #park(shard: Shard, seen: number): Promise<boolean> {
     const { i32 } = this.#kernel;
     const timeoutMs = Math.min(PARKED_MS_MAX, shard.wakesInMs() ?? PARKED_MS_MAX);
     Atomics.store(i32, this.#sleeping, 1);
-    if (!shard.loop.hasRequests) {
-      const wait = waitAsync(i32, this.#doorbell, seen, timeoutMs);
-      if (wait.async) await wait.value;
-    }
+    const wait = shard.loop.hasRequests
+      ? undefined
+      : waitAsync(i32, this.#doorbell, seen, timeoutMs);
+    if (wait?.async === true) await wait.value;
     Atomics.store(i32, this.#sleeping, 0);
+    return wait?.async === true;
   }
 }
 

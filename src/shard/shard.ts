@@ -123,6 +123,11 @@ export class Shard {
     return worked || retired;
   }
 
+  /** Whether a turn has left something that the next one goes on with at once. */
+  get hasMoreToDo(): boolean {
+    return this.loop.isBusy || this.loop.hasUnsent || !this.state.retirement.isEmpty;
+  }
+
   /** Milliseconds until there is something to do without a request; undefined: never. */
   wakesInMs(): number | undefined {
     const { clock } = this.#options;

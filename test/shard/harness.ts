@@ -38,7 +38,7 @@ import { createJobMemory, createShardMemory } from '../../src/kernel/shard-memor
 import { writeVarint } from '../../src/protocol/operations.js';
 import { encodeBlobHead, encodeGetMany, encodeLoadBlocks } from '../../src/protocol/requests.js';
 import { decodeValues } from '../../src/protocol/responses.js';
-import { requestRing, responseRing } from '../../src/ring/ring-location.js';
+import { connectRing, requestRing, responseRing } from '../../src/ring/ring-location.js';
 import { RingReader } from '../../src/ring/ring-reader.js';
 import { FULL, RingWriter } from '../../src/ring/ring-writer.js';
 import { ControlBlock } from '../../src/router/control-block.js';
@@ -248,6 +248,7 @@ export class TestClient {
     this.#requests = new RingWriter(kernel, requestRing(kernel, client));
     this.#responses = new RingReader(kernel, responseRing(kernel, client));
     this.pieceBytesMax = this.#requests.payloadBytesMax;
+    connectRing(kernel, client);
   }
 
   /** Sends a request as far as there is room; returns its id. */

@@ -1,15 +1,26 @@
 /** The loop of a shard worker, on the test's own thread; clients are other threads' rings. */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { H_DOORBELL, H_SLEEPING } from '../../src/kernel/assembly/layout.js';
 import { ShardDriver } from '../../src/shard/shard-driver.js';
 import { put, TestShard } from './harness.js';
+import type { KnockingClientData } from './knocking-client.js';
 
-async function driven() {
+function openShard(): Promise<TestShard> {
   const fs = new MemoryFileSystem();
   fs.mkdir('/shard-000');
-  const shard = await TestShard.open({ fs, directory: '/shard-000' });
+  return TestShard.open({ fs, directory: '/shard-000' });
+}
+
+async function driven() {
+  const shard = await openShard();
   const driver = new ShardDriver(shard.kernel);
   return { shard, driver, running: driver.run(shard.shard) };
 }
@@ -65,6 +76,36 @@ describe('the loop', () => {
     driver.stop();
     await running;
     await shard.shard.close();
+  });
+
+  it('hears every request, whenever it comes', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'lightning-db-knocking-'));
+    const script = join(directory, 'knocking-client.mjs');
+    await build({
+      entryPoints: [fileURLToPath(new URL('./knocking-client.ts', import.meta.url))],
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node20.19',
+      outfile: script,
+      logLevel: 'error',
+    });
+    const shard = await openShard();
+    const data: KnockingClientData = { memory: shard.kernel.memory, client: 2, rounds: 3000 };
+    const worker = new Worker(script, { workerData: data });
+    const answered = new Promise((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+    // Slices so long that a wake-up that is lost shows: the client gives up before one ends.
+    const driver = new ShardDriver(shard.kernel, { sliceMs: 60_000 });
+    const running = driver.run(shard.shard);
+    expect(await answered).toBe(3000);
+    await worker.terminate();
+    driver.stop();
+    await running;
+    await shard.shard.close();
+    rmSync(directory, { recursive: true });
   });
 
   it('ends when it is told to while it is parked', async () => {

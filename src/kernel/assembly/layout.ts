@@ -74,6 +74,11 @@ export const COUNTER_CACHE_BYTES: u32 = 3;
 export const COUNTER_OPS_APPLIED: u32 = 4;
 export const COUNTER_BYTES_APPLIED: u32 = 5;
 export const COUNTER_COUNT: u32 = 32;
+/**
+ * Two u32, atomic: bitmap of the client slots whose request ring is in use. A client sets its bit
+ * before it publishes its first request; the shard worker clears it when it lets go of the client.
+ */
+export const H_CONNECTED: u32 = HEADER + 896;
 
 // ---- readers ----------------------------------------------------------------
 
