@@ -53,6 +53,8 @@ function pause(round: number): void {
   for (let looks = Math.random() * 2000; looks > 0; looks--) Atomics.load(i32, H_SLEEPING >>> 2);
 }
 
+// From here on the shard worker's thread may stand still.
+parentPort?.postMessage('ready');
 let answered = 0;
 for (let round = 0; round < rounds; round++) {
   pause(round);
