@@ -8,7 +8,6 @@
  */
 import { InvalidArgumentError, type LightningError } from '../errors.js';
 import {
-  H_CONNECTED,
   H_HEARTBEAT,
   H_TOUCHED,
   READER_COUNT,
@@ -16,10 +15,6 @@ import {
   RECORD_FLAG_SYNC,
   REQUEST_BLOB_BEGIN,
   REQUEST_WRITE,
-  RING_CONTROL_BYTES,
-  RING_REQUEST_HEAD,
-  RING_REQUEST_TAIL,
-  RINGS,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { disconnectRing } from '../ring/ring-location.js';
@@ -27,6 +22,7 @@ import type { ControlBlock } from '../router/control-block.js';
 import { COMMIT_PLAIN } from '../wal/segment-format.js';
 import type { BarrierWait } from './barrier-wait.js';
 import { ClientSession } from './client-session.js';
+import { bitsOf, ConnectedClients } from './connected-clients.js';
 import { hasLongValue } from './large-commit.js';
 import type { Memtables } from './memtables.js';
 import type { ReadyCommit, RequestHandler } from './request-handler.js';
@@ -38,11 +34,6 @@ const COLLECT_OTHER = 2;
 const COLLECT_BLOCKED = 3;
 const MALFORMED = -1;
 const RECORD_MALFORMED = 0xffffffff;
-
-/** The words of the request rings, by client, in 32-bit words. */
-const REQUEST_HEADS = (RINGS + RING_REQUEST_HEAD) >>> 2;
-const TAIL_WORDS = (RING_REQUEST_TAIL - RING_REQUEST_HEAD) >>> 2;
-const CONTROL_WORDS = RING_CONTROL_BYTES >>> 2;
 
 /** Records of one client that are handled on the host's side in one turn. */
 const RECORDS_PER_TURN_MAX = 256;
@@ -77,10 +68,7 @@ export interface CommitLoopOptions {
 export class CommitLoop {
   readonly #options: CommitLoopOptions;
   readonly #sessions: ClientSession[] = [];
-  /** Slots of the clients whose request ring is in use, ascending, and the bitmap they follow from. */
-  #clients: readonly number[] = [];
-  #connectedLow = 0;
-  #connectedHigh = 0;
+  readonly #connected: ConnectedClients;
   /** Clients that something was sent to, or made room for, in this turn. */
   readonly #touched = new Set<number>();
   /** Clients that have not made room for all their answers. */
@@ -104,6 +92,7 @@ export class CommitLoop {
 
   constructor(options: CommitLoopOptions) {
     this.#options = options;
+    this.#connected = new ConnectedClients(options.kernel.i32);
     options.kernel.exports.groupRecordMax(options.inlineBytesMax);
     for (let client = 0; client < READER_COUNT; client++) {
       this.#sessions.push(new ClientSession(options.kernel, client));
@@ -132,8 +121,8 @@ export class CommitLoop {
   /** Whether a turn would find requests it can take. For the moment before parking. */
   get hasRequests(): boolean {
     const takesWrites = !this.#isHolding && !this.#isStopped;
-    return this.#connected().some((client) => {
-      if (!this.#hasRequests(client)) return false;
+    return this.#connected.slots().some((client) => {
+      if (!this.#connected.hasRequests(client)) return false;
       const session = this.#session(client);
       if (this.#isUnanswerable(session)) return false;
       return takesWrites || !isWrite(session.nextKind());
@@ -362,11 +351,11 @@ export class CommitLoop {
       exports.groupBegin();
       this.#gatheredSync = false;
     }
-    const clients = this.#connected();
+    const clients = this.#connected.slots();
     const first = Math.max(clients.indexOf(this.#firstClient), 0);
     for (let i = 0; i < clients.length; i++) {
       const client = clients[(first + i) % clients.length] as number;
-      if (!this.#hasRequests(client)) continue;
+      if (!this.#connected.hasRequests(client)) continue;
       const session = this.#session(client);
       if (session.responses.isBlocked) continue;
       const canWrite = takesWrites && !isFull && this.#large === undefined;
@@ -388,26 +377,6 @@ export class CommitLoop {
     this.#isGathered = true;
     this.#holdUp(exports.groupBytes() >>> 0, nowMs);
     return true;
-  }
-
-  /** Slots of the clients whose request ring is in use. */
-  #connected(): readonly number[] {
-    const { i32 } = this.#options.kernel;
-    const low = Atomics.load(i32, H_CONNECTED >>> 2);
-    const high = Atomics.load(i32, (H_CONNECTED >>> 2) + 1);
-    if (low !== this.#connectedLow || high !== this.#connectedHigh) {
-      this.#connectedLow = low;
-      this.#connectedHigh = high;
-      this.#clients = [...bitsOf(low, 0), ...bitsOf(high, 32)];
-    }
-    return this.#clients;
-  }
-
-  /** Whether the client's request ring holds a record. */
-  #hasRequests(client: number): boolean {
-    const { i32 } = this.#options.kernel;
-    const at = REQUEST_HEADS + client * CONTROL_WORDS;
-    return Atomics.load(i32, at) !== i32[at + TAIL_WORDS];
   }
 
   /** Holds up the group that was gathered, as pressure demands. */
@@ -583,15 +552,6 @@ export class CommitLoop {
     }
     this.#touched.clear();
   }
-}
-
-/** Numbers of the bits that are set, counted from `first`. */
-function bitsOf(bits: number, first: number): number[] {
-  const set: number[] = [];
-  for (let rest = bits; rest !== 0; rest &= rest - 1) {
-    set.push(first + 31 - Math.clz32(rest & -rest));
-  }
-  return set;
 }
 
 function isWrite(kind: number): boolean {
