@@ -18,6 +18,7 @@
  * `settle` is called: until then, each open comes to the same cut.
  */
 import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { Ballast } from '../file-system/ballast.js';
 import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
 import {
@@ -54,6 +55,8 @@ export interface DecisionLogOptions {
   /** Makes durable what the shards' logs hold; called when a log of an earlier run is found whole. */
   readonly syncShards: () => void;
   readonly segmentBytesMax?: number;
+  /** A segment is full: a barrier would let decisions be forgotten. */
+  readonly onFull?: () => void;
 }
 
 export class DecisionLog {
@@ -63,6 +66,7 @@ export class DecisionLog {
   readonly cutSequence: number | undefined;
   readonly #options: DecisionLogOptions;
   readonly #decisions: Map<number, Decision>;
+  readonly #ballast: Ballast;
   #file: FileHandle | undefined;
   /** Number of the newest segment. */
   #segment: number;
@@ -81,6 +85,7 @@ export class DecisionLog {
     const isSameRun = found?.header.bootId === options.bootId;
     const openCounter = found?.header.openCounter ?? 0;
     this.#options = options;
+    this.#ballast = new Ballast(options.fs, options.directory);
     this.openCounter = isSameRun ? openCounter : openCounter + 1;
     this.cutSequence = cutSequence;
     this.#decisions = decisionsUpTo(found?.decisions, cutSequence);
@@ -174,7 +179,7 @@ export class DecisionLog {
    */
   async appendMark(sequence: number): Promise<void> {
     const file = this.#writable();
-    this.#append(file, (place) => [encodeMark(sequence, place)]);
+    this.#appendMarkFrame(file, sequence);
     this.#mark = sequence;
     const bytes = this.#bytes;
     try {
@@ -223,6 +228,19 @@ export class DecisionLog {
     this.#bytes += bytes.length;
   }
 
+  /** Tables wait for a mark, and room for tables: for it, there is ballast. */
+  #appendMarkFrame(file: FileHandle, sequence: number): void {
+    const encode = (place: FramePlace): Buffer[] => [encodeMark(sequence, place)];
+    try {
+      this.#append(file, encode);
+      this.#ballast.fill();
+    } catch (error) {
+      const isFull = error instanceof NoSpaceError && this.#poison === undefined;
+      if (!isFull || !this.#ballast.release()) throw error;
+      this.#append(file, encode);
+    }
+  }
+
   /** Takes a part of a frame away again, so that nothing whole comes to stand behind it. */
   #cutBack(file: FileHandle): void {
     try {
@@ -235,6 +253,7 @@ export class DecisionLog {
   #maybeRotate(): void {
     const max = this.#options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
     if (this.#bytes < this.#rotateBytes || this.#poison !== undefined) return;
+    this.#options.onFull?.();
     try {
       this.#startSegment();
       // When most of it had to be carried over, the next try is far enough away.

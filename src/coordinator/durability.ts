@@ -7,14 +7,14 @@
  *   `async`     only those that are asked for
  *
  * Asked for are barriers before a flushed table becomes part of a shard, for writes with `sync`, and
- * at the end.
+ * at the end. In every mode there is one when the log is full, to let it forget decisions.
  */
 import type { ResolvedConfig } from '../config.js';
 import { LightningError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import type { ControlBlock } from '../router/control-block.js';
-import { syncSegments } from '../wal/sync-segments.js';
+import { syncSegments } from '../wal/segment-files.js';
 import { Barriers } from './barriers.js';
 import type { RecoveredLog } from './control-plane.js';
 import { DecisionLog } from './decision-log.js';
@@ -50,6 +50,7 @@ export class CommitDurability {
   /** `isRunning`: the shards serve already; another coordinator has died. */
   static open(options: DurabilityOptions, directory: string, isRunning: boolean): CommitDurability {
     const { fs, databaseId, bootId, config } = options;
+    let durability: CommitDurability | undefined;
     const log = DecisionLog.open({
       fs,
       directory,
@@ -57,12 +58,13 @@ export class CommitDurability {
       bootId,
       systemIdentity: fs.systemIdentity(),
       isSyncRun: config.walSync === 'sync',
+      onFull: () => void durability?.runDue().catch(ignoreRefusal),
       syncShards: () => {
         for (let shard = 0; shard < config.shards; shard++)
           syncSegments(fs, shardPath(options, shard));
       },
     });
-    const durability = new CommitDurability(options, log);
+    durability = new CommitDurability(options, log);
     if (isRunning) durability.#serve(log.mark);
     return durability;
   }
@@ -97,7 +99,7 @@ export class CommitDurability {
     await this.#barriers?.covering(sequence);
   }
 
-  /** What `periodic` does when the interval has passed: a barrier, if there is something new. */
+  /** A barrier, if there is something new: what `periodic` does when the interval has passed. */
   async runDue(): Promise<void> {
     if (this.#barriers?.isDue === true) await this.#barriers.coverAll();
   }
@@ -155,12 +157,16 @@ export class CommitDurability {
     try {
       await this.runDue();
     } catch (error) {
-      // Want of room passes; about anything else the shards have been told.
-      if (!(error instanceof LightningError)) throw error;
+      ignoreRefusal(error);
     }
     const tookMs = performance.now() - startMs;
     this.#schedule(Math.max(walSyncIntervalMs - tookMs, walSyncIntervalMs / 2));
   }
+}
+
+/** Want of room passes; about anything else the shards have been told. */
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof LightningError)) throw error;
 }
 
 function recoveredLog(config: ResolvedConfig, cutSequence: number | undefined): RecoveredLog {

@@ -455,9 +455,10 @@ export class MemoryFileSystem implements FileSystem {
 
   unlink(path: string): void {
     const { directory, name } = this.#parent(path, 'unlink');
-    this.#file(path, 'unlink');
+    const file = this.#file(path, 'unlink');
     this.step('unlink', path);
     directory.set(name, undefined);
+    this.#roomBytes += file.length;
   }
 
   mkdir(path: string): boolean {

@@ -48,6 +48,8 @@ function fixedBytes(options: ShardMemoryOptions): number {
   );
 }
 
+const ARENA_ALIGN = 4096;
+
 const walBytes = (): number => 4 * 1024 * 1024;
 const stagingBytes = (): number => 4 * 1024 * 1024;
 /** The flush job's builder: output buffer, index and key hashes of one table. */
@@ -57,6 +59,25 @@ const jobBytes = (arenaBytes: number): number => 24 * 1024 * 1024 + 2 * arenaByt
 export function cacheBytesMax(options: Omit<ShardMemoryOptions, 'cacheBytes'>): number {
   const metaBytesMin = 512 * 1024 * 1024;
   return MEMORY_BYTES_MAX - fixedBytes({ ...options, cacheBytes: 0 }) - metaBytesMin;
+}
+
+/**
+ * Arenas for a shard that may not flush, whose log must fit them: as many as there can be, each as
+ * large as the log. Operations are larger in a memtable than in the log, the smallest about eight
+ * times. What is not touched costs nothing.
+ */
+export function readOnlyArenas(
+  options: ShardMemoryOptions,
+  logBytes: number,
+): Pick<ShardMemoryOptions, 'arenaBytes' | 'arenaCount'> {
+  const arenaCount = layout.MEMTABLES_MAX;
+  const { cacheBytes } = options;
+  // The job's region takes two more.
+  const room = cacheBytesMax({ ...options, arenaBytes: 0, arenaCount }) - cacheBytes;
+  const arenaBytesMax = Math.floor(room / (arenaCount + 2) / ARENA_ALIGN) * ARENA_ALIGN;
+  const wanted = Math.ceil(logBytes / ARENA_ALIGN) * ARENA_ALIGN;
+  const arenaBytes = Math.max(options.arenaBytes, Math.min(wanted, arenaBytesMax));
+  return arenaBytes > arenaBytesMax ? options : { arenaBytes, arenaCount };
 }
 
 /** Creates a shard's memory with its header written. Regions start zeroed. */

@@ -21,8 +21,15 @@ import type {
   ShardStats,
 } from '../coordinator/control-plane.js';
 import { ClosedError } from '../errors.js';
-import { createShardMemory } from '../kernel/shard-memory.js';
+import { shardDirectoryName } from '../file-system/file-names.js';
+import { nodeFileSystem } from '../file-system/node.js';
+import {
+  createShardMemory,
+  readOnlyArenas,
+  type ShardMemoryOptions,
+} from '../kernel/shard-memory.js';
 import type { LinkIntent } from '../version/link-intent.js';
+import { segmentBytes } from '../wal/segment-files.js';
 import type { ShardConnection } from './client.js';
 import {
   type ControlBlock,
@@ -203,15 +210,21 @@ export class Supervisor {
     const { control, config } = this.#options;
     const generation = control.nextShardGeneration(shard);
     control.setShardState(shard, SHARD_STARTING);
-    const memory = createShardMemory({
+    const options: ShardMemoryOptions = {
       shard,
       cacheBytes: config.cacheBytesPerShard,
       arenaBytes: config.arenaBytes,
       arenaCount: config.arenaCount,
       requestRingBytes: config.requestRingBytes,
       responseRingBytes: config.responseRingBytes,
-    });
+    };
+    const arenas = config.readOnly ? readOnlyArenas(options, this.#logBytes(shard)) : {};
+    const memory = createShardMemory({ ...options, ...arenas });
     return { memory, generation };
+  }
+
+  #logBytes(shard: number): number {
+    return segmentBytes(nodeFileSystem, `${this.#options.path}/${shardDirectoryName(shard)}`);
   }
 
   #spawnShard(

@@ -17,6 +17,7 @@ import { deserializeError, LightningError, serializeError } from '../errors.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { BOTTOM_ORDER, type Run } from '../version/version.js';
 import { Backoff } from './backoff.js';
+import { DiskFailures } from './disk-failures.js';
 import { deleteTables, JobCounters, reserveTables } from './flusher.js';
 import type { ShardState } from './shard-state.js';
 
@@ -48,6 +49,7 @@ export class Compactor {
   readonly #onCompacted: () => void;
   readonly counters = new JobCounters();
   readonly #backoff = new Backoff();
+  readonly #diskFailures: DiskFailures;
   readonly #busyOrders = new Set<number>();
   readonly #running = new Set<Promise<void>>();
   #isClosed = false;
@@ -61,6 +63,7 @@ export class Compactor {
   constructor(state: ShardState, onCompacted: () => void) {
     this.#state = state;
     this.#onCompacted = onCompacted;
+    this.#diskFailures = new DiskFailures(state);
   }
 
   /** Why the last compaction failed, while no later one has succeeded. */
@@ -238,9 +241,11 @@ export class Compactor {
     this.#running.delete(running);
     if (error === undefined) {
       this.#backoff.succeed();
+      this.#diskFailures.succeed();
       this.#failure = undefined;
     } else {
       this.#failure = asLightningError(error);
+      this.#diskFailures.note(this.#failure);
       const isNews = this.#state.tables.noteDamage(error);
       if (!this.#isClosed && !isNews) this.#backoff.retry(() => this.maybeSchedule());
     }

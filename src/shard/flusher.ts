@@ -1,14 +1,16 @@
 /**
  * Flushes memtables, oldest first, one at a time: the job builds tables, then they are installed.
  *
- * A flush that fails is tried again, with growing pauses, for as long as the shard takes writes; its
- * memtable stays readable and its log segments stay on disk meanwhile.
+ * A flush that fails is tried again, to new files and with growing pauses, for as long as the shard
+ * takes writes; its memtable stays readable and its log segments stay on disk meanwhile. When the
+ * disk refuses again and again, other than for want of room, the shard takes no more writes.
  */
 import type { BuildResult } from '../compaction/jobs.js';
 import { tableIdsFor } from '../compaction/plan-merge.js';
 import { deserializeError, LightningError, serializeError } from '../errors.js';
 import type { TableTarget } from '../sstable/table-writer.js';
 import { Backoff } from './backoff.js';
+import { DiskFailures } from './disk-failures.js';
 import type { Memtable } from './memtables.js';
 import type { ShardState } from './shard-state.js';
 
@@ -41,6 +43,7 @@ export class Flusher {
   readonly #onFlushed: () => void;
   readonly counters = new JobCounters();
   readonly #backoff = new Backoff();
+  readonly #diskFailures: DiskFailures;
   #waiters: Waiter[] = [];
   #running: Promise<void> | undefined;
   #isClosed = false;
@@ -52,6 +55,7 @@ export class Flusher {
   constructor(state: ShardState, onFlushed: () => void) {
     this.#state = state;
     this.#onFlushed = onFlushed;
+    this.#diskFailures = new DiskFailures(state);
   }
 
   get bytesPerMs(): number {
@@ -108,12 +112,14 @@ export class Flusher {
     if (error === undefined) {
       this.#failure = undefined;
       this.#backoff.succeed();
+      this.#diskFailures.succeed();
       this.#settleWaiters();
     } else {
       this.counters.failed++;
       if (this.#failure === undefined) this.#failingSinceMs = this.#state.options.clock.nowMs();
       this.#failure = asLightningError(error);
       this.#rejectWaiters(this.#failure);
+      this.#diskFailures.note(this.#failure);
       if (!this.#isClosed) this.#backoff.retry(() => this.maybeSchedule());
     }
     this.#onFlushed();

@@ -7,6 +7,7 @@
  * new Version is published → what it does without is deleted, memory when readers are out of it.
  */
 import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { Ballast } from '../file-system/ballast.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import { H_META_BASE, H_META_BYTES } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
@@ -53,6 +54,7 @@ export class ShardState {
   readonly kept = new KeptVersions();
   readonly blobs: BlobStore;
   readonly commit: WalCommit;
+  readonly #ballast: Ballast;
   /** Called after a memtable was queued for its flush. */
   onMemtableQueued: () => void = () => {};
   #manifest: Manifest | undefined;
@@ -88,6 +90,7 @@ export class ShardState {
       window: kernelPieceWindow(kernel, this.staging.transferAddress),
       allocateFile: () => this.files.allocate(1),
     });
+    this.#ballast = new Ballast(fs, directory);
     this.commit = new WalCommit({
       shard,
       kernel,
@@ -97,6 +100,7 @@ export class ShardState {
       staging: this.staging,
       syncGroups: syncGroupsOf(options),
       switchMemtable: () => this.switchMemtable(),
+      rollLog: () => this.#rollLog(),
     });
     kernel.exports.setActiveMemtable(this.memtables.active.arena);
   }
@@ -118,6 +122,7 @@ export class ShardState {
   adopt(version: Version, manifest: Manifest | undefined): void {
     this.#version = version;
     this.#manifest = manifest;
+    if (manifest !== undefined) this.#ballast.fill();
   }
 
   /** Shows readers the present memtables and tables. */
@@ -175,7 +180,7 @@ export class ShardState {
     tables.load(added, { damaged });
     const walMin = flushed === undefined ? undefined : this.#walMinWithout(flushed);
     try {
-      this.#version = manifest.append({
+      this.#version = this.#append(manifest, {
         ...edit,
         nextFile: this.files.next,
         ...(walMin === undefined ? {} : { walMin }),
@@ -197,6 +202,17 @@ export class ShardState {
     }
     this.deleteBlobs([...droppedBlobs, ...(flushed?.blobs ?? [])]);
     this.#tidyUp(walMin);
+  }
+
+  /** An edit may be what makes room: for it, there is ballast. */
+  #append(manifest: Manifest, edit: VersionEdit): Version {
+    try {
+      return manifest.append(edit);
+    } catch (error) {
+      const isFull = error instanceof NoSpaceError && !manifest.isPoisoned;
+      if (!isFull || !this.#ballast.release()) throw error;
+      return manifest.append(edit);
+    }
   }
 
   #syncLog(): void {
@@ -227,6 +243,7 @@ export class ShardState {
         this.fs.unlink(manifest.roll(this.files.allocate(1)));
         this.#version = manifest.version;
       }
+      this.#ballast.fill();
     } catch (error) {
       if (manifest?.isPoisoned === true) this.becomeReadOnly(error);
     }

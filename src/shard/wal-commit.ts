@@ -35,6 +35,8 @@ export interface WalCommitOptions {
   readonly syncGroups: 'all' | 'asked' | 'none';
   /** Puts an empty memtable in the place of the full one; false when no arena is free. */
   readonly switchMemtable: () => boolean;
+  /** Goes on in another segment. */
+  readonly rollLog: () => void;
 }
 
 /** A commit that is too large for one group, or was put together by the shard itself. */
@@ -271,6 +273,8 @@ export class WalCommit {
     const { control, shard } = this.#options;
     control.sequencesApplied(shard);
     if (!(error instanceof NoSpaceError) || this.#wal?.isPoisoned === true) this.poisonWith(error);
+    // A file that may not grow any more never will; another one may.
+    else if (error.details['errno'] === 'EFBIG') this.#options.rollLog();
     return { kind: 'refused', error };
   }
 

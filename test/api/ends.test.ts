@@ -1,7 +1,8 @@
 /** Bad input, closing, opening twice, dead workers: a typed error each, and nothing lost. */
 
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { LightningDb, LightningError, type LightningErrorCode } from 'lightning-db';
@@ -32,6 +33,23 @@ afterEach(() => {
 });
 
 const small = { shards: 2, cacheSize: 32 << 20 };
+
+describe('a read-only open', () => {
+  it('shows a log that is larger than its memtables', async () => {
+    const path = join(directory.path, 'db');
+    const db = await LightningDb.open(path, { ...small, memtableSize: 16 << 20 });
+    const batch = db.batch();
+    for (let i = 0; i < 40_000; i++) batch.put(`key-${i}`, 'v'.repeat(100));
+    await db.writeBatch(batch);
+    const copy = join(directory.path, 'copy');
+    cpSync(path, copy, { recursive: true });
+    await db.close();
+    const options = { ...small, memtableSize: 1 << 20, readOnly: true };
+    const reader = await LightningDb.open(copy, options);
+    expect((await reader.scan().toArray()).length).toBe(40_000);
+    await reader.close();
+  });
+});
 
 describe('wrong arguments', () => {
   it('are refused by name', async () => {

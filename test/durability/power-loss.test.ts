@@ -232,9 +232,9 @@ describe('barriers', () => {
     const at = place();
     const db = await LocalDatabase.open(at);
     await commit(db, 0, 30);
-    at.fs.limitRoom(0);
+    at.fs.failFrom(1, 'ENOSPC', 'write');
     await expect(db.durability.covering(db.control.lastSequence())).rejects.toThrow(/ENOSPC/);
-    at.fs.limitRoom(1e9);
+    at.fs.clearFaults();
     await db.durability.covering(db.control.lastSequence());
     await commit(db, 30, 31);
     at.fs.failFrom(1, 'EIO', 'sync');

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { CorruptionError, LightningError } from '../../src/errors.js';
+import { BALLAST_NAME } from '../../src/file-system/ballast.js';
 import { MemoryFileSystem, seededRandom } from '../../src/file-system/memory.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { checkShard } from '../../src/shard/check-shard.js';
@@ -51,7 +52,7 @@ describe('a flipped bit', () => {
     await fill(first);
     await first.shard.close();
     const random = seededRandom(5);
-    const names = at.fs.readdir(DIRECTORY);
+    const names = at.fs.readdir(DIRECTORY).filter((name) => name !== BALLAST_NAME);
     const kinds = new Set<string>();
     for (let round = 0; round < 150; round++) {
       const name = names[round % names.length] as string;
@@ -94,7 +95,10 @@ describe('a flipped bit', () => {
     const at = place();
     const first = await TestShard.open(at);
     for (let i = 0; i < COUNT; i++) await first.client.put(key(i), value(i));
-    const wal = at.fs.readdir(DIRECTORY).find((name) => name.endsWith('.wal')) as string;
+    const wal = at.fs
+      .readdir(DIRECTORY)
+      .filter((name) => name !== BALLAST_NAME)
+      .find((name) => name.endsWith('.wal')) as string;
     const path = `${DIRECTORY}/${wal}`;
     const bytes = at.fs.fileSize(path);
     const random = seededRandom(9);
@@ -130,7 +134,7 @@ describe('a file that is gone', () => {
     await fill(first);
     await first.shard.flush();
     await first.client.put('more', '1');
-    for (const name of at.fs.readdir(DIRECTORY)) {
+    for (const name of at.fs.readdir(DIRECTORY).filter((name) => name !== BALLAST_NAME)) {
       const copy = place();
       copyFiles(at.fs, copy.fs);
       copy.fs.unlink(`${DIRECTORY}/${name}`);

@@ -132,7 +132,7 @@ describe('a full disk', () => {
     const shard = await TestShard.open(place);
     const value = 'v'.repeat(4000);
     await shard.client.put('before', '1');
-    place.fs.limitRoom(200_000);
+    place.fs.limitRoom(40_000);
     const written: number[] = [];
     let refused = 0;
     for (let i = 0; i < 300; i++) {
