@@ -12,12 +12,14 @@ import type { EntryStream } from './scan-stream.js';
 
 const HEAD_BYTES = 6;
 
+const NO_HEADS = new Float64Array(0);
+
 export class Merge<S extends EntryStream> {
   readonly #sign: 1 | -1;
   /** Streams with an entry in hand, as a heap. */
   readonly #heap: S[] = [];
   /** Head of the next key of the stream at the same place in the heap. */
-  #heads = new Float64Array(0);
+  #heads = NO_HEADS;
   /** Bytes that all keys in hand have in common. */
   #prefix = 0;
 

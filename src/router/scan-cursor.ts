@@ -15,6 +15,7 @@ import type { ScanQuery, ScanSelect } from './scan-query.js';
 import { type EntryStream, ScanStream } from './scan-stream.js';
 import type { Session } from './session.js';
 import type { ShardClient } from './shard-client.js';
+import { scanShort } from './short-scan.js';
 import type { SnapshotHold } from './snapshot-registry.js';
 import type { StringBuffer } from './string-buffer.js';
 
@@ -107,7 +108,14 @@ export class ScanCursor {
   nextSync(): unknown[] | undefined {
     if (!this.#begin()) return this.#end();
     try {
-      if (!this.#started) this.#start(this.#holdSync());
+      if (!this.#started) {
+        const short = scanShort(this.#context, this.#query);
+        if (short !== undefined) {
+          this.close();
+          return short.length > 0 ? short : undefined;
+        }
+        this.#start(this.#holdSync());
+      }
       const { client, reader, valueCodec, keyCodec } = this.#context.session;
       for (;;) {
         this.#fillSync(client);

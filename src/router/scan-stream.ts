@@ -22,19 +22,22 @@ import {
 import { encodeLoadBlocks, LOAD_BLOCKS_BYTES } from '../protocol/requests.js';
 import { KeptSink } from './response-sink.js';
 import type { Bound, ScanQuery } from './scan-query.js';
+import {
+  KEY_ASCII,
+  LENGTH_MASK,
+  SCAN_DONE,
+  SCAN_END_INCLUSIVE,
+  SCAN_HAS_END,
+  SCAN_HAS_START,
+  SCAN_NEED_BLOCK,
+  SCAN_START_EXCLUSIVE,
+  scanFlags,
+  VALUE_ASCII,
+  VALUE_ELSEWHERE,
+  WORDS,
+} from './scan-request.js';
 import type { ShardClient } from './shard-client.js';
 import { allocateStringBuffer, type StringBuffer } from './string-buffer.js';
-
-/** Answers of the kernel's `scan`. */
-const SCAN_DONE = 0;
-const SCAN_NEED_BLOCK = 2;
-
-const SCAN_REVERSE = 1;
-const SCAN_HAS_START = 2;
-const SCAN_START_EXCLUSIVE = 4;
-const SCAN_HAS_END = 8;
-const SCAN_END_INCLUSIVE = 16;
-const SCAN_KEYS_ONLY = 32;
 
 /** Result words. */
 const RESULT_ENTRIES = 0;
@@ -42,13 +45,6 @@ const RESULT_TABLE = 3;
 const RESULT_BLOCK = 4;
 const RESULT_CONSUMED = 5;
 const NO_PROGRESS = 0xffffffff;
-
-/** Words of an entry's descriptor, and flags in its value length. */
-const WORDS = 4;
-const VALUE_ELSEWHERE = 0x80000000;
-const VALUE_ASCII = 0x40000000;
-const KEY_ASCII = 0x20000000;
-const LENGTH_MASK = 0x1fffffff;
 
 const BATCH_ENTRIES_FIRST = 32;
 const BATCH_GROWTH = 4;
@@ -213,8 +209,7 @@ export class ScanStream implements EntryStream {
     const { kernel, scratch, resultWord } = shard;
     const start = this.#start;
     const end = this.#end;
-    let flags = this.#query.reverse ? SCAN_REVERSE : 0;
-    if (this.#query.select === 'keys') flags |= SCAN_KEYS_ONLY;
+    let flags = scanFlags(this.#query);
     if (start !== undefined) {
       flags |= SCAN_HAS_START | (start.inclusive ? 0 : SCAN_START_EXCLUSIVE);
       shard.bytes.set(start.key, scratch + SCRATCH_KEY);

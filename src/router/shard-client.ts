@@ -25,6 +25,7 @@ import {
   REQUEST_BLOB_BEGIN,
   REQUEST_WRITE,
   RESPONSE_ERROR,
+  SCRATCH_DESCRIPTORS,
   SCRATCH_KEY,
   SCRATCH_KEY2,
   SCRATCH_RESULT,
@@ -74,6 +75,8 @@ export class ShardClient {
   view!: DataView;
   /** Index of the first result word, and of the key, in 32-bit words. */
   resultWord = 0;
+  /** Where a scan's descriptors stand, in 32-bit words. */
+  descriptorWord = 0;
   /** Address of this thread's scratch. */
   scratch = 0;
   /** Longer values travel, and are stored, on their own. */
@@ -123,6 +126,7 @@ export class ShardClient {
     this.view = new DataView(memory.buffer);
     this.scratch = kernel.exports.scratchBase();
     this.resultWord = (this.scratch + SCRATCH_RESULT) >>> 2;
+    this.descriptorWord = (this.scratch + SCRATCH_DESCRIPTORS) >>> 2;
     this.#keyWord = (this.scratch + SCRATCH_KEY) >>> 2;
     this.valueInlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     this.#requests = new RingWriter(kernel, requestRing(kernel, this.#client));

@@ -65,6 +65,8 @@ export const SCAN_START_EXCLUSIVE: u32 = 4;
 export const SCAN_HAS_END: u32 = 8;
 export const SCAN_END_INCLUSIVE: u32 = 16;
 export const SCAN_KEYS_ONLY: u32 = 32;
+/** No more than `entriesMax` entries are wanted: what comes after them is not looked at. */
+export const SCAN_SHORT: u32 = 64;
 
 /** Keys looked at in one call: bounds the time inside an epoch when most of them are deleted. */
 const KEYS_PER_CALL_MAX: u32 = 16384;
@@ -490,6 +492,7 @@ export function scan(
     seen++;
     consumed = copiedKey;
     consumedLength = keyLength;
+    if (entries == entriesMax && (flags & SCAN_SHORT) != 0) return endBatch(entries, SCAN_BATCH);
     // Step every source that stands on this key; older versions of it are shadowed.
     const winnerHead = w.head;
     for (let i: u32 = 0; i < sourceCount; i++) {
