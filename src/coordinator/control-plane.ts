@@ -52,6 +52,8 @@ export interface ShardInit {
   /** How often this shard's worker was started since the database was opened; the first is 1. */
   readonly generation: number;
   readonly memory: WebAssembly.Memory;
+  /** Memories of this shard's dead workers: nothing is read from them any more once it serves. */
+  readonly stale: readonly WebAssembly.Memory[];
   readonly module: WebAssembly.Module;
   readonly control: SharedArrayBuffer;
   /** To the coordinator. */
@@ -116,6 +118,8 @@ export interface ShardStats {
   readonly shard: number;
   /** Why the shard takes no writes, when it does not. */
   readonly readOnlyReason?: string;
+  /** Why the shard is out of service, when its worker died too often: all counters are 0 then. */
+  readonly fencedReason?: string;
   readonly lastSequence: number;
   readonly memtables: { readonly count: number; readonly bytes: number; readonly keys: number };
   /** Newest first; the last is the bottom run. */
@@ -196,6 +200,8 @@ export interface CoordinatorInit {
   readonly shards: readonly MessagePort[];
   /** `file:` URL of the pool's worker. */
   readonly jobWorker: string;
+  /** The thread that opened the database: it lives as long as the database is open. */
+  readonly openerThread: number;
 }
 
 export interface CoordinatorControl {
@@ -236,11 +242,18 @@ export interface CoordinatorStats {
 export const ATTACH_MESSAGE = 'lightning-db:attach';
 
 /**
+ * Sent by a coordinator to threads whose slots it has not heard of: that it arrives is the answer. An
+ * attached thread listens to it for as long as it has a slot, so that not arriving means that the
+ * thread is gone.
+ */
+export const ALIVE_MESSAGE = 'lightning-db:alive';
+
+/**
  * Sent with `postMessageToThread` by a thread that has claimed `client` in the control block. The
  * coordinator checks `databaseId`, exposes an `AttachControl` on the port and wraps the client's
  * `AttachedClient`. The port's 'close' means that the thread has detached or died: the coordinator
  * then calls `retireClient`, has every shard let go of the slot (epoch, rings, partial requests),
- * and calls `freeClient`.
+ * and calls `freeClient`. When the coordinator died, the thread sends the same to the next one.
  */
 export interface AttachRequest {
   readonly kind: typeof ATTACH_MESSAGE;

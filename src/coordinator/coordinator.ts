@@ -6,7 +6,7 @@
  * way are repeated by their shards.
  */
 
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, postMessageToThread } from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job } from '../compaction/jobs.js';
@@ -22,6 +22,7 @@ import { joinReports } from '../router/reports.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import { comlinkEndpoint } from './comlink-endpoint.js';
 import {
+  ALIVE_MESSAGE,
   ATTACH_MESSAGE,
   type AttachControl,
   type AttachedClient,
@@ -41,6 +42,11 @@ import { CommitDurability, type DurabilityOptions } from './durability.js';
 import { JobScheduler } from './job-scheduler.js';
 import type { JobResult } from './jobs.js';
 import type { JobService, ShardService } from './shard-link.js';
+
+/** How often slots are looked through for threads that died unheard. */
+const SWEEP_MS = 1000;
+/** A thread that takes longer to answer is busy. */
+const ALIVE_MS_MAX = 5000;
 
 /** Exposes the coordinator's control interface on `parentPort`. */
 export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort): void {
@@ -114,7 +120,10 @@ export class Coordinator {
   readonly #control: ControlBlock;
   readonly #shards: ConnectedShard[];
   readonly #attached = new Map<number, AttachedThread>();
-  readonly #onMessage = (message: unknown): void => this.#receive(message);
+  readonly #onMessage = (message: unknown, source: number): void => this.#receive(message, source);
+  #sweep: NodeJS.Timeout | undefined;
+  /** Slots that are being asked about. */
+  readonly #swept = new Set<number>();
   #scheduler: JobScheduler | undefined;
   /** Undefined in a read-only database. */
   #durability: CommitDurability | undefined;
@@ -140,6 +149,10 @@ export class Coordinator {
     for (const [shard, port] of shards.entries()) this.#connect(shard, port);
     const recovered = this.#openLog();
     process.on('workerMessage', this.#onMessage);
+    this.#sweep = setInterval(() => void this.#sweepClients(), SWEEP_MS);
+    this.#sweep.unref();
+    // A coordinator that died may have been about to free them.
+    for (const client of this.#control.retiredClients()) void this.#letGo(client);
     return recovered;
   }
 
@@ -245,12 +258,17 @@ export class Coordinator {
   // ---- attached threads -----------------------------------------------------------------
 
   /** A message from another thread of the process: only attach requests are meant for this one. */
-  #receive(message: unknown): void {
+  #receive(message: unknown, source: number): void {
     if (!isAttachRequest(message) || message.databaseId !== this.#init.databaseId) return;
     const { client, port } = message;
+    if (this.#control.clientThread(client) !== source) {
+      // It has been given up for dead.
+      port.close();
+      return;
+    }
     if (this.#isClosing) {
       port.close();
-      void this.#release(client);
+      void this.#release(client, source);
       return;
     }
     const endpoint = comlinkEndpoint(port);
@@ -258,9 +276,30 @@ export class Coordinator {
     const remote = wrap<AttachedClient>(endpoint);
     this.#attached.set(client, { client, port, remote });
     port.once('close', () => {
+      if (this.#attached.get(client)?.port !== port) return;
       this.#attached.delete(client);
-      void this.#release(client);
+      void this.#release(client, source);
     });
+  }
+
+  /**
+   * Takes back slots whose threads died unheard: between claiming one and saying so, or between the
+   * death of a coordinator and the next. A thread that does not answer in time is busy, not dead.
+   */
+  async #sweepClients(): Promise<void> {
+    for (const client of this.#control.activeClients()) {
+      const thread = this.#control.clientThread(client);
+      if (thread === undefined || thread === this.#init.openerThread) continue;
+      if (this.#attached.has(client) || this.#swept.has(client)) continue;
+      this.#swept.add(client);
+      try {
+        await postMessageToThread(thread, { kind: ALIVE_MESSAGE }, [], ALIVE_MS_MAX);
+      } catch (error) {
+        if (isGone(error)) await this.#release(client, thread);
+      } finally {
+        this.#swept.delete(client);
+      }
+    }
   }
 
   #attachControl(): AttachControl {
@@ -292,8 +331,11 @@ export class Coordinator {
   }
 
   /** The thread behind a slot is gone: every shard lets go of it, then others may have it. */
-  async #release(client: number): Promise<void> {
-    if (!this.#control.retireClient(client)) return;
+  async #release(client: number, thread: number): Promise<void> {
+    if (this.#control.retireClient(client, thread)) await this.#letGo(client);
+  }
+
+  async #letGo(client: number): Promise<void> {
     // A shard that is down, or does not answer, starts anew with an empty memory.
     await Promise.allSettled(
       this.#shards.map(async ({ link }) => link?.call((shard) => shard.releaseClient(client))),
@@ -309,6 +351,7 @@ export class Coordinator {
 
   async close(isDurable: boolean): Promise<void> {
     this.#isClosing = true;
+    clearInterval(this.#sweep);
     process.off('workerMessage', this.#onMessage);
     try {
       await this.#durability?.close(isDurable);
@@ -318,6 +361,11 @@ export class Coordinator {
       for (const { port } of this.#attached.values()) port.close();
     }
   }
+}
+
+/** Node found no such thread, or nobody in it who listens. */
+function isGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_MESSAGING_FAILED';
 }
 
 function isAttachRequest(message: unknown): message is AttachRequest {

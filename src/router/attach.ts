@@ -6,24 +6,9 @@
  * its closing, for whatever reason, is how the coordinator learns that the thread is gone.
  */
 
-import {
-  MessageChannel,
-  type MessagePort,
-  postMessageToThread,
-  threadId,
-} from 'node:worker_threads';
-import { expose, type Remote, wrap } from 'comlink';
+import { threadId } from 'node:worker_threads';
 import type { ResolvedConfig } from '../config.js';
-import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
-import {
-  ATTACH_MESSAGE,
-  type AttachControl,
-  type AttachedClient,
-  type AttachRequest,
-  type CheckReport,
-  type Outcome,
-  type ShardRestart,
-} from '../coordinator/control-plane.js';
+import type { CheckReport, ShardRestart } from '../coordinator/control-plane.js';
 import { ClosedError, InvalidArgumentError, LightningError } from '../errors.js';
 import type { Backend } from './backend.js';
 import { Client } from './client.js';
@@ -33,19 +18,13 @@ import {
   ControlBlock,
   DATABASE_SERVING,
   SHARD_DOWN,
-  SHARD_READ_ONLY,
-  SHARD_SERVING,
   SHARD_STARTING,
 } from './control-block.js';
-import { KeepAlive } from './keep-alive.js';
-import { PendingCalls } from './pending-calls.js';
+import { CoordinatorConnection, notNow } from './coordinator-connection.js';
 import { type DatabaseStats, databaseStats } from './reports.js';
 import { Session, type SessionEncodings } from './session.js';
 
 const HANDLE_KIND = 'lightning-db:handle';
-const ATTACH_MS_MAX = 10_000;
-/** How often a thread looks whether a restarted shard serves. */
-const RECONNECT_MS = 5;
 /** How long requests under way may hold up a close before they are rejected. */
 const DRAIN_MS_MAX = 30_000;
 
@@ -100,18 +79,17 @@ export async function attachDatabase(
       `Cannot attach: ${CLIENT_COUNT - CLIENT_FIRST} threads use the database already`,
     );
   }
-  const { port1, port2 } = new MessageChannel();
-  const connection = new CoordinatorConnection(port1);
+  const connection = new CoordinatorConnection(control, handle.databaseId, slot);
+  let connections: readonly ShardRestart[];
   try {
-    await announce(control, handle.databaseId, slot, port2);
+    connections = await connection.open();
   } catch (error) {
-    port1.close();
-    // The coordinator has never heard of the slot.
-    if (control.retireClient(slot)) control.freeClient(slot);
+    connection.close();
+    // The coordinator has never heard of the slot, or lets go of it, too.
+    if (control.retireClient(slot, threadId)) control.freeClient(slot);
     throw error;
   }
   try {
-    const connections = await connection.call((it) => it.hello());
     for (let shard = 0; shard < control.shards; shard++) {
       const state = control.shardState(shard);
       if (state === SHARD_STARTING || state === SHARD_DOWN) throw notNow(undefined);
@@ -164,90 +142,5 @@ class AttachedDatabase implements Backend {
     await this.session.client.drain(DRAIN_MS_MAX);
     this.session.client.close();
     this.#connection.close();
-  }
-}
-
-/** Sends the coordinator its end of the port. It may just be starting anew. */
-async function announce(
-  control: ControlBlock,
-  databaseId: string,
-  client: number,
-  port: MessagePort,
-): Promise<void> {
-  const request: AttachRequest = { kind: ATTACH_MESSAGE, databaseId, client, port };
-  const coordinator = control.coordinatorThread();
-  if (coordinator === 0) throw notNow(undefined);
-  // Node does not count a message to another thread as a reason to go on.
-  const keepAlive = new KeepAlive();
-  try {
-    await keepAlive.during(postMessageToThread(coordinator, request, [port], ATTACH_MS_MAX));
-  } catch (cause) {
-    throw notNow(cause);
-  } finally {
-    keepAlive.close();
-  }
-}
-
-function notNow(cause: unknown): LightningError {
-  return new LightningError(
-    'LIGHTNING_SHARD_UNAVAILABLE',
-    'Cannot attach at present: the database is starting, restarting or closing; try again later',
-    { cause },
-  );
-}
-
-class CoordinatorConnection implements AttachedClient {
-  readonly #port: MessagePort;
-  readonly #control: Remote<AttachControl>;
-  readonly #calls: PendingCalls;
-  /** Restarts that came before the client was made. */
-  #early: ShardRestart[] = [];
-  #session: Session | undefined;
-
-  constructor(port: MessagePort) {
-    this.#port = port;
-    this.#calls = new PendingCalls(port);
-    const endpoint = comlinkEndpoint(port);
-    const surface: AttachedClient = {
-      shardRestarted: (restart) => this.shardRestarted(restart),
-      databaseClosing: () => this.databaseClosing(),
-    };
-    expose(surface, endpoint);
-    this.#control = wrap<AttachControl>(endpoint);
-    port.on('close', () => this.#calls.end(new ClosedError()));
-    port.unref();
-  }
-
-  begin(session: Session): void {
-    this.#session = session;
-    for (const restart of this.#early) this.#reconnect(session, restart);
-    this.#early = [];
-  }
-
-  shardRestarted(restart: ShardRestart): void {
-    if (this.#session === undefined) this.#early.push(restart);
-    else this.#reconnect(this.#session, restart);
-  }
-
-  /** Changes over to the new memory once the shard serves: before, nothing can be read there. */
-  #reconnect(session: Session, restart: ShardRestart): void {
-    const { client } = session;
-    const { shard, generation } = restart;
-    if (!session.isOpen || client.control.shardGeneration(shard) !== generation) return;
-    const state = client.control.shardState(shard);
-    if (state === SHARD_SERVING || state === SHARD_READ_ONLY) client.reconnect(shard, restart);
-    else setTimeout(() => this.#reconnect(session, restart), RECONNECT_MS).unref();
-  }
-
-  databaseClosing(): void {
-    this.#session?.end();
-  }
-
-  call<T>(invoke: (control: Remote<AttachControl>) => Promise<Outcome<T>>): Promise<T> {
-    return this.#calls.run(() => invoke(this.#control));
-  }
-
-  close(): void {
-    this.#port.close();
   }
 }

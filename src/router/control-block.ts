@@ -67,6 +67,9 @@ const COORDINATOR_THREAD = DATABASE_STATE + 8;
 const APPLIED = GLOBALS + 5 * LINE_BYTES;
 const APPLIED_WAITERS = APPLIED + 64;
 
+/** At the end of the block, per shard: why it is fenced, u32 length and text. */
+const REASON_BYTES = 512;
+
 const CLIENTS = 1024;
 /** 0: free; thread id + 1: in use; the same, negative: its thread has left, or died. */
 const CLIENT_OWNER = 0;
@@ -155,7 +158,8 @@ export class ControlBlock {
       SHARDS +
       shards * LINE_BYTES +
       SNAPSHOT_COUNT * SNAPSHOT_BYTES +
-      CLIENT_COUNT * (ACTIVE_BYTES + COUNTERS_BYTES);
+      CLIENT_COUNT * (ACTIVE_BYTES + COUNTERS_BYTES) +
+      shards * REASON_BYTES;
     const buffer = new SharedArrayBuffer(bytes);
     const words = new Int32Array(buffer);
     words[MAGIC_WORD] = MAGIC;
@@ -316,6 +320,27 @@ export class ControlBlock {
     Atomics.notify(this.#i32, APPLIED >>> 2);
   }
 
+  /** Fences the shard: its worker died too often, for `reason` the last time. */
+  fenceShard(shard: number, reason: string): void {
+    const text = Buffer.from(reason).subarray(0, REASON_BYTES - 4);
+    const at = this.#reasonAt(shard);
+    new Uint8Array(this.buffer).set(text, at + 4);
+    Atomics.store(this.#i32, at >>> 2, text.length);
+    this.setShardState(shard, SHARD_FENCED);
+  }
+
+  /** Why the shard is fenced; undefined while it is not. */
+  fencedReason(shard: number): string | undefined {
+    if (this.shardState(shard) !== SHARD_FENCED) return undefined;
+    const at = this.#reasonAt(shard);
+    const length = Atomics.load(this.#i32, at >>> 2);
+    return Buffer.from(new Uint8Array(this.buffer).slice(at + 4, at + 4 + length)).toString();
+  }
+
+  #reasonAt(shard: number): number {
+    return this.buffer.byteLength - (this.shards - shard) * REASON_BYTES;
+  }
+
   /** How often the shard's worker was started; a client's view of an older one is void. */
   shardGeneration(shard: number): number {
     return Atomics.load(this.#i32, this.#shardWord32(shard, SHARD_GENERATION));
@@ -341,11 +366,12 @@ export class ControlBlock {
 
   /**
    * Marks the slot of a client that has left, or died, and frees its snapshots. True for the first
-   * caller, who then sees to it that every shard lets go of the slot, and calls `freeClient`.
+   * caller, who then sees to it that every shard lets go of the slot, and calls `freeClient`. With
+   * `threadId`, only when the slot is that thread's: ids are never used again.
    */
-  retireClient(slot: number): boolean {
+  retireClient(slot: number, threadId?: number): boolean {
     const word = this.#clientWord(slot, CLIENT_OWNER);
-    const owner = Atomics.load(this.#i32, word);
+    const owner = threadId === undefined ? Atomics.load(this.#i32, word) : threadId + 1;
     if (owner <= 0 || Atomics.compareExchange(this.#i32, word, owner, -owner) !== owner) {
       return false;
     }
@@ -356,11 +382,29 @@ export class ControlBlock {
 
   /** No shard knows the slot any more: others may claim it. */
   freeClient(slot: number): void {
-    Atomics.store(this.#i32, this.#clientWord(slot, CLIENT_OWNER), 0);
+    const word = this.#clientWord(slot, CLIENT_OWNER);
+    const owner = Atomics.load(this.#i32, word);
+    // One that is in use again was freed before.
+    if (owner < 0) Atomics.compareExchange(this.#i32, word, owner, 0);
   }
 
   isClientActive(slot: number): boolean {
     return Atomics.load(this.#i32, this.#clientWord(slot, CLIENT_OWNER)) > 0;
+  }
+
+  /** The thread behind an active slot; undefined when there is none. */
+  clientThread(slot: number): number | undefined {
+    const owner = Atomics.load(this.#i32, this.#clientWord(slot, CLIENT_OWNER));
+    return owner > 0 ? owner - 1 : undefined;
+  }
+
+  /** Slots that were retired and not freed: whoever was to do so has died, or is about to do it. */
+  retiredClients(): number[] {
+    const slots: number[] = [];
+    for (let slot = CLIENT_FIRST; slot < CLIENT_COUNT; slot++) {
+      if (Atomics.load(this.#i32, this.#clientWord(slot, CLIENT_OWNER)) < 0) slots.push(slot);
+    }
+    return slots;
   }
 
   /** Clients with a thread behind them. */

@@ -62,6 +62,36 @@ export function databaseStats(
   };
 }
 
+/** What is said of a shard that nobody can be asked about. */
+export function fencedStats(shard: number, reason: string): ShardStats {
+  const job = { running: 0, done: 0, failed: 0, bytesRead: 0, bytesWritten: 0 };
+  return {
+    shard,
+    fencedReason: reason,
+    lastSequence: 0,
+    memtables: { count: 0, bytes: 0, keys: 0 },
+    runs: [],
+    damagedTables: [],
+    blobs: { count: 0, bytes: 0 },
+    cache: { bytes: 0, inserts: 0, evictions: 0, promotions: 0 },
+    wal: { segments: 0, bytes: 0, groups: 0, commits: 0, operations: 0, bytesWritten: 0, syncs: 0 },
+    reads: {
+      gets: 0,
+      memtableHits: 0,
+      filterChecks: 0,
+      filterNegatives: 0,
+      cacheHits: 0,
+      cacheMisses: 0,
+      scanned: 0,
+      blocksRead: 0,
+      bytesRead: 0,
+    },
+    flushes: job,
+    compactions: job,
+    stalls: { delays: 0, stops: 0, delayedMs: 0 },
+  };
+}
+
 export function joinReports(reports: readonly CheckReport[]): CheckReport {
   return {
     problems: reports.flatMap(({ problems }) => problems),

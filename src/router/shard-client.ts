@@ -138,6 +138,11 @@ export class ShardClient {
     this.#unpublishedBytes = 0;
   }
 
+  /** Which of the shard's workers this is the memory of. */
+  get generation(): number {
+    return this.#generation;
+  }
+
   // ---- reads from memory --------------------------------------------------------
 
   /** Looks the key up on this thread; the answer is a GET_* of the kernel. */
@@ -448,7 +453,9 @@ export class ShardClient {
   }
 
   #checkServing(): void {
-    if (!this.isServing()) throw unavailable('none');
+    if (this.isServing()) return;
+    const reason = this.#control.fencedReason(this.shard);
+    throw reason === undefined ? unavailable('none') : fenced(this.shard, reason);
   }
 
   /** Fails everything that waits for an answer: the shard's worker is gone. */
@@ -464,6 +471,14 @@ export class ShardClient {
     for (const { sink, id } of failing)
       sink?.fail(unavailable(unsent.has(id) ? 'none' : 'unknown'));
   }
+}
+
+/** The shard's worker died so often that it is not replaced any more. */
+export function fenced(shard: number, reason: string): ShardUnavailableError {
+  return new ShardUnavailableError(
+    `Shard ${shard} is out of service since its worker died again and again; close the database and open it anew. The last time: ${reason}`,
+    { details: { outcome: 'none', shard, reason } },
+  );
 }
 
 /** `outcome` 'none': nothing was applied; 'unknown': a write may have been. */

@@ -5,7 +5,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, threadId } from 'node:worker_threads';
 import { transfer } from 'comlink';
 import type { Artifacts } from '../artifacts.js';
 import type { ResolvedConfig } from '../config.js';
@@ -38,10 +38,10 @@ import {
   DATABASE_SERVING,
   SHARD_CLOSED,
   SHARD_DOWN,
-  SHARD_FENCED,
   SHARD_STARTING,
 } from './control-block.js';
-import { joinReports } from './reports.js';
+import { fencedStats, joinReports } from './reports.js';
+import { fenced } from './shard-client.js';
 import { EngineWorker, type WorkerEnd } from './spawn.js';
 
 /** Deaths of one worker within the window after which it is not replaced any more. */
@@ -71,6 +71,8 @@ interface RunningShard {
   /** When the worker died, lately. */
   readonly deathsMs: number[];
   fencedReason: string | undefined;
+  /** Memories of workers that died, which clients may still be reading. */
+  stale: WebAssembly.Memory[];
 }
 
 export class Supervisor {
@@ -99,7 +101,7 @@ export class Supervisor {
     for (const [shard, { port1 }] of channels.entries()) {
       const connection = this.#newConnection(shard);
       const worker = this.#spawnShard(shard, connection, port1);
-      this.#shards.push({ worker, connection, deathsMs: [], fencedReason: undefined });
+      this.#shards.push({ worker, connection, deathsMs: [], fencedReason: undefined, stale: [] });
     }
     const recovered = await this.#startCoordinator(channels.map(({ port2 }) => port2));
     const starts = this.#shards.map(({ worker }) => worker.call((shard) => shard.start(recovered)));
@@ -126,7 +128,13 @@ export class Supervisor {
   }
 
   async shardStats(): Promise<readonly ShardStats[]> {
-    return this.#callAll((worker) => worker.call((shard) => shard.stats()));
+    return Promise.all(
+      this.#shards.map(({ worker, fencedReason }, shard) =>
+        fencedReason === undefined
+          ? worker.call((it) => it.stats())
+          : fencedStats(shard, fencedReason),
+      ),
+    );
   }
 
   async coordinatorStats(): Promise<CoordinatorStats> {
@@ -155,7 +163,12 @@ export class Supervisor {
 
   /** Waits for every shard before it reports the first failure. */
   async #callAll<T>(call: (worker: EngineWorker<ShardControl>) => Promise<T>): Promise<T[]> {
-    const outcomes = await Promise.allSettled(this.#shards.map(({ worker }) => call(worker)));
+    const outcomes = await Promise.allSettled(
+      this.#shards.map(({ worker, fencedReason }, shard) => {
+        if (fencedReason === undefined) return call(worker);
+        return Promise.reject(fenced(shard, fencedReason));
+      }),
+    );
     return outcomes.map((outcome) => {
       if (outcome.status === 'rejected') throw outcome.reason;
       return outcome.value;
@@ -231,6 +244,7 @@ export class Supervisor {
     shard: number,
     { memory, generation }: ShardConnection,
     coordinator: MessageChannel['port1'],
+    stale: readonly WebAssembly.Memory[] = [],
   ): EngineWorker<ShardControl> {
     const { path, databaseId, config, module, control, artifacts } = this.#options;
     const workerData: ShardInit = {
@@ -241,6 +255,7 @@ export class Supervisor {
       bootId: this.#bootId,
       generation,
       memory,
+      stale,
       module,
       control: control.buffer,
       coordinator,
@@ -289,13 +304,18 @@ export class Supervisor {
     const { onShardRestarted } = this.#options;
     const connection = this.#newConnection(shard);
     const { port1, port2 } = new MessageChannel();
-    const worker = this.#spawnShard(shard, connection, port1);
+    running.stale.push(running.connection.memory);
+    const worker = this.#spawnShard(shard, connection, port1, running.stale);
     running.worker = worker;
     running.connection = connection;
     const restart = { shard, ...connection };
-    await this.#coordinator?.call((it) => it.shardRestarted(restart, transfer(port2, [port2])));
+    // A coordinator that has just died, too, is replaced by one that connects to this worker.
+    await this.#coordinator
+      ?.call((it) => it.shardRestarted(restart, transfer(port2, [port2])))
+      .catch(ignore);
     // Whatever was cut at the open of the database is gone.
     await worker.call((it) => it.start({}));
+    running.stale = [];
     this.#watchShard(shard, worker);
     onShardRestarted(shard, connection);
   }
@@ -304,7 +324,7 @@ export class Supervisor {
     running.fencedReason = reason;
     // Snapshots must not wait for commits that nobody will finish.
     this.#options.control.sequencesApplied(shard);
-    this.#options.control.setShardState(shard, SHARD_FENCED);
+    this.#options.control.fenceShard(shard, reason);
   }
 
   // ---- the coordinator --------------------------------------------------------------------
@@ -321,6 +341,7 @@ export class Supervisor {
       control: control.buffer,
       shards: ports,
       jobWorker: artifacts.jobWorker.href,
+      openerThread: threadId,
     };
     const coordinator = new EngineWorker<CoordinatorControl>({
       location: artifacts.coordinatorWorker,

@@ -75,5 +75,7 @@ export class ClientSession {
     this.responses.clear();
     this.requests.reload();
     this.requests.skipAll();
+    // What it has not read must not meet the next client of the slot: nobody else moves the tail now.
+    new RingReader(this.#kernel, responseRing(this.#kernel, this.client)).skipAll();
   }
 }

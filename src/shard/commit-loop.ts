@@ -81,6 +81,8 @@ export class CommitLoop {
   /** The group under way came from rings, to be acknowledged by the kernel. */
   #isGroup = false;
   #large: ReadyCommit | undefined;
+  /** Whether somebody still waits for the answer to it. */
+  #isLargeWanted = true;
   #firstClient = 0;
   #carriedAcks = 0;
   #resumeAtMs = 0;
@@ -168,6 +170,7 @@ export class CommitLoop {
     session.clear();
     this.#blocked.delete(client);
     disconnectRing(this.#options.kernel, client);
+    if (this.#large?.session === session) this.#isLargeWanted = false;
   }
 
   /** Answers every request that is in the rings with an error: the shard closes. */
@@ -285,10 +288,9 @@ export class CommitLoop {
     return true;
   }
 
-  #refuseLarge({ session, requestId }: ReadyCommit, error: LightningError): void {
+  #refuseLarge(ready: ReadyCommit, error: LightningError): void {
     this.#large = undefined;
-    session.responses.error(requestId, error);
-    this.#touched.add(session.client);
+    this.#answerLarge(ready, ({ responses }) => responses.error(ready.requestId, error));
   }
 
   /**
@@ -324,8 +326,16 @@ export class CommitLoop {
     const ready = this.#large;
     this.#large = undefined;
     if (ready === undefined) return;
-    ready.session.responses.ok(ready.requestId, commit.lastSequence);
-    this.#touched.add(ready.session.client);
+    this.#answerLarge(ready, ({ responses }) => responses.ok(ready.requestId, commit.lastSequence));
+  }
+
+  /** Answers, unless the client is gone: another may have its slot by now. */
+  #answerLarge({ session }: ReadyCommit, answer: (session: ClientSession) => void): void {
+    if (this.#isLargeWanted) {
+      answer(session);
+      this.#touched.add(session.client);
+    }
+    this.#isLargeWanted = true;
   }
 
   #noteStop(nowMs: number): void {

@@ -59,6 +59,8 @@ export interface ShardOptions {
   readonly durability?: Durability | undefined;
   /** After a power loss: commits above it are dropped, since others before them may be gone. */
   readonly cutSequence?: number | undefined;
+  /** Called when everything is there, just before the shard serves. */
+  readonly beforeServing?: () => void;
   /** Wakes the shard's loop: something happened outside the rings. */
   readonly wake: () => void;
 }

@@ -27,6 +27,7 @@ import { Shard } from './shard.js';
 import { ShardDriver } from './shard-driver.js';
 import { systemClock } from './shard-options.js';
 import { shardStats } from './shard-stats.js';
+import { voidMemory } from './void-memory.js';
 
 /** Exposes the shard's control interface on `parentPort`; nothing else happens before `start`. */
 export function startShardWorker(init: ShardInit, parentPort: MessagePort): void {
@@ -78,6 +79,7 @@ class ShardWorker {
 
   async start({ cutSequence }: RecoveredLog): Promise<ShardStarted> {
     const { shard, databaseId, path, config, bootId, control, coordinator } = this.#init;
+    const { module, stale } = this.#init;
     const startMs = performance.now();
     this.#jobs.connect(coordinator);
     const opened = await Shard.open({
@@ -95,6 +97,9 @@ class ShardWorker {
       durability: config.walSync === 'sync' || config.shards === 1 ? undefined : this.#jobs,
       cutSequence,
       intents: readLinkIntents(nodeFileSystem, `${path}/${COORDINATOR_DIRECTORY}`),
+      beforeServing: () => {
+        for (const memory of stale) voidMemory(module, memory);
+      },
       wake: () => this.#driver.wake(),
     });
     this.#shard = opened;

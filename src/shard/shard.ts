@@ -99,6 +99,7 @@ export class Shard {
       for (const intent of options.intents ?? []) await opened.link(intent);
       // A worker that died may have left numbers pending: what of them was written is applied now.
       control.sequencesApplied(shard);
+      options.beforeServing?.();
       const isReadOnly = config.readOnly || opened.state.readOnlyReason !== undefined;
       control.setShardState(shard, isReadOnly ? SHARD_READ_ONLY : SHARD_SERVING);
       opened.flusher.maybeSchedule();

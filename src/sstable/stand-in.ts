@@ -22,8 +22,8 @@ const OPEN_FILTER_BYTES = FILTER_HEAD_BYTES + FILTER_LINE_BYTES + CHECKSUM_BYTES
 /** Head, one head of a fence, two offsets of blocks and two of fences, checksum. */
 const INDEX_BYTES = 64 + 8 + 8 + 8 + CHECKSUM_BYTES;
 const INDEX_BLOCK_END = 64 + 8 + 4;
-/** As long as a block may be: nobody reads it. */
-const BLOCK_BYTES = 64;
+/** The shortest that a block may be said to be, and shorter than any is: no bytes pass for it. */
+const BLOCK_BYTES = layout.BLOCK_TRAILER_BYTES + 1;
 const CACHE_REF_BYTES = 4;
 const ALIGNMENT = 64;
 

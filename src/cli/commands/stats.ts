@@ -22,6 +22,11 @@ export function statsCommand({ output }: CommandContext): Command {
   });
 }
 
+function noteOf(readOnlyReason: string | undefined, fencedReason: string | undefined): string {
+  if (fencedReason !== undefined) return `out of service: ${fencedReason}`;
+  return readOnlyReason === undefined ? '' : `no writes: ${readOnlyReason}`;
+}
+
 const DAMAGE: Readonly<Record<'filter' | 'blocks' | 'table', string>> = {
   filter: 'a filter',
   blocks: 'parts of a table',
@@ -42,7 +47,7 @@ function statsText({ shards, total, lastSequence }: DatabaseStats): string {
     `log            ${formatBytes(total.walBytes)}`,
     `last sequence  ${formatCount(lastSequence)}`,
   ];
-  const rows = shards.map(({ shard, runs, memtables, wal, readOnlyReason }) => [
+  const rows = shards.map(({ shard, runs, memtables, wal, readOnlyReason, fencedReason }) => [
     String(shard),
     String(runs.length),
     formatCount(runs.reduce((sum, run) => sum + run.tables, 0)),
@@ -50,7 +55,7 @@ function statsText({ shards, total, lastSequence }: DatabaseStats): string {
     formatCount(runs.reduce((sum, run) => sum + run.entries, 0)),
     formatBytes(memtables.bytes),
     formatBytes(wal.bytes),
-    readOnlyReason === undefined ? '' : `no writes: ${readOnlyReason}`,
+    noteOf(readOnlyReason, fencedReason),
   ]);
   const header = ['shard', 'runs', 'tables', 'bytes', 'entries', 'memtables', 'log', ''];
   return [...lines, '', ...table([header, ...rows])].join('\n');
