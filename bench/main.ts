@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { LIGHTNING } from '../src/cli/bench/lightning-store.js';
 import { NULL_STORE } from '../src/cli/bench/null-store.js';
 import { KEY_BYTES, VALUE_BYTES } from '../src/cli/bench/records.js';
+import { excerptImage } from '../src/cli/bench/report/excerpt.js';
 import { reportPage } from '../src/cli/bench/report/page.js';
 import {
   type BenchResult,
@@ -19,16 +20,24 @@ import {
   thisMachine,
 } from '../src/cli/bench/result.js';
 import { resultTable } from '../src/cli/bench/result-table.js';
-import { inRoundProcess, type RoundOutcome, runRoundProcess } from './round-process.js';
+import type { Suite } from '../src/cli/bench/suites.js';
+import { markdownOf } from './markdown.js';
+import { projectionSection } from './projection.js';
+import {
+  inRoundProcess,
+  type RoundOutcome,
+  runCrashProcess,
+  runRoundProcess,
+} from './round-process.js';
 import { installedPeers } from './stores.js';
 import { targetOutcomes, targetTable, targetText } from './target-table.js';
 
 const { values: args } = parseArgs({
   options: {
     records: { type: 'string', default: '1000000' },
-    rounds: { type: 'string', default: '3' },
+    rounds: { type: 'string' },
     shards: { type: 'string', default: '2' },
-    seconds: { type: 'string', default: '1' },
+    seconds: { type: 'string' },
     rate: { type: 'string', default: '10000' },
     seed: { type: 'string', default: '42' },
     only: { type: 'string' },
@@ -37,17 +46,23 @@ const { values: args } = parseArgs({
     stores: { type: 'string' },
     json: { type: 'string' },
     report: { type: 'string' },
+    svg: { type: 'string' },
+    markdown: { type: 'string' },
     merge: { type: 'string' },
     directory: { type: 'string', default: tmpdir() },
     round: { type: 'string' },
+    crash: { type: 'string' },
   },
 });
 
+/** Beyond so many records, one round of fewer workloads is the default. */
+const LARGE_RECORDS = 5_000_000;
 const CACHE_BYTES = 1 << 30;
 const MEMTABLE_BYTES = 32 << 20;
 
 async function main(): Promise<void> {
   if (args.round !== undefined) return runRoundProcess(args.round);
+  if (args.crash !== undefined) return runCrashProcess(args.crash);
   if (args.merge !== undefined) return mergeReports(args.merge.split(','));
   const result = await runAll();
   const text = args.peers || args.stores !== undefined ? targetTable(result) : [];
@@ -55,13 +70,21 @@ async function main(): Promise<void> {
   const tables = own === undefined ? [] : resultTable(own);
   process.stdout.write(`${[...tables, '', ...text].join('\n')}\n`);
   if (args.json !== undefined) writeFileSync(args.json, `${JSON.stringify(result, null, 1)}\n`);
-  if (args.report !== undefined) writeReport(args.report, [result]);
+  writeAll([result]);
 }
 
 function mergeReports(files: readonly string[]): void {
   const results = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as BenchResult);
-  if (args.report === undefined) throw new Error('--merge needs --report FILE');
-  writeReport(args.report, results);
+  writeAll(results);
+}
+
+/** What is made from results: the page, the image, the tables as Markdown. */
+function writeAll(results: readonly BenchResult[]): void {
+  const [main] = results;
+  if (args.report !== undefined) writeReport(args.report, results);
+  const image = main === undefined ? undefined : excerptImage(main);
+  if (args.svg !== undefined && image !== undefined) writeFileSync(args.svg, image);
+  if (args.markdown !== undefined) writeFileSync(args.markdown, markdownOf(results));
 }
 
 function writeReport(file: string, results: readonly BenchResult[]): void {
@@ -76,20 +99,23 @@ function writeReport(file: string, results: readonly BenchResult[]): void {
         title: target.title,
         target: targetText(target),
       })),
+      [projectionSection(results)],
     ),
   );
 }
 
 async function runAll(): Promise<BenchResult> {
-  const rounds = Number(args.rounds);
+  const large = Number(args.records) > LARGE_RECORDS;
+  const rounds = Number(args.rounds ?? (large ? 1 : 3));
   const shards = Number(args.shards);
-  const suite = suiteOf(args.suite ?? (args.peers ? 'targets' : 'all'));
+  const suite = suiteOf(args.suite ?? (args.peers ? 'targets' : large ? 'large' : 'all'));
   const names = args.stores?.split(',') ?? [LIGHTNING, ...(args.peers ? installedPeers() : [])];
   const spec = {
     settings: { shards, cacheBytes: CACHE_BYTES, memtableBytes: MEMTABLE_BYTES },
     records: Number(args.records),
     seed: Number(args.seed),
-    seconds: Number(args.seconds),
+    // Many stores, and ten minutes for all of them.
+    seconds: Number(args.seconds ?? (args.peers ? 0.7 : 1)),
     only: args.only?.split(','),
     suite,
     openLoopPerSecond: Number(args.rate),
@@ -123,14 +149,15 @@ async function runAll(): Promise<BenchResult> {
       secondsPerWorkload: spec.seconds,
       seed: spec.seed,
       openLoopPerSecond: spec.openLoopPerSecond,
+      cacheBytes: CACHE_BYTES,
     },
     stores: [...stores, withRound(none, harness)],
   };
 }
 
-function suiteOf(name: string): 'targets' | 'all' {
-  if (name === 'targets' || name === 'all') return name;
-  throw new Error(`--suite is "targets" or "all", not "${name}"`);
+function suiteOf(name: string): Suite {
+  if (name === 'targets' || name === 'all' || name === 'large') return name;
+  throw new Error(`--suite is "targets", "all" or "large", not "${name}"`);
 }
 
 function withRound(store: StoreResult, outcome: RoundOutcome): StoreResult {

@@ -11,6 +11,7 @@ import type { LightningSettings } from '../src/cli/bench/lightning-store.js';
 import type { Measurement } from '../src/cli/bench/measurement.js';
 import { residentBytes } from '../src/cli/bench/process-counters.js';
 import { runRound } from '../src/cli/bench/round.js';
+import type { Suite } from '../src/cli/bench/suites.js';
 import { formatRate } from '../src/cli/number-format.js';
 import { newStore } from './stores.js';
 
@@ -21,7 +22,7 @@ export interface RoundSpec {
   readonly seed: number;
   readonly seconds: number;
   readonly only?: readonly string[] | undefined;
-  readonly suite: 'targets' | 'all';
+  readonly suite: Suite;
   readonly openLoopPerSecond: number;
   readonly directory: string;
 }
@@ -46,6 +47,7 @@ export async function runRoundProcess(specFile: string): Promise<void> {
     ...spec,
     records,
     clientEntry: new URL('./bench-client.js', import.meta.url),
+    crash: (path) => writeAndDie(spec, path),
     onMeasured({ name, perSecond, note }) {
       endBytes = residentBytes();
       const suffix = note === undefined ? '' : `  (${note})`;
@@ -84,4 +86,45 @@ function exited(child: ReturnType<typeof spawn>): Promise<void> {
       else reject(new Error(`A round's process ended with ${signal ?? `code ${code}`}`));
     });
   });
+}
+
+/** Operations that a process writes before it is killed. */
+const CRASH_OPERATIONS = 200_000;
+
+interface CrashSpec {
+  readonly round: RoundSpec;
+  readonly path: string;
+}
+
+/** The child's side: overwrites records until it is killed, and says when it has done enough. */
+export async function runCrashProcess(specFile: string): Promise<void> {
+  const { round, path } = JSON.parse(readFileSync(specFile, 'utf8')) as CrashSpec;
+  const { kind, records } = newStore(round.store, round.settings, round.records, round.seed);
+  const store = await kind.open(path, 'async');
+  for (let index = 0; ; ) {
+    await store.writeBatch((sink) => {
+      for (let n = 0; n < 1000; n++, index++) {
+        const id = records.shuffled(index % records.count);
+        sink.put(records.key(id), records.value(id, 3));
+      }
+    });
+    if (index === CRASH_OPERATIONS) process.stdout.write('written\n');
+  }
+}
+
+/** The starting side: lets a process write to the database and kills it in the middle. */
+async function writeAndDie(round: RoundSpec, path: string): Promise<void> {
+  const specFile = join(round.directory, 'crash.json');
+  writeFileSync(specFile, JSON.stringify({ round, path } satisfies CrashSpec));
+  const entry = fileURLToPath(new URL('./bench.js', import.meta.url));
+  const child = spawn(process.execPath, [entry, '--crash', specFile], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = new Promise<NodeJS.Signals | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (_code, signal) => resolve(signal));
+  });
+  child.stdout.once('data', () => child.kill('SIGKILL'));
+  if ((await ended) !== 'SIGKILL')
+    throw new Error('The process that was to be killed ended before');
 }

@@ -7,7 +7,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -19,10 +19,15 @@ function run(command, args, options) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
+/** Whether every peer is there in the version that the lock file names. */
 function isInstalled() {
-  const installed = join(BENCH, 'node_modules/.package-lock.json');
-  if (!existsSync(installed)) return false;
-  return statSync(installed).mtimeMs >= statSync(join(BENCH, 'package-lock.json')).mtimeMs;
+  const json = (path) => JSON.parse(readFileSync(join(BENCH, path), 'utf8'));
+  const { packages } = json('package-lock.json');
+  return Object.keys(json('package.json').dependencies).every((name) => {
+    const manifest = `node_modules/${name}/package.json`;
+    if (!existsSync(join(BENCH, manifest))) return false;
+    return json(manifest).version === packages[`node_modules/${name}`]?.version;
+  });
 }
 
 if (!isInstalled()) {

@@ -1,62 +1,31 @@
 import { describe, expect, it } from 'vitest';
 import { targetOutcomes, targetTable } from '../../bench/target-table.js';
-import type { Measurement } from '../../src/cli/bench/measurement.js';
 import { NULL_STORE } from '../../src/cli/bench/null-store.js';
-import {
-  type BenchResult,
-  RESULT_FORMAT,
-  type StoreResult,
-  thisMachine,
-} from '../../src/cli/bench/result.js';
+import type { StoreResult } from '../../src/cli/bench/result.js';
+import { measurement, result, store } from '../cli/bench/result-fixture.js';
 
-function store(name: string, rates: Record<string, readonly number[]>, disk: number): StoreResult {
-  const rounds = [0, 1, 2].map((round) =>
-    Object.entries(rates).map(
-      ([workload, perSecond]): Measurement => ({
-        name: workload,
-        operations: 1,
-        seconds: 1,
-        perSecond: perSecond[round] ?? 0,
-        bytesPerSecond: 0,
-        cpuSeconds: 0,
-        threads: {},
-        residentBytes: 0,
-        ...(workload === 'compacted' ? { figures: { diskBytesPerRecord: disk } } : {}),
-      }),
-    ),
+/** Three rounds with these rates. */
+function rounds(name: string, rates: readonly number[], diskBytesPerRecord?: number): StoreResult {
+  return store(
+    name,
+    ...rates.map((perSecond) => [
+      measurement('readrandom sync', perSecond),
+      ...(diskBytesPerRecord === undefined
+        ? []
+        : [measurement('compacted', 1, { figures: { diskBytesPerRecord } })]),
+    ]),
   );
-  return { name, version: '', configuration: '', rounds };
 }
-
-function result(...stores: StoreResult[]): BenchResult {
-  return {
-    format: RESULT_FORMAT,
-    startedAt: '',
-    machine: thisMachine(),
-    settings: {
-      records: 1,
-      keyBytes: 50,
-      valueBytes: 200,
-      shards: 1,
-      rounds: 3,
-      secondsPerWorkload: 1,
-      seed: 1,
-      openLoopPerSecond: 1,
-    },
-    stores,
-  };
-}
-
-const READ = 'readrandom sync';
 
 describe('targets', () => {
   it('compare medians with the best peer, not with the harness', () => {
     const outcomes = targetOutcomes(
       result(
-        store('own', { [READ]: [9e6, 2e6, 1e6], compacted: [1, 1, 1] }, 130),
-        store('slow', { [READ]: [1, 2, 3], compacted: [1, 1, 1] }, 125),
-        store('fast', { [READ]: [5e5, 9e5, 1e5], compacted: [1, 1, 1] }, 200),
-        store(NULL_STORE, { [READ]: [9e9, 9e9, 9e9], compacted: [1, 1, 1] }, 0),
+        1e6,
+        rounds('own', [9e6, 2e6, 1e6], 130),
+        rounds('slow', [1, 2, 3], 125),
+        rounds('fast', [5e5, 9e5, 1e5], 200),
+        rounds(NULL_STORE, [9e9, 9e9, 9e9], 0),
       ),
     );
     expect(outcomes).toMatchObject([
@@ -67,17 +36,12 @@ describe('targets', () => {
   });
 
   it('are missed when the rate of its own is, whatever the ratio', () => {
-    const [outcome] = targetOutcomes(
-      result(
-        store('own', { [READ]: [8e5, 8e5, 8e5] }, 0),
-        store('peer', { [READ]: [1e5, 1e5, 1e5] }, 0),
-      ),
-    );
-    expect(outcome).toMatchObject({ ratio: 8, met: false });
+    const stores = [rounds('own', [8e5]), rounds('peer', [1e5])];
+    expect(targetOutcomes(result(1e6, ...stores))).toMatchObject([{ ratio: 8, met: false }]);
   });
 
   it('are neither met nor missed without a peer', () => {
-    const alone = result(store('own', { [READ]: [2e6, 2e6, 2e6] }, 0));
+    const alone = result(1e6, rounds('own', [2e6]));
     expect(targetOutcomes(alone)).toMatchObject([{ ratio: undefined, met: undefined }]);
     expect(targetTable(alone).join('\n')).not.toMatch(/met|short/);
   });

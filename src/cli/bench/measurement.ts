@@ -7,13 +7,14 @@ import {
   type ProcessCounters,
   processCounters,
   residentBytes,
+  type ThreadCounters,
   threadIds,
 } from './process-counters.js';
 import { RECORD_BYTES } from './records.js';
 import type { BenchStore, Durability, StoreCounters } from './store.js';
 
-/** Threads by what they do: 'client', 'shard', 'coordinator', 'background', 'runtime'. */
-export type ThreadSeconds = Readonly<Record<string, number>>;
+/** By what threads do: 'client', 'shard', 'coordinator', 'background', 'runtime'. */
+export type ByRole = Readonly<Record<string, number>>;
 
 export interface Measurement {
   readonly name: string;
@@ -25,13 +26,19 @@ export interface Measurement {
   readonly durability?: Durability;
   readonly cpuSeconds: number;
   /** CPU time by what the threads do, as far as they lived to the end. */
-  readonly threads: ThreadSeconds;
+  readonly threads: ByRole;
+  /** Time that threads could run and had no core, likewise. */
+  readonly waiting: ByRole;
+  /** How often threads parked, likewise: waits for messages, locks and files. */
+  readonly parks: ByRole;
   readonly latency?: LatencySummary | undefined;
   readonly residentBytes: number;
   readonly io?: IoBytes | undefined;
   readonly counters?: StoreCounters | undefined;
   /** Operations in each quarter of a second. */
   readonly samples?: readonly number[];
+  /** Resident memory at the end of each. */
+  readonly residentSamples?: readonly number[];
   /** Further figures, by name. */
   readonly figures?: Readonly<Record<string, number>>;
   /** How this differs from what the name says. */
@@ -61,13 +68,18 @@ export class ThreadCensus {
     this.#roles.set(id, 'client');
   }
 
-  secondsBetween(before: ProcessCounters, after: ProcessCounters): ThreadSeconds {
-    const seconds: Record<string, number> = {};
-    for (const [id, total] of after.threads) {
+  /** What each role added to one of the counters of threads. */
+  added(
+    counter: keyof ThreadCounters,
+    { threads: before }: ProcessCounters,
+    { threads: after }: ProcessCounters,
+  ): ByRole {
+    const sums: Record<string, number> = {};
+    for (const [id, counters] of after) {
       const role = this.#roles.get(id) ?? (this.#runtime.has(id) ? 'runtime' : 'background');
-      seconds[role] = (seconds[role] ?? 0) + total - (before.threads.get(id) ?? 0);
+      sums[role] = (sums[role] ?? 0) + counters[counter] - (before.get(id)?.[counter] ?? 0);
     }
-    return seconds;
+    return sums;
   }
 }
 
@@ -104,7 +116,9 @@ export async function measure(
     bytesPerSecond: (operations / seconds) * bytesPerOperation,
     ...(durability === undefined ? {} : { durability }),
     cpuSeconds: after.cpuSeconds - before.cpuSeconds,
-    threads: census.secondsBetween(before, after),
+    threads: census.added('cpuSeconds', before, after),
+    waiting: census.added('waitSeconds', before, after),
+    parks: census.added('parks', before, after),
     latency: pace.histogram?.summary(),
     residentBytes: residentBytes(),
     io: differences(before.io, after.io),

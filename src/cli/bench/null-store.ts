@@ -30,6 +30,7 @@ export function nullKind(records: Records): StoreKind {
   const store = new NullStore(records);
   return {
     name: NULL_STORE,
+    keepsNothing: true,
     describe: () => ({ version: '', configuration: 'answers at once and keeps nothing' }),
     open: async () => store,
     bulkLoad: () =>

@@ -16,6 +16,8 @@ export interface PaceOptions {
   readonly operationsMax: number;
   /** Records each operation, or each batch, when given. */
   readonly histogram?: LatencyHistogram | undefined;
+  /** Called for each quarter of a second. */
+  readonly onSample?: (() => void) | undefined;
 }
 
 export class Pace {
@@ -25,6 +27,7 @@ export class Pace {
   readonly samples: number[] = [];
   operations = 0;
   readonly #seconds: number;
+  readonly #onSample: (() => void) | undefined;
   #startedAtMs = 0;
   #untilMs = 0;
   #sampledAtMs = 0;
@@ -32,10 +35,11 @@ export class Pace {
   #elapsedMs = 0;
   #discountMs = 0;
 
-  constructor({ seconds, operationsMax, histogram }: PaceOptions) {
+  constructor({ seconds, operationsMax, histogram, onSample }: PaceOptions) {
     this.histogram = histogram;
     this.operationsMax = operationsMax;
     this.#seconds = seconds;
+    this.#onSample = onSample;
   }
 
   start(): void {
@@ -53,6 +57,7 @@ export class Pace {
       const covered = Math.floor((nowMs - this.#sampledAtMs) / SAMPLE_MS);
       const share = Math.round((this.operations - this.#sampledOperations) / covered);
       this.samples.push(share);
+      this.#onSample?.();
       this.#sampledOperations += share;
       this.#sampledAtMs += SAMPLE_MS;
     }

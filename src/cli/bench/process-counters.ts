@@ -6,8 +6,13 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Seconds of CPU by thread id. */
-export type ThreadTimes = ReadonlyMap<number, number>;
+export interface ThreadCounters {
+  readonly cpuSeconds: number;
+  /** Could run, but had no core. */
+  readonly waitSeconds: number;
+  /** Voluntary context switches. */
+  readonly parks: number;
+}
 
 export interface IoBytes {
   /** Read from, and written to, the device, as accounted when pages are read or become dirty. */
@@ -21,7 +26,8 @@ export interface IoBytes {
 export interface ProcessCounters {
   readonly atMs: number;
   readonly cpuSeconds: number;
-  readonly threads: ThreadTimes;
+  /** By thread id. */
+  readonly threads: ReadonlyMap<number, ThreadCounters>;
   readonly io: IoBytes | undefined;
 }
 
@@ -30,7 +36,7 @@ export function processCounters(): ProcessCounters {
   return {
     atMs: performance.now(),
     cpuSeconds: (user + system) / 1e6,
-    threads: threadTimes(),
+    threads: threadCounters(),
     io: ioBytes(),
   };
 }
@@ -55,14 +61,20 @@ export function ownThreadId(): number | undefined {
   }
 }
 
-/** Seconds that each thread ran, from the scheduler's statistics. Threads that ended are missing. */
-function threadTimes(): ThreadTimes {
-  const times = new Map<number, number>();
+/** What each thread did, from the scheduler's statistics. Threads that ended are missing. */
+function threadCounters(): Map<number, ThreadCounters> {
+  const threads = new Map<number, ThreadCounters>();
   for (const id of threadIds()) {
-    const nanos = Number(readOr(`/proc/self/task/${id}/schedstat`)?.split(' ')[0]);
-    if (Number.isFinite(nanos)) times.set(id, nanos / 1e9);
+    const [ran, waited] = readOr(`/proc/self/task/${id}/schedstat`)?.split(' ').map(Number) ?? [];
+    if (ran === undefined || waited === undefined) continue;
+    const status = readOr(`/proc/self/task/${id}/status`) ?? '';
+    threads.set(id, {
+      cpuSeconds: ran / 1e9,
+      waitSeconds: waited / 1e9,
+      parks: Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? 0),
+    });
   }
-  return times;
+  return threads;
 }
 
 function ioBytes(): IoBytes | undefined {

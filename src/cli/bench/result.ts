@@ -23,6 +23,7 @@ export interface Settings {
   readonly secondsPerWorkload: number;
   readonly seed: number;
   readonly openLoopPerSecond: number;
+  readonly cacheBytes: number;
 }
 
 export interface StoreResult {
@@ -40,16 +41,6 @@ export interface BenchResult {
   readonly machine: Machine;
   readonly settings: Settings;
   readonly stores: StoreResult[];
-  readonly large?: LargeResult;
-}
-
-/** One long run of one store. */
-export interface LargeResult {
-  readonly records: number;
-  readonly figures: Readonly<Record<string, number>>;
-  /** Operations, and resident bytes, by quarter of a second of the fill. */
-  readonly fillSamples: readonly number[];
-  readonly residentSamples: readonly number[];
 }
 
 export function thisMachine(): Machine {

@@ -16,12 +16,13 @@ import { uniform, zipfian } from './key-choice.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import { type Measurement, measure, ThreadCensus } from './measurement.js';
 import { Pace } from './pace.js';
-import { diskBytes } from './process-counters.js';
+import { diskBytes, residentBytes } from './process-counters.js';
 import { ANY_VERSION, RECORD_BYTES, type Records } from './records.js';
 import type { BenchStore, Durability, StoreKind } from './store.js';
+import { isInSuite, OPEN_AFTER_KILL, type Suite, WORKLOAD_NAMES, YCSB_NAMES } from './suites.js';
 import type { WorkloadContext } from './workloads.js';
 import * as workloads from './workloads.js';
-import { Inserted, YCSB, type YcsbName, ycsb } from './ycsb.js';
+import { Inserted, ycsb } from './ycsb.js';
 
 export interface RoundOptions {
   readonly directory: string;
@@ -31,66 +32,15 @@ export interface RoundOptions {
   readonly seed: number;
   /** Workloads to run: beginnings of their names. Undefined: `suite` decides. */
   readonly only?: readonly string[] | undefined;
-  readonly suite: 'targets' | 'all';
+  readonly suite: Suite;
   /** Operations a second of the open loops. */
   readonly openLoopPerSecond: number;
   /** The program that runs client threads; undefined: none. */
   readonly clientEntry: URL | undefined;
+  /** Writes to the database at a path and dies without closing it; undefined: that is left out. */
+  readonly crash?: ((path: string) => Promise<void>) | undefined;
   readonly onMeasured?: (measurement: Measurement) => void;
 }
-
-/** What the table of targets needs. */
-const TARGET_WORKLOADS: ReadonlySet<string> = new Set([
-  'fillseq batch 1000',
-  'fillrandom batch 1000',
-  'overwrite awaited 64 in flight',
-  'overwrite awaited alone',
-  'fillsync awaited 64 in flight',
-  'readrandom sync',
-  'readrandom sync 2 threads',
-  'readrandom awaited 256 in flight',
-  'readrandom awaited alone',
-  'multireadrandom 256 keys',
-  'readmissing sync',
-  'readseq sync',
-  'bulkload random order',
-  'compacted',
-]);
-
-const YCSB_NAMES = Object.keys(YCSB) as YcsbName[];
-
-/** Every workload's name, in the order they run. */
-export const WORKLOAD_NAMES: readonly string[] = [
-  'fillseq batch 1000',
-  'bulkload random order',
-  'bulkload csv',
-  'fillsync awaited 64 in flight',
-  'fillsync awaited alone',
-  'fillrandom batch 1000',
-  'compacted',
-  'readrandom sync',
-  'readmissing sync',
-  'readrandom awaited 256 in flight',
-  'readrandom awaited 64 in flight',
-  'readrandom awaited alone',
-  'multireadrandom 256 keys',
-  'readseq sync',
-  'readseq async',
-  'seekrandom',
-  'readrandom sync zipfian',
-  'readrandom sync 1 thread',
-  'readrandom sync 2 threads',
-  'readrandom sync 4 threads',
-  'readrandom open loop',
-  ...YCSB_NAMES.map((name) => `ycsb ${name}`),
-  'readwhilewriting',
-  'overwrite awaited 64 in flight',
-  'overwrite awaited 256 in flight',
-  'overwrite awaited alone',
-  'overwrite open loop',
-  'overwrite batch 1000',
-  'deleterandom batch 1000',
-];
 
 const FOREVER = Number.POSITIVE_INFINITY;
 /** Of the workload's time: the pass that records the latency of each operation. */
@@ -135,14 +85,19 @@ class Round {
     }
     const first = WORKLOAD_NAMES.indexOf('fillrandom batch 1000');
     if (WORKLOAD_NAMES.slice(first).some((name) => this.#wants(name))) {
-      await this.#withStore('db', 'async', (store) => this.#main(store));
+      await this.#withStore(
+        'db',
+        'async',
+        (store) => this.#main(store),
+        (path) => this.#opens(path),
+      );
     }
   }
 
   #wants(name: string): boolean {
     const { only, suite } = this.#options;
     if (only !== undefined) return only.some((beginning) => name.startsWith(beginning));
-    return suite === 'all' || TARGET_WORKLOADS.has(name);
+    return isInSuite(name, suite);
   }
 
   #keep(measurement: Measurement): void {
@@ -154,14 +109,19 @@ class Round {
     name: string,
     durability: Durability,
     use: (store: BenchStore) => Promise<void>,
+    useClosed?: (path: string) => Promise<void>,
   ): Promise<void> {
     const path = this.#fresh(name);
-    const store = await this.#kind.open(path, durability);
-    this.#census.enlist(store.threadRoles ?? []);
     try {
-      await use(store);
+      const store = await this.#kind.open(path, durability);
+      this.#census.enlist(store.threadRoles ?? []);
+      try {
+        await use(store);
+      } finally {
+        await store.close();
+      }
+      await useClosed?.(path);
     } finally {
-      await store.close();
       rmSync(path, { recursive: true, force: true });
     }
   }
@@ -224,10 +184,12 @@ class Round {
     operations = this.#records.count,
   ): Promise<Measurement> {
     const records = this.#records;
+    const residentSamples: number[] = [];
     const pace = new Pace({
       seconds: FOREVER,
       operationsMax: operations,
       histogram: new LatencyHistogram(),
+      onSample: () => residentSamples.push(residentBytes()),
     });
     let acknowledgedSeconds = 0;
     const measurement = await measure(
@@ -242,6 +204,7 @@ class Round {
     const raw = operations * RECORD_BYTES;
     const kept = {
       ...measurement,
+      residentSamples,
       figures: {
         perSecondAcknowledged: operations / acknowledgedSeconds,
         settleSeconds: measurement.seconds - acknowledgedSeconds,
@@ -444,6 +407,37 @@ class Round {
       ),
     );
     this.#keep({ ...measurement, figures: { perSecondDue: openLoopPerSecond } });
+  }
+
+  // ---- opening ------------------------------------------------------------------------
+
+  async #opens(path: string): Promise<void> {
+    if (this.#kind.keepsNothing) return;
+    await this.#open(path, 'open after close');
+    const { crash } = this.#options;
+    if (crash === undefined || !this.#wants(OPEN_AFTER_KILL)) return;
+    await crash(path);
+    await this.#open(path, OPEN_AFTER_KILL);
+  }
+
+  /** From nothing to the first answer. */
+  async #open(path: string, name: string): Promise<void> {
+    if (!this.#wants(name)) return;
+    const records = this.#records;
+    const pace = new Pace({ seconds: FOREVER, operationsMax: FOREVER });
+    const opened: { store?: BenchStore } = {};
+    const measurement = await measure(
+      { name, store: undefined, census: this.#census },
+      pace,
+      async () => {
+        opened.store = await this.#kind.open(path, 'async');
+        const found = await opened.store.get(records.key(0));
+        if (found !== undefined) records.verify(found, 0, ANY_VERSION);
+        pace.more(1);
+      },
+    );
+    await opened.store?.close();
+    this.#keep(measurement);
   }
 
   // ---- client threads -----------------------------------------------------------------

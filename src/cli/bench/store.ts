@@ -70,6 +70,8 @@ export interface StoreKind {
   readonly name: string;
   /** Version of the package, and how it is configured; for the report. */
   describe(): { readonly version: string; readonly configuration: string };
+  /** There is nothing to open again. */
+  readonly keepsNothing?: boolean;
   open(path: string, durability: Durability): Promise<BenchStore>;
   /** Loads all records in random order, the fastest way there is, and closes. */
   bulkLoad(path: string, records: Records): Promise<void>;

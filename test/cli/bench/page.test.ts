@@ -1,56 +1,45 @@
 import { describe, expect, it } from 'vitest';
 import { LatencyHistogram } from '../../../src/cli/bench/latency-histogram.js';
-import type { Measurement } from '../../../src/cli/bench/measurement.js';
+import { excerptImage } from '../../../src/cli/bench/report/excerpt.js';
 import { reportPage } from '../../../src/cli/bench/report/page.js';
-import { type BenchResult, RESULT_FORMAT, thisMachine } from '../../../src/cli/bench/result.js';
+import type { BenchResult } from '../../../src/cli/bench/result.js';
+import * as fixture from './result-fixture.js';
 
-function measurement(name: string, perSecond: number): Measurement {
+function measured(name: string, perSecond: number) {
   const latency = new LatencyHistogram();
   for (let i = 1; i < 2000; i++) latency.record(i * 100);
-  return {
-    name,
-    operations: perSecond,
-    seconds: 1,
-    perSecond,
-    bytesPerSecond: perSecond * 250,
-    cpuSeconds: 0.5,
+  return fixture.measurement(name, perSecond, {
     threads: { client: 0.4, shard: 0.1 },
     latency: latency.summary(),
-    residentBytes: 1e8,
     samples: [10, 20, 30, 40],
-  };
+    residentSamples: [1e8, 2e8, 3e8, 4e8],
+  });
 }
 
-function result(records: number): BenchResult {
-  return {
-    format: RESULT_FORMAT,
-    startedAt: '2026-01-01T00:00:00.000Z',
-    machine: thisMachine(),
-    settings: {
-      records,
-      keyBytes: 50,
-      valueBytes: 200,
-      shards: 2,
-      rounds: 1,
-      secondsPerWorkload: 1,
-      seed: 42,
-      openLoopPerSecond: 1000,
-    },
-    stores: [
-      {
-        name: 'lightning-db',
-        version: '1',
-        configuration: 'a < b & "c"',
-        rounds: [[measurement('fillrandom batch 1000', 5e5), measurement('readrandom sync', 1e6)]],
-      },
-      {
-        name: 'other',
-        version: '2',
-        configuration: '',
-        rounds: [[measurement('readrandom sync', 4e5)]],
-      },
-    ],
-  };
+function result(records: number, peers = true): BenchResult {
+  const own = fixture.store('lightning-db', [
+    measured('fillrandom batch 1000', 5e5),
+    measured('readrandom sync', 1e6),
+    fixture.measurement('open after close', 1),
+  ]);
+  const other = fixture.store('other', [measured('readrandom sync', 4e5)]);
+  return fixture.result(
+    records,
+    { ...own, configuration: 'a < b & "c"' },
+    ...(peers ? [other] : []),
+  );
+}
+
+/** Every element that is opened is closed, in order. */
+function expectBalanced(markup: string): void {
+  const open: string[] = [];
+  for (const [, closing, name = '', rest = ''] of markup.matchAll(
+    /<(\/?)([a-z][a-z0-9]*)([^>]*)>/gi,
+  )) {
+    if (closing === '/') expect(open.pop()).toBe(name);
+    else if (!rest.endsWith('/') && name !== 'meta') open.push(name);
+  }
+  expect(open).toEqual([]);
 }
 
 describe('the report', () => {
@@ -73,14 +62,8 @@ describe('the report', () => {
   });
 
   it('closes every element that it opens', () => {
-    const open: string[] = [];
-    for (const [, closing, name = '', rest = ''] of page.matchAll(
-      /<(\/?)([a-z][a-z0-9]*)([^>]*)>/g,
-    )) {
-      if (closing === '/') expect(open.pop()).toBe(name);
-      else if (!rest.endsWith('/') && name !== 'meta') open.push(name);
-    }
-    expect(open).toEqual([]);
+    expectBalanced(page);
+    expectBalanced(reportPage([result(1e6, false)]));
   });
 
   it('has no number that is none', () => {
@@ -95,5 +78,19 @@ describe('the report', () => {
     expect(page).toContain('2.50 ×');
     expect(page).toContain('From a million records up');
     expect(reportPage([result(1e6)])).not.toContain('From a million records up');
+  });
+});
+
+describe('the image of a run', () => {
+  it('is SVG that stands alone', () => {
+    const image = excerptImage(result(1e6)) ?? '';
+    expect(image).toMatch(/^<svg xmlns="http:\/\/www.w3.org\/2000\/svg"/);
+    expect(image).toContain('1.00 M/s');
+    expect(image).not.toMatch(/NaN|undefined|href=/);
+    expectBalanced(image);
+  });
+
+  it('is not made from nothing', () => {
+    expect(excerptImage(fixture.result(1e6, fixture.store('own', [])))).toBeUndefined();
   });
 });

@@ -8,7 +8,7 @@ import type { Measurement, Summary } from '../measurement.js';
 import { NULL_STORE } from '../null-store.js';
 import { type BenchResult, type StoreResult, summariesOf, summaryOf } from '../result.js';
 import { formatMicros } from '../result-table.js';
-import { colourOf, htmlTable, shortRate, storesOf, workloadNames } from './parts.js';
+import { colourOf, htmlTable, isDuration, shortRate, storesOf, workloadNames } from './parts.js';
 import { scalingSection } from './scaling.js';
 import { sizeSection } from './sizes.js';
 import { STYLE } from './style.js';
@@ -24,10 +24,11 @@ export interface ComparisonRow {
   readonly met: boolean | undefined;
 }
 
-/** `results`: by number of records, the first is shown in full. */
+/** The first of `results` is shown in full. `sections` are HTML of the caller's. */
 export function reportPage(
   results: readonly BenchResult[],
   comparison: readonly ComparisonRow[] = [],
+  sections: readonly string[] = [],
 ): string {
   const [main] = results;
   if (main === undefined) throw new Error('A report needs a result');
@@ -40,6 +41,7 @@ export function reportPage(
     timeSection(main),
     costSection(main),
     sizeSection(results),
+    ...sections,
     scalingSection(main),
     harnessSection(main),
     allFigures(main),
@@ -112,9 +114,40 @@ function comparisonSection(rows: readonly ComparisonRow[]): string {
   );
 }
 
+/** Of one store alone, related workloads share a chart; beside others each has its own. */
+const FAMILIES: readonly (readonly [title: string, names: RegExp])[] = [
+  ['Reads', /^read(random|missing)|^multiread|^seek/],
+  ['Scans, fills and loads', /^readseq|^fill(seq|random)|batch|^bulkload/],
+  ['Writes with a promise each', /^(overwrite|fillsync) (awaited|open)/],
+  ['YCSB and mixtures', /^ycsb|^readwhile|transaction|tx/],
+];
+
+function familySection(store: StoreResult): string {
+  const names = workloadNames([store]).filter((name) => !isDuration(name));
+  const cards = FAMILIES.flatMap(([title, pattern]) => {
+    const bars = names
+      .filter((name) => FAMILIES.find(([, first]) => first.test(name))?.[1] === pattern)
+      .flatMap((name) => {
+        const summary = summaryOf(store, name);
+        return summary === undefined ? [] : [{ ...barOf(store, summary, 's0'), label: name }];
+      });
+    return bars.length === 0
+      ? []
+      : [`<div class="card"><h3>${title}</h3>${barChart(bars, FAMILY_LABEL)}</div>`];
+  });
+  return (
+    '<h2>Throughput</h2><p>Operations a second; whiskers span all rounds.</p>' +
+    `<div class="grid-cards">${cards.join('')}</div>`
+  );
+}
+
+const FAMILY_LABEL = 222;
+
 function throughputSection(result: BenchResult): string {
   const stores = storesOf(result);
-  const names = workloadNames(stores).filter((name) => name !== 'compacted');
+  const [only] = stores;
+  if (only !== undefined && stores.length === 1) return familySection(only);
+  const names = workloadNames(stores).filter((name) => !isDuration(name));
   const cards = names.map((name) => {
     const bars = stores.flatMap((store, index): Bar[] => {
       const summary = summaryOf(store, name);
@@ -154,36 +187,60 @@ const PERCENTILE_TICKS = [0, 90, 99, 99.9, 99.99, 99.999].map(nines);
 
 function latencySection(result: BenchResult): string {
   const stores = storesOf(result);
-  const cards = workloadNames(stores).flatMap((name) => {
-    const lines = stores.flatMap((store, index): Line[] => {
-      const latency = summaryOf(store, name)?.median.latency;
-      if (latency === undefined) return [];
-      // 100 % stands where so many values end.
-      const last = nines(100 - 100 / (latency.count + 1));
-      const points = latency.curve.flatMap(([percentile, micros]) => {
-        const x = percentile === 100 ? last : nines(percentile);
-        return x <= last && micros > 0 ? [[x, micros] as const] : [];
+  const cards = workloadNames(stores)
+    .sort(byInterest)
+    .flatMap((name) => {
+      const lines = stores.flatMap((store, index): Line[] => {
+        const latency = summaryOf(store, name)?.median.latency;
+        if (latency === undefined) return [];
+        // 100 % stands where so many values end.
+        const last = nines(100 - 100 / (latency.count + 1));
+        const points = latency.curve.flatMap(([percentile, micros]) => {
+          const x = percentile === 100 ? last : nines(percentile);
+          return x <= last && micros > 0 ? [[x, micros] as const] : [];
+        });
+        return [{ label: store.name, colour: colourOf(index), points }];
       });
-      return [{ label: store.name, colour: colourOf(index), points }];
+      if (lines.length === 0) return [];
+      const chart = lineChart(lines, {
+        x: {
+          label: 'percentile',
+          scale: 'linear',
+          ticks: PERCENTILE_TICKS,
+          format: (x) => `${Number((100 * (1 - 10 ** -x)).toFixed(3))}`,
+        },
+        y: { label: 'latency', scale: 'log', format: formatMicros },
+      });
+      return [`<div class="card"><h3>${escapeText(name)}</h3>${chart}</div>`];
     });
-    if (lines.length === 0) return [];
-    const chart = lineChart(lines, {
-      x: {
-        label: 'percentile',
-        scale: 'linear',
-        ticks: PERCENTILE_TICKS,
-        format: (x) => `${Number((100 * (1 - 10 ** -x)).toFixed(3))}`,
-      },
-      y: { label: 'latency', scale: 'log', format: formatMicros },
-    });
-    return [`<div class="card"><h3>${escapeText(name)}</h3>${chart}</div>`];
-  });
   if (cards.length === 0) return '';
   return (
     '<h2>Latency</h2><p>Time of one operation (of one batch or call where there are many in it). Closed loop; "open loop" ' +
     `issues ${formatCount(result.settings.openLoopPerSecond)} a second and counts from when each was due.</p>` +
-    `${storeLegend(stores)}<div class="grid-cards">${cards.join('')}</div>`
+    `${storeLegend(stores)}<div class="grid-cards">${cards.slice(0, LATENCY_CARDS).join('')}</div>` +
+    (cards.length <= LATENCY_CARDS
+      ? ''
+      : `<details><summary>All ${cards.length} workloads</summary><div class="grid-cards">${cards.slice(LATENCY_CARDS).join('')}</div></details>`)
   );
+}
+
+/** The most telling come first. */
+const LATENCY_CARDS = 8;
+const LATENCY_FIRST = [
+  'readrandom sync',
+  'readrandom awaited alone',
+  'readrandom open loop',
+  'overwrite awaited 64 in flight',
+  'overwrite awaited alone',
+  'overwrite open loop',
+  'fillsync awaited 64 in flight',
+  'ycsb a',
+];
+
+/** Before the others: those in LATENCY_FIRST. */
+function byInterest(a: string, b: string): number {
+  const rank = (name: string): number => LATENCY_FIRST.indexOf(name) + 1 || 100;
+  return rank(a) - rank(b);
 }
 
 function storeLegend(stores: readonly StoreResult[]): string {
@@ -210,13 +267,32 @@ function timeSection(result: BenchResult): string {
       x: { label: 'seconds', scale: 'linear', format: (x) => `${Number(x.toFixed(1))}` },
       y: { label: 'operations a second', scale: 'linear', format: shortRate },
     });
-    return [`<div class="card"><h3>${escapeText(name)}</h3>${chart}</div>`];
+    return [
+      `<div class="card"><h3>${escapeText(name)}</h3>${chart}</div>`,
+      memoryCard(stores, name),
+    ];
   });
   if (cards.length === 0) return '';
   return (
-    '<h2>Throughput over time</h2><p>A point each quarter of a second, through flushes and compactions.</p>' +
+    '<h2>Throughput and memory over time</h2><p>A point each quarter of a second, through flushes and compactions. Resident memory ' +
+    'counts mapped files.</p>' +
     `${storeLegend(stores)}<div class="grid-cards">${cards.join('')}</div>`
   );
+}
+
+function memoryCard(stores: readonly StoreResult[], name: string): string {
+  const lines = stores.flatMap((store, index): Line[] => {
+    const samples = summaryOf(store, name)?.median.residentSamples ?? [];
+    const points = samples.map((bytes, at) => [(at + 1) / SAMPLES_PER_SECOND, bytes] as const);
+    return [{ label: store.name, colour: colourOf(index), points }];
+  });
+  const chart = lineChart(lines, {
+    x: { label: 'seconds', scale: 'linear', format: (x) => `${Number(x.toFixed(1))}` },
+    y: { label: 'resident memory', scale: 'linear', format: formatBytes },
+  });
+  return chart === ''
+    ? ''
+    : `<div class="card"><h3>${escapeText(name)}: resident memory</h3>${chart}</div>`;
 }
 
 const ROLES = ['client', 'shard', 'coordinator', 'background', 'runtime'] as const;
@@ -224,9 +300,7 @@ const ROLES = ['client', 'shard', 'coordinator', 'background', 'runtime'] as con
 function costSection(result: BenchResult): string {
   const [own] = storesOf(result);
   if (own === undefined) return '';
-  const rows = summariesOf(own).filter(
-    ({ name }) => name !== 'compacted' && !/open loop/.test(name),
-  );
+  const rows = summariesOf(own).filter(({ name }) => !isDuration(name) && !/open loop/.test(name));
   const stacks = rows.map(({ name, median }) => {
     const nanos = (seconds: number): number => (seconds / median.operations) * 1e9;
     return {
@@ -260,7 +334,7 @@ function harnessSection({ stores }: BenchResult): string {
   const harness = stores.find(({ name }) => name === NULL_STORE);
   if (harness === undefined) return '';
   const rows = summariesOf(harness).flatMap(({ name, median }) =>
-    name === 'compacted' || /open loop/.test(name)
+    isDuration(name) || /open loop/.test(name)
       ? []
       : [[escapeText(name), `${formatCount(1e9 / median.perSecond)} ns`]],
   );

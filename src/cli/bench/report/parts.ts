@@ -27,3 +27,8 @@ export function htmlTable(head: readonly string[], rows: readonly (readonly stri
     .map((row) => line(row, 'td'))
     .join('')}</tbody></table></div>`;
 }
+
+/** Names that stand for a duration: their rate says nothing. */
+export function isDuration(name: string): boolean {
+  return name === 'compacted' || name.startsWith('open after');
+}

@@ -1,6 +1,7 @@
 /** Charts as SVG text: no library, no script. Colours come from the page's style. */
 
-const WIDTH = 520;
+export const CHART_WIDTH = 520;
+const WIDTH = CHART_WIDTH;
 const MARGIN = { left: 58, right: 14, top: 10, bottom: 34 } as const;
 
 export function escapeText(text: string): string {
@@ -24,20 +25,20 @@ const BAR_LABEL = 118;
 const BAR_TEXT = 88;
 
 /** Horizontal bars from zero, with a whisker for the range. */
-export function barChart(bars: readonly Bar[]): string {
+export function barChart(bars: readonly Bar[], labelWidth?: number): string {
   const height = bars.length * BAR_ROW + 4;
   return svg(
     height,
-    barRows(bars, 2),
+    barRows(bars, 2, labelWidth),
     bars.map(({ label, text }) => `${label} ${text}`).join(', '),
   );
 }
 
 /** The rows of a bar chart, the first at `top`. */
-export function barRows(bars: readonly Bar[], top: number): string {
+export function barRows(bars: readonly Bar[], top: number, labelWidth = BAR_LABEL): string {
   const greatest = Math.max(...bars.map(({ max }) => max), Number.MIN_VALUE);
-  const room = WIDTH - BAR_LABEL - BAR_TEXT;
-  const x = (value: number): number => BAR_LABEL + (Math.max(0, value) / greatest) * room;
+  const room = WIDTH - labelWidth - BAR_TEXT;
+  const x = (value: number): number => labelWidth + (Math.max(0, value) / greatest) * room;
   return bars
     .map((bar, index) => {
       const y = top + index * BAR_ROW;
@@ -49,8 +50,8 @@ export function barRows(bars: readonly Bar[], top: number): string {
           : '';
       return (
         `<g>${bar.title === undefined ? '' : `<title>${escapeText(bar.title)}</title>`}` +
-        `<text class="label" x="${BAR_LABEL - 8}" y="${middle + 4}" text-anchor="end">${escapeText(bar.label)}</text>` +
-        `<rect class="${bar.colour}" x="${BAR_LABEL}" y="${y + 4}" width="${round(Math.max(1.5, end - BAR_LABEL))}" height="${BAR_ROW - 8}" rx="3"/>` +
+        `<text class="label" x="${labelWidth - 8}" y="${middle + 4}" text-anchor="end">${escapeText(bar.label)}</text>` +
+        `<rect class="${bar.colour}" x="${labelWidth}" y="${y + 4}" width="${round(Math.max(1.5, end - labelWidth))}" height="${BAR_ROW - 8}" rx="3"/>` +
         `${whisker}<text class="value" x="${round(Math.max(end, x(bar.max)) + 7)}" y="${middle + 4}">${escapeText(bar.text)}</text></g>`
       );
     })
