@@ -10,7 +10,7 @@ import type {
   StoreKind,
   Visit,
 } from '../src/cli/bench/store.js';
-import { loadPeer, peerVersion } from './peer-package.js';
+import { loadPeer, PEER_BULK_RECORDS_MAX, peerVersion } from './peer-package.js';
 
 export const LMDB = 'lmdb';
 
@@ -52,6 +52,7 @@ function openDatabase(path: string, durability: Durability): Database {
 
 export const lmdbKind: StoreKind = {
   name: LMDB,
+  bulkRecordsMax: PEER_BULK_RECORDS_MAX,
   describe: () => ({
     version: peerVersion('lmdb'),
     configuration:

@@ -127,7 +127,9 @@ async function runAll(): Promise<BenchResult> {
   for (let round = 0; round < rounds; round++) {
     for (const [index, store] of stores.entries()) {
       process.stderr.write(`round ${round + 1} of ${rounds}: ${store.name}\n`);
+      const startedAtMs = performance.now();
       const outcome = await inRoundProcess({ ...spec, store: store.name }, args.directory);
+      process.stderr.write(`  ${((performance.now() - startedAtMs) / 1000).toFixed(0)} s\n`);
       stores[index] = withRound(stores[index] as StoreResult, outcome);
       if (store.name === LIGHTNING) noteResident(outcome, shards);
     }

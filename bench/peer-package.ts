@@ -10,6 +10,12 @@ import { fileURLToPath } from 'node:url';
 /** bench/, seen from dist/dev/. */
 const BENCH = new URL('../../bench/', import.meta.url);
 
+/**
+ * A bulk load of a peer is a fill in large batches and takes up to a minute for a million records; of
+ * fewer it is faster per record, so this is to the peers' advantage.
+ */
+export const PEER_BULK_RECORDS_MAX = 300_000;
+
 export function isInstalled(name: string): boolean {
   return existsSync(new URL(`node_modules/${name}/package.json`, BENCH));
 }

@@ -8,7 +8,7 @@ import type {
   Visit,
 } from '../src/cli/bench/store.js';
 import { untilIdle } from './idle.js';
-import { loadPeer, peerVersion } from './peer-package.js';
+import { loadPeer, PEER_BULK_RECORDS_MAX, peerVersion } from './peer-package.js';
 
 export const ROCKSDB = 'rocksdb';
 
@@ -41,6 +41,7 @@ const BULK_OPERATIONS = 1000;
 
 export const rocksdbKind: StoreKind = {
   name: ROCKSDB,
+  bulkRecordsMax: PEER_BULK_RECORDS_MAX,
   describe: () => ({
     version: peerVersion('rocksdb'),
     configuration:

@@ -10,7 +10,7 @@ import type {
   StoreKind,
   Visit,
 } from '../src/cli/bench/store.js';
-import { loadPeer, peerVersion } from './peer-package.js';
+import { loadPeer, PEER_BULK_RECORDS_MAX, peerVersion } from './peer-package.js';
 
 export const SQLITE = 'better-sqlite3';
 
@@ -56,6 +56,7 @@ function openDatabase(path: string, durability: Durability, locking: Locking): D
 
 export const sqliteKind: StoreKind = {
   name: SQLITE,
+  bulkRecordsMax: PEER_BULK_RECORDS_MAX,
   describe: () => ({
     version: peerVersion('better-sqlite3'),
     configuration:

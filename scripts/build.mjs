@@ -174,7 +174,9 @@ function isOlder(outputs, sources) {
     .map((source) => join(ROOT, source))
     .flatMap((path) =>
       statSync(path).isDirectory()
-        ? readdirSync(path, { recursive: true }).map((name) => join(path, name))
+        ? readdirSync(path, { recursive: true })
+            .filter((name) => !name.includes('node_modules'))
+            .map((name) => join(path, name))
         : [path],
     )
     .some((path) => modifiedAtMs(path) > builtAtMs);

@@ -17,7 +17,7 @@ import { LatencyHistogram } from './latency-histogram.js';
 import { type Measurement, measure, ThreadCensus } from './measurement.js';
 import { Pace } from './pace.js';
 import { diskBytes, residentBytes } from './process-counters.js';
-import { ANY_VERSION, RECORD_BYTES, type Records } from './records.js';
+import { ANY_VERSION, RECORD_BYTES, Records } from './records.js';
 import type { BenchStore, Durability, StoreKind } from './store.js';
 import { isInSuite, OPEN_AFTER_KILL, type Suite, WORKLOAD_NAMES, YCSB_NAMES } from './suites.js';
 import type { WorkloadContext } from './workloads.js';
@@ -71,8 +71,9 @@ class Round {
       await this.#withStore('seq', 'async', (store) => this.#fillSequential(store));
     }
     if (this.#wants('bulkload random order')) {
-      await this.#bulkLoad('bulkload random order', (path) =>
-        this.#kind.bulkLoad(path, this.#records),
+      const { kind, records } = this.#bulkRecords();
+      await this.#bulkLoad('bulkload random order', records, (path) =>
+        kind.bulkLoad(path, records),
       );
     }
     if (this.#wants('bulkload csv')) await this.#bulkLoadCsv();
@@ -139,23 +140,30 @@ class Round {
     await this.#batches(store, 'fillseq batch 1000', (index) => index, 0, 'put');
   }
 
+  /** What is loaded in bulk: everything, or as much as a slow store gets. */
+  #bulkRecords(): { readonly kind: StoreKind; readonly records: Records } {
+    const kind = this.#kind;
+    const most = kind.bulkRecordsMax ?? FOREVER;
+    const { count, seed } = this.#records;
+    return { kind, records: count <= most ? this.#records : new Records(most, seed) };
+  }
+
   async #bulkLoad(
     name: string,
+    records: Records,
     load: (path: string) => Promise<void>,
     bytesPerOperation?: number,
   ): Promise<void> {
-    const records = this.#records;
     const path = this.#fresh('bulk');
     const pace = new Pace({ seconds: FOREVER, operationsMax: FOREVER });
+    const note =
+      records.count === this.#records.count ? undefined : `${records.count} records, not all`;
+    const options = { name, note, store: undefined, census: this.#census, bytesPerOperation };
     this.#keep(
-      await measure(
-        { name, store: undefined, census: this.#census, bytesPerOperation },
-        pace,
-        async () => {
-          await load(path);
-          pace.more(records.count);
-        },
-      ),
+      await measure(options, pace, async () => {
+        await load(path);
+        pace.more(records.count);
+      }),
     );
     const store = await this.#kind.open(path, 'async');
     await workloads.checkAll(store, records, 0);
@@ -170,7 +178,7 @@ class Round {
     const file = join(this.#options.directory, 'records.csv');
     writeCsv(records, file);
     const { size } = statSync(file);
-    await this.#bulkLoad('bulkload csv', (path) => load(path, file), size / records.count);
+    await this.#bulkLoad('bulkload csv', records, (path) => load(path, file), size / records.count);
     rmSync(file);
   }
 

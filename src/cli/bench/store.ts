@@ -73,6 +73,8 @@ export interface StoreKind {
   /** There is nothing to open again. */
   readonly keepsNothing?: boolean;
   open(path: string, durability: Durability): Promise<BenchStore>;
+  /** A bulk load of no more than so many records: slow stores would take minutes, and get slower. */
+  readonly bulkRecordsMax?: number;
   /** Loads all records in random order, the fastest way there is, and closes. */
   bulkLoad(path: string, records: Records): Promise<void>;
   /** Loads a CSV file with the columns "key" and "value", where the store can. */
