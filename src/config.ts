@@ -45,10 +45,16 @@ export interface LightningDbConfig<
   readonly walSyncMode?: WalSyncMode | undefined;
   /** Most operations that one group commit takes together, 1 to 1,000,000. Default: 1000. */
   readonly writeBatchSize?: number | undefined;
-  /** Reserved: refused until there are transactions. */
-  readonly maxActiveTransactions?: undefined;
-  /** Counters are always kept; `false` is refused. Default: true. */
-  readonly enableStatistics?: true | undefined;
+  /**
+   * Transactions that may be active at one time, on all threads together, 1 to 1,000,000; another is
+   * refused with `LIGHTNING_TOO_MANY_TRANSACTIONS`. Default: 1000.
+   */
+  readonly maxActiveTransactions?: number | undefined;
+  /**
+   * Whether transactions are counted and timed for `stats()`. What shards count anyway is there in
+   * either case. Default: true.
+   */
+  readonly enableStatistics?: boolean | undefined;
   /** How keys become bytes. Keys are ordered by these bytes. Default: `'utf8'`. */
   readonly keyEncoding?: K | undefined;
   /** How values become bytes. Default: `'utf8'`. */
@@ -106,6 +112,9 @@ export interface ResolvedConfig {
   readonly walSyncIntervalMs: number;
   /** Most operations of one group commit. */
   readonly groupOpsMax: number;
+  readonly transactionsMax: number;
+  /** Whether transactions are counted and timed. */
+  readonly statistics: boolean;
   readonly keyEncoding: EncodingName | 'custom';
   readonly valueEncoding: EncodingName | 'custom';
   readonly createIfMissing: boolean;
@@ -149,7 +158,6 @@ const OPTION_NAMES = Object.keys({
 export function resolveConfig(config: LightningDbConfig = {}): ResolvedConfig {
   checkOptionNames(config, OPTION_NAMES, 'the database options');
   const options: LightningDbConfig = config;
-  refuseUnsupported(options);
   const shardsRequested = integerOption('shards', options.shards, {
     min: 1,
     max: limits.SHARDS_MAX,
@@ -178,6 +186,12 @@ export function resolveConfig(config: LightningDbConfig = {}): ResolvedConfig {
         min: 1,
         max: limits.WRITE_BATCH_SIZE_MAX,
       }) ?? limits.WRITE_BATCH_SIZE_DEFAULT,
+    transactionsMax:
+      integerOption('maxActiveTransactions', options.maxActiveTransactions, {
+        min: 1,
+        max: limits.TRANSACTIONS_ACTIVE_MAX,
+      }) ?? limits.TRANSACTIONS_ACTIVE_DEFAULT,
+    statistics: booleanOption('enableStatistics', options.enableStatistics) ?? true,
     keyEncoding: resolveEncoding('keyEncoding', options.keyEncoding).kind,
     valueEncoding: resolveEncoding('valueEncoding', options.valueEncoding).kind,
     ...resolveExistence(options),
@@ -188,22 +202,6 @@ export function resolveConfig(config: LightningDbConfig = {}): ResolvedConfig {
   };
   const shards = shardsRequested ?? clamp(availableParallelism(), 1, limits.SHARDS_MAX);
   return divideCache(resolved, shards, cacheBytes);
-}
-
-/** Options of the design that this version cannot honour are refused, rather than ignored. */
-function refuseUnsupported(options: LightningDbConfig): void {
-  if (options.maxActiveTransactions !== undefined) {
-    throw new InvalidArgumentError(
-      'Option "maxActiveTransactions" is not supported yet, as there are no transactions: leave it out',
-      { details: { option: 'maxActiveTransactions' } },
-    );
-  }
-  if (options.enableStatistics !== undefined && options.enableStatistics !== true) {
-    throw new InvalidArgumentError(
-      'Option "enableStatistics" can only be true: counters are always kept',
-      { details: { option: 'enableStatistics' } },
-    );
-  }
 }
 
 /** The same options for a database that has `shards` shards already. */

@@ -17,6 +17,8 @@ export type LightningErrorCode =
   | 'LIGHTNING_NO_SPACE'
   | 'LIGHTNING_SHARD_UNAVAILABLE'
   | 'LIGHTNING_CONFLICT'
+  | 'LIGHTNING_TRANSACTION_FINISHED'
+  | 'LIGHTNING_TIMEOUT'
   | 'LIGHTNING_TOO_MANY_TRANSACTIONS'
   | 'LIGHTNING_LIMIT_EXCEEDED'
   | 'LIGHTNING_ABORTED'
@@ -114,12 +116,37 @@ export class ShardUnavailableError extends LightningError {
 }
 
 /**
- * Something that a transaction has read, or wants to write, was written by another since: run it
- * again. Carries `key` (as UTF-8 text, where one key is to blame) and `reason`.
+ * Something that a transaction has read, or wants to write, was written by another since: nothing was
+ * written, and the same work on a new snapshot may succeed. Carries `key` (as UTF-8 text, where one
+ * key is to blame), `reason`, and `retryable`, which is true.
  */
 export class ConflictError extends LightningError {
+  constructor(message: string, options: LightningErrorOptions = {}) {
+    super('LIGHTNING_CONFLICT', message, {
+      ...options,
+      details: { retryable: true, ...options.details },
+    });
+  }
+}
+
+/** `maxActiveTransactions` are active already. Carries `max`. */
+export class TooManyTransactionsError extends LightningError {
   constructor(message: string, options?: LightningErrorOptions) {
-    super('LIGHTNING_CONFLICT', message, options);
+    super('LIGHTNING_TOO_MANY_TRANSACTIONS', message, options);
+  }
+}
+
+/** A transaction was used after its end. `details.state` says what became of it. */
+export class TransactionFinishedError extends LightningError {
+  constructor(message: string, options?: LightningErrorOptions) {
+    super('LIGHTNING_TRANSACTION_FINISHED', message, options);
+  }
+}
+
+/** A transaction took longer than its `timeoutMs`: it was rolled back. */
+export class TransactionTimeoutError extends LightningError {
+  constructor(message: string, options?: LightningErrorOptions) {
+    super('LIGHTNING_TIMEOUT', message, options);
   }
 }
 
@@ -167,6 +194,12 @@ export function deserializeError(serialized: SerializedError): LightningError {
       return new ShardUnavailableError(message, options);
     case 'LIGHTNING_CONFLICT':
       return new ConflictError(message, options);
+    case 'LIGHTNING_TOO_MANY_TRANSACTIONS':
+      return new TooManyTransactionsError(message, options);
+    case 'LIGHTNING_TRANSACTION_FINISHED':
+      return new TransactionFinishedError(message, options);
+    case 'LIGHTNING_TIMEOUT':
+      return new TransactionTimeoutError(message, options);
     case 'LIGHTNING_PARSE':
       return new ParseError(message, options);
     case 'LIGHTNING_CORRUPTION':

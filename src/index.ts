@@ -46,6 +46,9 @@ export {
   type SerializedError,
   ShardUnavailableError,
   serializeError,
+  TooManyTransactionsError,
+  TransactionFinishedError,
+  TransactionTimeoutError,
 } from './errors.js';
 export { type AttachOptions, LightningDb, type PutOptions, VERSION } from './lightning-db.js';
 export type { RepairLoss, RepairOptions, RepairProblem, RepairReport } from './repair/report.js';
@@ -56,3 +59,16 @@ export type { DatabaseStats } from './router/reports.js';
 export type { Scan, SyncScan } from './router/scan.js';
 export type { ScanOptions } from './router/scan-query.js';
 export type { Snapshot, SnapshotHandle } from './router/snapshot.js';
+export type {
+  AbortReason,
+  LatencyHistogram,
+  TransactionStats,
+} from './router/transaction-tally.js';
+export type { PutCondition, Versioned } from './transaction/conditional-write.js';
+export type { Transaction, TransactionPutOptions } from './transaction/transaction.js';
+export type { Savepoint } from './transaction/transaction-core.js';
+export type {
+  BeginOptions,
+  Isolation,
+  TransactionOptions,
+} from './transaction/transaction-options.js';

@@ -37,6 +37,22 @@ import { WriteSink } from './router/response-sink.js';
 import type { Scan, SyncScan } from './router/scan.js';
 import type { ScanOptions } from './router/scan-query.js';
 import { Snapshot, type SnapshotHandle } from './router/snapshot.js';
+import {
+  getVersioned,
+  type PutCondition,
+  putIf,
+  update,
+  type Versioned,
+} from './transaction/conditional-write.js';
+import { Transaction } from './transaction/transaction.js';
+import {
+  type BeginOptions,
+  checkBeginOptions,
+  checkTransactionOptions,
+  type TransactionOptions,
+} from './transaction/transaction-options.js';
+import { runTransaction, type TransactionWork } from './transaction/transaction-run.js';
+import { Transactions } from './transaction/transactions.js';
 
 /** Filled in by the build. */
 declare const __VERSION__: string;
@@ -68,6 +84,7 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
   readonly #backend: Backend;
   readonly #view: ReadView;
   readonly #batches: BatchOwner;
+  readonly #transactions: Transactions;
   #closing: Promise<void> | undefined;
 
   private constructor(backend: Backend) {
@@ -77,6 +94,7 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
       sequence: undefined,
       checkOpen: () => session.checkOpen(),
     });
+    this.#transactions = new Transactions(session);
     this.#batches = {
       client: session.client,
       keyCodec: session.keyCodec,
@@ -286,6 +304,81 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     return new Snapshot(session, handle);
   }
 
+  // ---- transactions -----------------------------------------------------------------
+
+  /**
+   * Runs a function in a transaction and commits what it wrote, all of it or nothing. After a conflict
+   * with another commit the function is run again, on a new snapshot: what it does besides reading and
+   * writing in the transaction happens again, too. Resolves with what the function returned; when that
+   * throws, nothing is written.
+   */
+  transaction<T>(
+    work: (transaction: Transaction<K, V>) => T | PromiseLike<T>,
+    options?: TransactionOptions,
+  ): Promise<T>;
+  transaction(work: unknown, options?: TransactionOptions): Promise<unknown> {
+    try {
+      if (typeof work !== 'function') throw wrongType('work', 'a function', work);
+      const checked = checkTransactionOptions(options);
+      this.#backend.session.checkOpen();
+      return runTransaction(this.#transactions, work as TransactionWork, checked);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Begins a transaction, to be ended with `commit` or `rollback`; conflicts are the caller's to
+   * handle. Throws `LIGHTNING_TOO_MANY_TRANSACTIONS`.
+   */
+  begin(options?: BeginOptions): Transaction<K, V> {
+    const { isolation, timeoutMs } = checkBeginOptions(options);
+    return new Transaction(this.#transactions, this.#transactions.begin(isolation, timeoutMs));
+  }
+
+  /**
+   * Sets the value of a key if a condition holds: `{ absent: true }`, `{ equals: value }` or
+   * `{ version }`. Resolves with whether it did.
+   */
+  putIf(
+    key: EncodingInput<K>,
+    value: EncodingInput<V>,
+    condition: PutCondition<EncodingInput<V>>,
+    options?: TransactionOptions,
+  ): Promise<boolean> {
+    try {
+      const checked = checkTransactionOptions(options);
+      return putIf(this.#transactions, key, value, condition, checked);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Replaces the value of a key by what the function makes of it; undefined removes the key. After a
+   * conflict the function is run again. Resolves with what was written.
+   */
+  update<R extends EncodingInput<V> | undefined>(
+    key: EncodingInput<K>,
+    change: (value: V | undefined) => R | PromiseLike<R>,
+    options?: TransactionOptions,
+  ): Promise<R>;
+  update(key: unknown, change: unknown, options?: TransactionOptions): Promise<unknown> {
+    try {
+      if (typeof change !== 'function') throw wrongType('change', 'a function', change);
+      const checked = checkTransactionOptions(options);
+      return update(this.#transactions, key, change as (value: unknown) => unknown, checked);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** As `get`, with the version of the key: the sequence number of the commit that wrote it. */
+  getVersioned(key: EncodingInput<K>): Promise<Versioned<V> | undefined>;
+  getVersioned(key: unknown): Promise<Versioned<unknown> | undefined> {
+    return getVersioned(this.#transactions, key, this.#backend.session.valueCodec);
+  }
+
   // ---- the whole database -------------------------------------------------------------
 
   /** Writes everything that is in memory only to tables. Resolves when they are durable. */
@@ -323,7 +416,10 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
    * leaves; the database goes on. Idempotent.
    */
   close(): Promise<void> {
-    this.#closing ??= this.#backend.close();
+    if (this.#closing === undefined) {
+      this.#closing = this.#backend.close();
+      this.#transactions.close();
+    }
     return this.#closing;
   }
 

@@ -6,7 +6,13 @@
  * scratch.
  */
 
-import { REQUEST_GET, REQUEST_GET_MANY, SCRATCH_OUT } from '../kernel/assembly/layout.js';
+import { LightningError } from '../errors.js';
+import {
+  REQUEST_GET,
+  REQUEST_GET_MANY,
+  SCRATCH_OUT,
+  SCRATCH_RESULT,
+} from '../kernel/assembly/layout.js';
 import { encodeGetMany, GET_HEAD_BYTES } from '../protocol/requests.js';
 import type { Client } from './client.js';
 import { type Codec, copyOf, decode, encodeKey } from './codec.js';
@@ -19,6 +25,9 @@ const GET_ABSENT = 0;
 const GET_FOUND = 1;
 const GET_NEED_BLOCK = 2;
 const GET_FOUND_HELD = 3;
+
+/** Blocks that a version may lie behind, and evictions between a load and the look at it. */
+const VERSION_ATTEMPTS_MAX = 64;
 
 /** Keys asked for in one request, so that one answer stays small enough to be put together. */
 const GET_MANY_KEYS_MAX = 512;
@@ -88,6 +97,27 @@ export class Reader {
     const sink = new PresenceSink(resolvePart(), rejectPart());
     this.#request(shard, snapshot, sink, false);
     return promise;
+  }
+
+  /** The sequence number of the commit that wrote the key; undefined when it is missing. */
+  async version(snapshot: number): Promise<number | undefined> {
+    const { key } = this.#client;
+    const held = key.toBuffer();
+    for (let attempt = 0; attempt < VERSION_ATTEMPTS_MAX; attempt++) {
+      key.setBytes(held);
+      const shard = this.#client.route();
+      const status = shard.lookup(key, snapshot);
+      if (status !== GET_NEED_BLOCK) {
+        if (!isPresent(shard, status)) return undefined;
+        return shard.kernel.f64[(shard.scratch + SCRATCH_RESULT + 24) >>> 3];
+      }
+      // Brings the block into the cache.
+      await this.has(snapshot);
+    }
+    throw new LightningError(
+      'LIGHTNING_LIMIT_EXCEEDED',
+      'Cannot read a version: the cache cannot hold the block; raise "cacheSize"',
+    );
   }
 
   getManySync(

@@ -2,6 +2,7 @@
 
 import type { CheckReport, CoordinatorStats, ShardStats } from '../coordinator/control-plane.js';
 import type { ControlBlock } from './control-block.js';
+import { type TransactionStats, transactionStats } from './transaction-tally.js';
 
 export interface DatabaseStats {
   readonly shards: readonly ShardStats[];
@@ -26,6 +27,8 @@ export interface DatabaseStats {
     /** Milliseconds since the one that has been open the longest was taken; 0 when there is none. */
     readonly oldestAgeMs: number;
   };
+  /** Without counts and times when the database was opened with `enableStatistics: false`. */
+  readonly transactions: TransactionStats;
   /** Threads that have the database open. */
   readonly clients: number;
   /** Jobs in the background. */
@@ -57,6 +60,7 @@ export function databaseStats(
       oldestAge: oldest === undefined ? 0 : lastSequence - oldest,
       oldestAgeMs: oldestTakenMs === undefined ? 0 : Math.max(0, Date.now() - oldestTakenMs),
     },
+    transactions: transactionStats(control),
     clients: control.activeClients().length,
     background: { queued: background.queued, running: background.running },
   };
