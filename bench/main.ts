@@ -135,7 +135,13 @@ async function runAll(): Promise<BenchResult> {
     }
   }
   process.stderr.write(`${NULL_STORE}\n`);
-  const alone = { ...spec, store: NULL_STORE, seconds: Math.min(0.3, spec.seconds) };
+  const alone = {
+    ...spec,
+    store: NULL_STORE,
+    // It costs the same, however many there are.
+    records: Math.min(1_000_000, spec.records),
+    seconds: Math.min(0.3, spec.seconds),
+  };
   const harness = await inRoundProcess(alone, args.directory);
   const none: StoreResult = { name: NULL_STORE, version: '', configuration: '', rounds: [] };
   return {

@@ -10,6 +10,7 @@
 
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ClientThreads, type ClientWork } from './client-thread.js';
 import { writeCsv } from './csv-file.js';
 import { uniform, zipfian } from './key-choice.js';
@@ -245,6 +246,7 @@ class Round {
       );
     }
     await this.#readWhileWriting(store);
+    await this.#writingThreads(store);
     await this.#puts(store, 'overwrite awaited 64 in flight', 64, 'async');
     await this.#puts(store, 'overwrite awaited 256 in flight', 256, 'async');
     await this.#puts(store, 'overwrite awaited alone', 1, 'async');
@@ -312,9 +314,15 @@ class Round {
       0,
       (context) => workloads.readSequential(context, 'sync'),
       store.scanSync === undefined ? 'no synchronous iterator: the asynchronous one' : undefined,
+      'one',
     );
-    await this.#timed('readseq async', store, 0, (context) =>
-      workloads.readSequential(context, 'async'),
+    await this.#timed(
+      'readseq async',
+      store,
+      0,
+      (context) => workloads.readSequential(context, 'async'),
+      undefined,
+      'one',
     );
     await this.#timed('seekrandom', store, 0, (context) => workloads.seekRandom(context));
     if (this.#wants('readrandom sync zipfian') && sync) {
@@ -339,13 +347,14 @@ class Round {
     );
   }
 
-  /** A pass for throughput, and a shorter one that records the latency of every operation. */
+  /** A pass to warm up, one for throughput, and a shorter one that records the latency of every operation. */
   async #timed(
     name: string,
     store: BenchStore,
     version: number,
     run: (context: WorkloadContext) => void | Promise<void>,
     note?: string,
+    passes: 'all' | 'one' = 'all',
   ): Promise<void> {
     if (!this.#wants(name)) return;
     const { seconds, seed } = this.#options;
@@ -363,11 +372,12 @@ class Round {
       pace.start();
       await run(context(pace));
     };
-    await pass(Math.min(WARM_UP_SECONDS, seconds));
+    if (passes === 'all') await pass(Math.min(WARM_UP_SECONDS, seconds));
     const pace = new Pace({ seconds, operationsMax: FOREVER });
     const measurement = await measure({ name, store, census: this.#census, note }, pace, () =>
       run(context(pace)),
     );
+    if (passes === 'one') return this.#keep(measurement);
     const histogram = new LatencyHistogram();
     await pass(seconds * LATENCY_SHARE, histogram);
     this.#keep({ ...measurement, latency: histogram.summary() });
@@ -472,6 +482,29 @@ class Round {
         clients.go();
         for (const { operations } of await clients.done()) pace.more(operations);
       });
+      this.#keep(measurement);
+      await clients.end();
+    }
+  }
+
+  /** Threads that write batches of 100, each awaiting one before the next but one. */
+  async #writingThreads(store: BenchStore): Promise<void> {
+    for (const threads of [1, 2, 4]) {
+      const name = `overwrite batch 100 ${threads} thread${threads === 1 ? '' : 's'}`;
+      if (!this.#wants(name)) continue;
+      const clients = await this.#startClients(store, 'overwrite', threads);
+      if (clients === undefined) return;
+      const pace = new Pace({ seconds: FOREVER, operationsMax: FOREVER });
+      const measurement = await measure(
+        { name, store, census: this.#census, durability: 'async' },
+        pace,
+        async () => {
+          clients.go();
+          await sleep(this.#options.seconds * 1000);
+          clients.finish();
+          for (const { operations } of await clients.done()) pace.more(operations);
+        },
+      );
       this.#keep(measurement);
       await clients.end();
     }

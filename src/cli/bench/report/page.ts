@@ -256,10 +256,12 @@ function timeSection(result: BenchResult): string {
     const lines = stores.flatMap((store, index): Line[] => {
       const samples = summaryOf(store, name)?.median.samples ?? [];
       if (samples.length < 3) return [];
-      const points = samples.map(
-        (operations, at) =>
-          [(at + 1) / SAMPLES_PER_SECOND, operations * SAMPLES_PER_SECOND] as const,
-      );
+      const points = samples
+        .slice(0, samplesShown(stores, name))
+        .map(
+          (operations, at) =>
+            [(at + 1) / SAMPLES_PER_SECOND, operations * SAMPLES_PER_SECOND] as const,
+        );
       return [{ label: store.name, colour: colourOf(index), points }];
     });
     if (lines.length === 0) return [];
@@ -274,16 +276,24 @@ function timeSection(result: BenchResult): string {
   });
   if (cards.length === 0) return '';
   return (
-    '<h2>Throughput and memory over time</h2><p>A point each quarter of a second, through flushes and compactions. Resident memory ' +
-    'counts mapped files.</p>' +
+    '<h2>Throughput and memory over time</h2><p>A point each quarter of a second, through flushes and compactions; cut off after ' +
+    'four times what Lightning DB takes. Resident memory counts mapped files.</p>' +
     `${storeLegend(stores)}<div class="grid-cards">${cards.join('')}</div>`
   );
+}
+
+/** A store that takes many times as long would press the others into a corner: it is cut off. */
+function samplesShown([own]: readonly StoreResult[], name: string): number {
+  const samples = own === undefined ? undefined : summaryOf(own, name)?.median.samples;
+  return samples === undefined ? Number.POSITIVE_INFINITY : Math.max(20, samples.length * 4);
 }
 
 function memoryCard(stores: readonly StoreResult[], name: string): string {
   const lines = stores.flatMap((store, index): Line[] => {
     const samples = summaryOf(store, name)?.median.residentSamples ?? [];
-    const points = samples.map((bytes, at) => [(at + 1) / SAMPLES_PER_SECOND, bytes] as const);
+    const points = samples
+      .slice(0, samplesShown(stores, name))
+      .map((bytes, at) => [(at + 1) / SAMPLES_PER_SECOND, bytes] as const);
     return [{ label: store.name, colour: colourOf(index), points }];
   });
   const chart = lineChart(lines, {
@@ -371,7 +381,7 @@ function allFigures(result: BenchResult): string {
   });
   return (
     '<h2>All figures</h2><p class="small soft">W amp: bytes written to the device per byte of keys and values, background work ' +
-    'drained. R: bytes read from the device per operation. Resident memory counts mapped files too.</p>' +
+    'drained. R: bytes read by system calls per operation. Resident memory counts mapped files too.</p>' +
     parts.join('')
   );
 }
@@ -401,7 +411,7 @@ function ioCells({ io, counters, figures, operations }: Measurement): string[] {
   const disk = figures?.['diskBytesPerRecord'];
   return [
     amplification === undefined ? '' : amplification.toFixed(2),
-    io === undefined ? '' : (io.deviceRead / operations).toFixed(1),
+    io === undefined ? '' : (io.callRead / operations).toFixed(1),
     looked > 0 && counters !== undefined
       ? `${((100 * counters.cacheHits) / looked).toFixed(1)} %`
       : '',

@@ -101,8 +101,7 @@ export function scalingSection(result: BenchResult): string {
     '<h2>Where it will stop scaling</h2><p><b>A prediction, not a measurement</b>: from the CPU time that one operation takes on ' +
     `each kind of thread on ${result.machine.cores} cores. Cores are given to client threads, shards and background threads in ` +
     'proportion; the least of these bounds counts: cores, 63 clients, 64 shards, the one coordinator, a device of ' +
-    `${DEVICE_BYTES_PER_SECOND / 1e9} GB/s. Reads slow down by ${(first.contention * 100).toFixed(1)} % for each further client, ` +
-    'as measured from one client thread to two. docs/SCALING.md explains the model.</p>' +
+    `${DEVICE_BYTES_PER_SECOND / 1e9} GB/s. ${contentionText(first.contention)} docs/SCALING.md explains the model.</p>` +
     `<div class="grid-cards"><div class="card">${chart}${legend(lines)}</div></div><p></p>` +
     htmlTable(
       ['', ...PREDICTED_CORES.map((cores) => `${cores} cores`), 'first bound besides cores'],
@@ -126,6 +125,12 @@ export function scalingSection(result: BenchResult): string {
       inputs,
     )
   );
+}
+
+function contentionText(contention: number): string {
+  return contention === 0
+    ? 'No growth of CPU time from one client thread to two was measured.'
+    : `CPU time grows by ${(contention * 100).toFixed(1)} % for each further client, as it did from one client thread to two.`;
 }
 
 function predictionText({ perSecond, bound }: Prediction): string {

@@ -21,7 +21,7 @@ main{max-width:1080px;margin:0 auto;padding:28px 18px 64px}
 h1{font-size:clamp(1.6rem,5vw,2.3rem);line-height:1.15;margin:.2em 0 .3em;letter-spacing:-.02em}
 h2{font-size:1.3rem;margin:2.2em 0 .5em;letter-spacing:-.01em}h3{font-size:1rem;margin:0 0 .5em}
 p{margin:.5em 0;max-width:74ch}.soft{color:var(--soft)}small,.small{font-size:.86rem}
-.grid-cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr))}
+.grid-cards{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px;min-width:0}
 .tiles{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));margin:1.2em 0}
 .tile{background:var(--card);border:1px solid var(--line);border-top:3px solid var(--s0);border-radius:12px;padding:12px 14px}

@@ -74,7 +74,7 @@ export interface Stack {
 
 /** Horizontal bars made of parts. */
 export function stackChart(stacks: readonly Stack[]): string {
-  const label = 190;
+  const label = 222;
   const sums = stacks.map(({ segments }) => segments.reduce((sum, { value }) => sum + value, 0));
   const greatest = Math.max(...sums, Number.MIN_VALUE);
   const room = WIDTH - label - BAR_TEXT;
@@ -132,10 +132,13 @@ export function lineChart(lines: readonly Line[], options: LineChartOptions): st
         `<path class="grid" d="M${MARGIN.left} ${round(yScale.at(tick))}H${WIDTH - MARGIN.right}"/>` +
         `<text class="tick" x="${MARGIN.left - 6}" y="${round(yScale.at(tick) + 4)}" text-anchor="end">${escapeText(options.y.format(tick))}</text>`,
     ),
-    ...xScale.ticks.map(
-      (tick) =>
-        `<text class="tick" x="${round(xScale.at(tick))}" y="${height - MARGIN.bottom + 16}" text-anchor="middle">${escapeText(options.x.format(tick))}</text>`,
-    ),
+    ...xScale.ticks.map((tick) => {
+      const x = round(xScale.at(tick));
+      // The last may stand at the edge.
+      const anchor = x > WIDTH - 24 ? 'end' : 'middle';
+      const at = anchor === 'end' ? WIDTH - 2 : x;
+      return `<text class="tick" x="${at}" y="${height - MARGIN.bottom + 16}" text-anchor="${anchor}">${escapeText(options.x.format(tick))}</text>`;
+    }),
     `<text class="tick" x="${(MARGIN.left + WIDTH) / 2}" y="${height - 2}" text-anchor="middle">${escapeText(options.x.label)}</text>`,
   ];
   const paths = drawn.map(({ points, colour, label, dashed }) => {
