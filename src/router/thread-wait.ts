@@ -26,6 +26,8 @@ const SPIN_LOOKS = 16;
 /** Of so many waits, the first few try the other way. */
 const PERIOD_WAITS = 512;
 const TRIAL_WAITS = 8;
+/** So many times in a row looked in vain: looking does not pay, whatever it seemed before. */
+const MISSES_MAX = 2;
 /** Waits left out after one that was in vain: doubled each time. */
 const PAUSE_WAITS_MIN = 16;
 const PAUSE_WAITS_MAX = 1024;
@@ -41,7 +43,9 @@ export class ThreadWait {
   readonly #timeoutMs: number;
   #way: Way = { spins: false, meanUs: 0 };
   #other: Way = { spins: true, meanUs: 0 };
+  /** Waits of this period. */
   #waits = TRIAL_WAITS;
+  #misses = 0;
   #pause = 0;
   #pauseNext = PAUSE_WAITS_MIN;
 
@@ -64,7 +68,9 @@ export class ThreadWait {
   wait(rings: number): boolean {
     const way = this.#choose();
     const startMs = performance.now();
-    const isRung = (way.spins && this.#spin(rings, startMs)) || this.#block(rings);
+    const isSeen = way.spins && this.#spin(rings, startMs);
+    if (way.spins) this.#judge(way, isSeen);
+    const isRung = isSeen || this.#block(rings);
     const us = (performance.now() - startMs) * 1000;
     way.meanUs += (Math.min(us, 2 * ANSWER_US_MAX) - way.meanUs) * (way.meanUs === 0 ? 1 : 1 / 8);
     if (isRung && way.meanUs <= ANSWER_US_MAX) {
@@ -82,12 +88,25 @@ export class ThreadWait {
       this.#waits = 0;
       this.#other.meanUs = 0;
     }
-    this.#waits++;
-    if (this.#waits < TRIAL_WAITS) return this.#other;
-    if (this.#waits === TRIAL_WAITS && this.#other.meanUs < this.#way.meanUs * 0.9) {
-      [this.#way, this.#other] = [this.#other, this.#way];
+    if (this.#waits++ < TRIAL_WAITS) return this.#other;
+    if (this.#waits === TRIAL_WAITS + 1 && this.#other.meanUs < this.#way.meanUs * 0.9) {
+      this.#change();
     }
     return this.#way;
+  }
+
+  #change(): void {
+    [this.#way, this.#other] = [this.#other, this.#way];
+  }
+
+  /** Gives up looking, or the trial of it, that was in vain too often. */
+  #judge(way: Way, isSeen: boolean): void {
+    this.#misses = isSeen ? 0 : this.#misses + 1;
+    if (this.#misses < MISSES_MAX) return;
+    this.#misses = 0;
+    if (way === this.#way) this.#change();
+    // Past the end of the trial, without a verdict.
+    this.#waits = Math.max(this.#waits, TRIAL_WAITS + 1);
   }
 
   /** True once the bell rang; false when it is time to block. */

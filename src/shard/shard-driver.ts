@@ -26,7 +26,7 @@ const SLICE_MS = 4;
 /** How long after the last request the thread blocks before it parks. */
 const LINGER_MS = 8;
 /** Longest time parked: a safety net, not a poll. */
-const PARKED_MS_MAX = 1000;
+const PARKED_MS_MAX = 10_000;
 
 export class ShardDriver {
   readonly #kernel: Kernel;

@@ -129,6 +129,33 @@ describe('shards on other threads', () => {
     }
   });
 
+  it('leave the event loop its turns while one operation after the other is awaited', async () => {
+    const { db } = await start(2, 1 << 16);
+    for (let round = 0; round < 20; round++) {
+      let isDue = false;
+      setTimeout(() => {
+        isDue = true;
+      }, 2);
+      // Ends only when the timer has had its turn.
+      for (let i = 0; !isDue; i++) await db.put(`k${i % 50}`, `${i}`);
+    }
+    expect(db.getSync('k0')).toBeDefined();
+  });
+
+  it('answer many that await one after the other, each at its own pace', async () => {
+    const { db, session } = await start(2, 4096);
+    const clients = Array.from({ length: 17 }, async (_, client) => {
+      for (let i = 0; i < 150; i++) {
+        await db.put(`client-${client}`, `${i}`);
+        for (let hops = (i * client) % 5; hops > 0; hops--) await Promise.resolve();
+        if ((i + client) % 40 === 0) await new Promise((resolve) => setTimeout(resolve, i % 4));
+        expect(db.getSync(`client-${client}`)).toBe(`${i}`);
+      }
+    });
+    await Promise.all(clients);
+    expect(session.client.pending()).toBe(0);
+  });
+
   it('are waited for by a read on the thread; answers to others come afterwards', async () => {
     const { db, session } = await start(2, 512);
     const large = 'w'.repeat(50_000);
