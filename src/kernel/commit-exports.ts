@@ -21,6 +21,7 @@ export interface CommitExports {
   groupBytes(): number;
   groupCommits(): number;
   groupOps(): number;
+  groupControls(): number;
   groupOpsBytesMax(): number;
   groupSync(): number;
   groupClient(commit: number): number;
@@ -40,6 +41,7 @@ export interface CommitExports {
   groupApply(): number;
   applyOps(operations: number, operationsBytes: number, sequence: number): number;
   groupPublish(sequence: number): void;
+  unsettledFrom(sequence: number): void;
   groupAck(): number;
   groupAckRetry(): number;
   groupForget(client: number): void;

@@ -7,6 +7,7 @@ export interface KernelExports extends TableExports, CommitExports {
   attach(slot: number): void;
   scratchBase(): number;
   get(keyLength: number, snapshot: number): number;
+  getSettled(keyLength: number, hidden: number, seen: number): number;
   scan(
     startLength: number,
     endLength: number,

@@ -137,6 +137,7 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   set(layout.H_META_BYTES, pages * PAGE_BYTES - metaBase - PAGE_BYTES);
   const epochWord = new BigUint64Array(memory.buffer, layout.H_EPOCH, 1);
   epochWord[0] = 1n;
+  new BigUint64Array(memory.buffer, layout.H_UNSETTLED, 1)[0] = 0xffff_ffff_ffff_ffffn;
   return memory;
 }
 

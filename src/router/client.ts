@@ -8,9 +8,9 @@
 
 import { ClosedError, LightningError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
+import type { ClientDoorbell } from './client-doorbell.js';
 import {
   type AcquiredSnapshot,
-  type ClientDoorbell,
   type ControlBlock,
   SHARD_READ_ONLY,
   SHARD_SERVING,

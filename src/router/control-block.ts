@@ -10,21 +10,24 @@
  *         SNAPSHOTS   SNAPSHOT_COUNT slots
  *         ACTIVE      a line per client: its active transactions
  *         COUNTERS    COUNTERS_BYTES per client: what its transactions came to
+ *         TRANSACTIONS  commits over several shards: transaction-table.ts
  *
  * Who writes: shard workers allocate sequences and write their own line; a client writes its own
- * line (the doorbell is everybody's) and its snapshot slots; the main thread writes states.
+ * line (the doorbell is everybody's) and its snapshot slots; the main thread writes states; the
+ * coordinator allocates the numbers of commits over several shards.
  * Every access is atomic and sequentially consistent.
  *
  * Invariants:
  * 1. A sequence number is handed out once, and only after its shard's `pendingMin` says that it, or
  *    a smaller one, is under way. So: load `last`, then every `pendingMin`; what lies below all of
- *    them is applied.
+ *    them is applied. The numbers of commits over several shards are handed out under `decidingMin`,
+ *    until the transaction table tells of them.
  * 2. `stableSequence` never runs backwards, for any thread: what one thread saw is kept in the
  *    stable floor. A shard that is slow between publishing `pendingMin` and adding can make the
  *    computed number dip, the floor does not.
- * 3. A snapshot's slot names the client that is taking it before its sequence is computed. Whoever looks for live
- *    snapshots computes its horizon first and reads the slots second: a slot that looked free then
- *    belongs to a snapshot that is not below the horizon.
+ * 3. A snapshot's slot names the client that is taking it before its sequence is computed. Who looks
+ *    for live snapshots computes its horizon first and reads the slots second: a slot that looked
+ *    free then belongs to a snapshot that is not below the horizon.
  *    A snapshot that is taken over from another (`adoptSnapshot`) gets a slot behind it: whoever
  *    reads the slots in order and misses the first, because it was freed, comes to the second later.
  * 4. The owner of a client slot or snapshot slot is written down in it: a dead thread's are found
@@ -32,6 +35,10 @@
  */
 
 import { READER_COUNT } from '../kernel/assembly/layout.js';
+import { raise } from './atomic-raise.js';
+import type { ClientDoorbell } from './client-doorbell.js';
+import { REASON_BYTES, readReason, writeReason } from './fence-reasons.js';
+import { TransactionTable } from './transaction-table.js';
 
 /** Client slots; slot 0 of a shard's readers is the shard worker itself, so clients start at 1. */
 export const CLIENT_COUNT = READER_COUNT;
@@ -61,14 +68,12 @@ const STABLE_FLOOR = GLOBALS + LINE_BYTES;
 const EPOCH = GLOBALS + 2 * LINE_BYTES;
 const TIMESTAMP = GLOBALS + 3 * LINE_BYTES;
 const DATABASE_STATE = GLOBALS + 4 * LINE_BYTES;
-const COORDINATOR_STATE = DATABASE_STATE + 4;
 const COORDINATOR_THREAD = DATABASE_STATE + 8;
 /** Bumped when a shard has applied a group while somebody waits for it, and the count of those. */
 const APPLIED = GLOBALS + 5 * LINE_BYTES;
 const APPLIED_WAITERS = APPLIED + 64;
-
-/** At the end of the block, per shard: why it is fenced, u32 length and text. */
-const REASON_BYTES = 512;
+/** As a shard's `pendingMin`: for numbers that the transaction table does not tell of yet. */
+const DECIDING_MIN = GLOBALS + 6 * LINE_BYTES;
 
 const CLIENTS = 1024;
 /** 0: free; thread id + 1: in use; the same, negative: its thread has left, or died. */
@@ -79,7 +84,6 @@ const CLIENT_WAITING = 68;
 
 const SHARDS = CLIENTS + CLIENT_COUNT * LINE_BYTES;
 const SHARD_PENDING_MIN = 0;
-const SHARD_EPOCH = 8;
 const SHARD_STATE = 64;
 const SHARD_GENERATION = 68;
 
@@ -134,6 +138,7 @@ export interface LiveSnapshots {
 export class ControlBlock {
   readonly buffer: SharedArrayBuffer;
   readonly shards: number;
+  readonly transactions: TransactionTable;
   readonly #i32: Int32Array;
   readonly #i64: BigInt64Array;
   readonly #f64: Float64Array;
@@ -151,15 +156,11 @@ export class ControlBlock {
     }
     this.shards = this.#i32[SHARDS_WORD] as number;
     this.#snapshots = (SHARDS + this.shards * LINE_BYTES) >>> 3;
+    this.transactions = new TransactionTable(buffer, transactionsAt(this.shards));
   }
 
   static create(shards: number): ControlBlock {
-    const bytes =
-      SHARDS +
-      shards * LINE_BYTES +
-      SNAPSHOT_COUNT * SNAPSHOT_BYTES +
-      CLIENT_COUNT * (ACTIVE_BYTES + COUNTERS_BYTES) +
-      shards * REASON_BYTES;
+    const bytes = transactionsAt(shards) + TransactionTable.BYTES + shards * REASON_BYTES;
     const buffer = new SharedArrayBuffer(bytes);
     const words = new Int32Array(buffer);
     words[MAGIC_WORD] = MAGIC;
@@ -201,10 +202,39 @@ export class ControlBlock {
   /** The shard's allocation is applied and H_VISIBLE published (or given up before anyone saw it). */
   sequencesApplied(shard: number): void {
     Atomics.store(this.#i64, this.#shardWord64(shard, SHARD_PENDING_MIN), 0n);
-    if (Atomics.load(this.#i32, APPLIED_WAITERS >>> 2) > 0) {
-      Atomics.add(this.#i32, APPLIED >>> 2, 1);
-      Atomics.notify(this.#i32, APPLIED >>> 2);
-    }
+    this.#tellAppliedWaiters();
+  }
+
+  #tellAppliedWaiters(): void {
+    if (Atomics.load(this.#i32, APPLIED_WAITERS >>> 2) === 0) return;
+    Atomics.add(this.#i32, APPLIED >>> 2, 1);
+    Atomics.notify(this.#i32, APPLIED >>> 2);
+  }
+
+  /**
+   * Hands `count` consecutive sequence numbers to the coordinator and returns the first. They count
+   * as under way until `decisionsAllocated`: by then the transaction table tells of them.
+   */
+  allocateDecisions(count: number): number {
+    const last = Atomics.load(this.#i64, LAST >>> 3);
+    Atomics.store(this.#i64, DECIDING_MIN >>> 3, last + 1n);
+    return Number(Atomics.add(this.#i64, LAST >>> 3, BigInt(count))) + 1;
+  }
+
+  decisionsAllocated(): void {
+    Atomics.store(this.#i64, DECIDING_MIN >>> 3, 0n);
+  }
+
+  /** Between the two: a commit that is PREPARING may have its number. */
+  get isAllocatingDecisions(): boolean {
+    return Atomics.load(this.#i64, DECIDING_MIN >>> 3) !== 0n;
+  }
+
+  /** A participant lets go of a commit; whoever waits for it to be visible, or for a slot, is told. */
+  letGo(slot: number, word: number, shard: number): void {
+    if (!this.transactions.letGo(slot, word, shard)) return;
+    this.#tellAppliedWaiters();
+    for (const client of this.transactions.takeWaiters()) this.ringClient(client);
   }
 
   /** True while the shard has handed-out sequence numbers that are not applied. */
@@ -223,6 +253,10 @@ export class ControlBlock {
       const pending = Atomics.load(this.#i64, this.#shardWord64(shard, SHARD_PENDING_MIN));
       if (pending !== 0n && pending <= stable) stable = pending - 1n;
     }
+    const deciding = Atomics.load(this.#i64, DECIDING_MIN >>> 3);
+    if (deciding !== 0n && deciding <= stable) stable = deciding - 1n;
+    const unreleased = this.transactions.unreleasedMin(Number(stable));
+    if (unreleased !== undefined) stable = BigInt(unreleased) - 1n;
     return raise(this.#i64, STABLE_FLOOR >>> 3, stable);
   }
 
@@ -249,22 +283,8 @@ export class ControlBlock {
     return Number(Atomics.load(this.#i64, EPOCH >>> 3));
   }
 
-  /** Starts the next commit epoch and returns it. */
-  advanceEpoch(): number {
-    return Number(Atomics.add(this.#i64, EPOCH >>> 3, 1n)) + 1;
-  }
-
   raiseEpoch(epoch: number): void {
     raise(this.#i64, EPOCH >>> 3, BigInt(epoch));
-  }
-
-  /** Up to which epoch the shard's log is durable; for the shard worker's and coordinator's use. */
-  shardEpoch(shard: number): number {
-    return Number(Atomics.load(this.#i64, this.#shardWord64(shard, SHARD_EPOCH)));
-  }
-
-  setShardEpoch(shard: number, epoch: number): void {
-    Atomics.store(this.#i64, this.#shardWord64(shard, SHARD_EPOCH), BigInt(epoch));
   }
 
   /** The timestamp of a new commit: `nowUs`, or one past the last when the clock stands or went back. */
@@ -305,7 +325,6 @@ export class ControlBlock {
 
   setCoordinatorThread(threadId: number): void {
     Atomics.store(this.#i32, COORDINATOR_THREAD >>> 2, threadId);
-    Atomics.store(this.#i32, COORDINATOR_STATE >>> 2, threadId === 0 ? 0 : 1);
   }
 
   shardState(shard: number): ShardState {
@@ -322,19 +341,14 @@ export class ControlBlock {
 
   /** Fences the shard: its worker died too often, for `reason` the last time. */
   fenceShard(shard: number, reason: string): void {
-    const text = Buffer.from(reason).subarray(0, REASON_BYTES - 4);
-    const at = this.#reasonAt(shard);
-    new Uint8Array(this.buffer).set(text, at + 4);
-    Atomics.store(this.#i32, at >>> 2, text.length);
+    writeReason(this.buffer, this.#reasonAt(shard), reason);
     this.setShardState(shard, SHARD_FENCED);
   }
 
   /** Why the shard is fenced; undefined while it is not. */
   fencedReason(shard: number): string | undefined {
     if (this.shardState(shard) !== SHARD_FENCED) return undefined;
-    const at = this.#reasonAt(shard);
-    const length = Atomics.load(this.#i32, at >>> 2);
-    return Buffer.from(new Uint8Array(this.buffer).slice(at + 4, at + 4 + length)).toString();
+    return readReason(this.buffer, this.#reasonAt(shard));
   }
 
   #reasonAt(shard: number): number {
@@ -581,18 +595,8 @@ export class ControlBlock {
   }
 }
 
-/** Where a client waits: `doorbell` counts rings, `waiting` is 1 while a notify is wanted. */
-export interface ClientDoorbell {
-  readonly words: Int32Array;
-  readonly doorbell: number;
-  readonly waiting: number;
-}
-
-/** Atomic maximum; returns the larger of the two. */
-function raise(words: BigInt64Array, index: number, value: bigint): bigint {
-  for (;;) {
-    const current = Atomics.load(words, index);
-    if (current >= value) return current;
-    if (Atomics.compareExchange(words, index, current, value) === current) return value;
-  }
+/** Where the transaction table begins. */
+function transactionsAt(shards: number): number {
+  const clients = CLIENT_COUNT * (ACTIVE_BYTES + COUNTERS_BYTES);
+  return SHARDS + shards * LINE_BYTES + SNAPSHOT_COUNT * SNAPSHOT_BYTES + clients;
 }

@@ -16,7 +16,7 @@
  * doorbell's `waiting` word is 1 only while the ring is wanted.
  */
 
-import type { ClientDoorbell } from './control-block.js';
+import type { ClientDoorbell } from './client-doorbell.js';
 import type { KeepAlive } from './keep-alive.js';
 import type { ShardClient } from './shard-client.js';
 import { ThreadWait } from './thread-wait.js';

@@ -31,6 +31,7 @@ import {
   SCRATCH_RESULT,
 } from '../kernel/assembly/layout.js';
 import { Kernel } from '../kernel/kernel.js';
+import { GET_UNSETTLED, getSettled } from '../kernel/settled-read.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import { encodeBlobHead } from '../protocol/requests.js';
 import { decodeError } from '../protocol/responses.js';
@@ -149,7 +150,9 @@ export class ShardClient {
   lookup(key: KeyScratch, snapshot: number): number {
     if (!this.#isReadable) throw unavailable('none');
     key.copyToWords(this.kernel.i32, this.#keyWord);
-    return this.kernel.exports.get(key.length, snapshot);
+    const status = this.kernel.exports.get(key.length, snapshot);
+    if (status !== GET_UNSETTLED) return status;
+    return getSettled(this.kernel, this.#client, key.length, this.#control.transactions);
   }
 
   /** As `lookup`; blocks that are not cached are read on this thread, if that can be done. */

@@ -10,7 +10,7 @@
  * held up by what a put takes, not by what a disk takes.
  */
 
-import type { ClientDoorbell } from './control-block.js';
+import type { ClientDoorbell } from './client-doorbell.js';
 
 /**
  * Longest wait. An end that lies nearer than the system's next tick (4 ms, as a rule) would make it

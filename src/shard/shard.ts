@@ -53,7 +53,13 @@ export class Shard {
     this.compactor = new Compactor(state, () => this.#onBackground());
     state.onMemtableQueued = () => this.flusher.maybeSchedule();
     const { staging, tables } = state;
-    this.reads = new TableReads({ kernel, staging, tables, version: () => state.version });
+    this.reads = new TableReads({
+      kernel,
+      staging,
+      tables,
+      version: () => state.version,
+      releases: control.transactions,
+    });
     const refusal = (): LightningError | undefined => this.#refusal();
     const inlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     const handler = new RequestHandler({

@@ -12,6 +12,7 @@ import {
   T_OFFSETS,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import { GET_UNSETTLED, getSettled } from '../kernel/settled-read.js';
 import { type BlobReference, decodeBlobReference } from './blob-file.js';
 import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
@@ -67,7 +68,10 @@ export class TableReads {
     const result = (scratch + SCRATCH_RESULT) >>> 2;
     for (let loads = 0; loads < LOADS_MAX; loads++) {
       bytes.set(key, scratch + SCRATCH_KEY);
-      const status = exports.get(key.length, snapshot);
+      let status = exports.get(key.length, snapshot);
+      if (status === GET_UNSETTLED) {
+        status = getSettled(this.#kernel, SHARD_SLOT, key.length, this.#options.releases);
+      }
       switch (status) {
         case GET_ABSENT:
           return { kind: 'missing' };

@@ -19,6 +19,7 @@ import {
   T_OFFSETS,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { Releases } from '../kernel/settled-read.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import type { Version } from '../version/version.js';
 import { decodeBlobReference } from './blob-file.js';
@@ -28,6 +29,7 @@ import type { Lookup } from './table-reads.js';
 
 /** Where the kernel decodes an entry to, behind the result words. */
 const ENTRY = SCRATCH_RESULT + 768;
+const ENTRY_SEQUENCE = 24;
 /** Vector loads may look this far behind a block. */
 const SLACK_BYTES = 64;
 
@@ -36,6 +38,7 @@ export interface UncachedLookupOptions {
   readonly staging: Staging;
   readonly tables: OpenTables;
   readonly version: () => Version;
+  readonly releases: Releases;
 }
 
 /** Looks the key up in the tables as of `snapshot` (-1: newest). */
@@ -51,7 +54,23 @@ export function lookupUncached(
   kernel.bytes.set(key, keyAddress);
   exports.checksum(keyAddress, key.length, 0, 0);
   const hash = (BigInt(exports.checksumHigh() >>> 0) << 32n) | BigInt(exports.checksumLow() >>> 0);
-  const at = snapshot < 0 ? Atomics.load(kernel.u64, H_VISIBLE >>> 3) : BigInt(snapshot);
+  let at = snapshot < 0 ? Atomics.load(kernel.u64, H_VISIBLE >>> 3) : BigInt(snapshot);
+  for (;;) {
+    const entry = find(options, key, hash, at);
+    if (entry === 0) return { kind: 'missing' };
+    // The Version stays as it is while this thread looks: what an unreleased commit hides is there.
+    const sequence = kernel.u64[(entry + ENTRY_SEQUENCE) >>> 3] as bigint;
+    if (snapshot < 0 && options.releases.isUnreleased(Number(sequence))) at = sequence - 1n;
+    else return entryOf(kernel, entry >>> 2);
+  }
+}
+
+/** Address of the decoded entry of the newest version at or below `at`; 0: there is none. */
+function find(options: UncachedLookupOptions, key: Uint8Array, hash: bigint, at: bigint): number {
+  const { kernel } = options;
+  const { exports } = kernel;
+  const scratch = exports.scratchBase() >>> 0;
+  const keyAddress = scratch + SCRATCH_KEY;
   for (const run of options.version().runs) {
     const table = tableOf(run.tables, key);
     if (table === undefined) continue;
@@ -62,9 +81,9 @@ export function lookupUncached(
     const index = exports.blockFind(raw, keyAddress, key.length, hash, at);
     if (index < 0) continue;
     exports.blockEntry(raw, index, scratch + ENTRY);
-    return entryOf(kernel, (scratch + ENTRY) >>> 2);
+    return scratch + ENTRY;
   }
-  return { kind: 'missing' };
+  return 0;
 }
 
 /** The table whose key range holds the key. */

@@ -27,6 +27,7 @@ import {
 import { startApply } from './apply';
 import { copyBytes } from './bytes';
 import {
+  COMMIT_BODY_BYTES,
   COMMIT_HEADER_BYTES,
   COMMIT_KIND,
   COMMIT_OPERATIONS,
@@ -45,11 +46,14 @@ import {
   GROUP_SEQUENCE,
   GROUP_TIMESTAMP,
   GROUP_ZERO,
+  KIND_ABORT,
+  KIND_COMMIT,
   KIND_LAST,
   KIND_PLAIN,
 } from './group-format';
 import { placementSeed, xxh64 } from './hash';
 import {
+  H_UNSETTLED,
   H_VISIBLE,
   H_WAL_BASE,
   H_WAL_BYTES,
@@ -86,6 +90,8 @@ const MALFORMED: i32 = -1;
 let bodyEnd: u32 = 0;
 let commits: u32 = 0;
 let operations: u32 = 0;
+/** Commits that are not plain. */
+let controls: u32 = 0;
 let syncWanted: bool = false;
 let malformedRecord: u32 = 0;
 /** Larger records may hold a value too large for a memtable. */
@@ -104,6 +110,7 @@ export function groupBegin(): void {
   bodyEnd = body();
   commits = 0;
   operations = 0;
+  controls = 0;
   syncWanted = false;
   dropAcks();
 }
@@ -122,6 +129,15 @@ function hasPlace(bytes: u32): bool {
   return room >= COMMIT_HEADER_BYTES && bytes <= room - COMMIT_HEADER_BYTES;
 }
 
+/** True when [at, end) is what a commit of that kind has, with `count` operations. */
+// @ts-ignore: decorator
+@inline
+function isBody(kind: u32, at: u32, end: u32, count: u32): bool {
+  if (kind == KIND_COMMIT) return count == 0 && end - at == COMMIT_BODY_BYTES;
+  if (kind == KIND_ABORT) return count == 0 && at == end;
+  return areOperations(at, end, count);
+}
+
 /** Copies operations behind the group and checks the copy. False: malformed, nothing was added. */
 function addCommit(
   from: u32,
@@ -135,7 +151,7 @@ function addCommit(
   const header = bodyEnd;
   const start = header + COMMIT_HEADER_BYTES;
   copyBytes(start, from, bytes);
-  if (!areOperations(start, start + bytes, count)) return false;
+  if (!isBody(kind, start, start + bytes, count)) return false;
   store<u32>(header, bytes, COMMIT_OPERATION_BYTES);
   store<u32>(header, count, COMMIT_OPERATIONS);
   store<u64>(header, <u64>kind, COMMIT_KIND);
@@ -144,6 +160,7 @@ function addCommit(
   addAck(client, requestId);
   commits++;
   operations += count;
+  if (kind != KIND_PLAIN) controls++;
   return true;
 }
 
@@ -198,7 +215,7 @@ export function groupMalformed(): u32 {
 }
 
 /**
- * Adds a commit whose operations the host staged in the shard's memory. `kind`: 0 plain, 1 prepare,
+ * Adds a commit whose operations, or body, stand in the shard's memory. `kind`: 0 plain, 1 prepare,
  * 2 commit, 3 abort. `client`: who is told by `groupAck`, or 0xffffffff: nobody.
  * Returns 0; 1 no room in this group (in an empty one: the commit is too large for a group);
  * -1 malformed.
@@ -229,6 +246,11 @@ export function groupCommits(): u32 {
 
 export function groupOps(): u32 {
   return operations;
+}
+
+/** Commits of the group that are not plain. */
+export function groupControls(): u32 {
+  return controls;
 }
 
 /** Most bytes of operations that one commit may have and still fit a group. */
@@ -320,9 +342,11 @@ function areCommits(at: u32, end: u32, count: u32): bool {
     const opCount = load<u32>(at, COMMIT_OPERATIONS);
     const kinds = load<u64>(at, COMMIT_KIND);
     at += COMMIT_HEADER_BYTES;
-    if (bytes > end - at || (<u32>kinds & 0xff) > KIND_LAST || kinds >> 16) return false;
-    if (!areOperations(at, at + bytes, opCount)) return false;
+    const kind = <u32>kinds & 0xff;
+    if (bytes > end - at || kind > KIND_LAST || kinds >> 16) return false;
+    if (!isBody(kind, at, at + bytes, opCount)) return false;
     operations += opCount;
+    if (kind != KIND_PLAIN) controls++;
     at += bytes;
     count--;
   }
@@ -332,4 +356,9 @@ function areCommits(at: u32, end: u32, count: u32): bool {
 /** Makes every commit up to `sequence` visible to readers of the newest state. */
 export function groupPublish(sequence: f64): void {
   atomic.store<u64>(H_VISIBLE, <u64>sequence);
+}
+
+/** From `sequence` on, latest reads ask the transaction table; negative: no read has to. */
+export function unsettledFrom(sequence: f64): void {
+  atomic.store<u64>(H_UNSETTLED, sequence < 0 ? u64.MAX_VALUE : <u64>sequence);
 }

@@ -10,6 +10,7 @@ import {
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
   CACHE_TOUCHED,
+  H_UNSETTLED,
   H_VERSION,
   OP_DELETE,
   OP_PUT_BLOB,
@@ -53,10 +54,22 @@ export const GET_FOUND: i32 = 1;
 export const GET_NEED_BLOCK: i32 = 2;
 export const GET_FOUND_HELD: i32 = 3;
 export const GET_BLOB: i32 = 4;
+/** Newer than H_UNSETTLED: the transaction table knows whether anybody may see it. */
+export const GET_UNSETTLED: i32 = 5;
+
+/** Latest reads: only what lies below `bound`; what has the number `settled` may be seen. */
+let isLatest: bool = false;
+let bound: u64 = u64.MAX_VALUE;
+let settled: u64 = 0;
 
 /** Hands out the value at `ptr`: copied, or held in place when it is larger than the room. */
 function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
   store<f64>(scratch + SCRATCH_RESULT, <f64>sequence, 24);
+  // After the version was found: whoever put it there lowered the word before.
+  if (isLatest && sequence >= atomic.load<u64>(H_UNSETTLED) && sequence != settled) {
+    readerLeave(slot);
+    return GET_UNSETTLED;
+  }
   if (type == OP_DELETE) {
     readerLeave(slot);
     return GET_ABSENT;
@@ -139,13 +152,15 @@ function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
  * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
  * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24;
  * for GET_NEED_BLOCK also the block's file offset and length at bytes 32 and 36.
+ * A snapshot is never above an unreleased commit; the newest state may be: then GET_UNSETTLED.
  */
 export function get(keyLength: u32, snapshot: f64): i32 {
   const key = scratch + SCRATCH_KEY;
   readerEnter(slot);
   tally(READER_GETS);
   const version = atomic.load<u32>(H_VERSION);
-  const at = snapshotOf(snapshot);
+  isLatest = snapshot < 0;
+  const at = min(snapshotOf(snapshot), bound - 1);
   const runs = load<u32>(version, V_RUN_COUNT);
   let hash: u64 = 0;
   if (runs) {
@@ -198,4 +213,17 @@ export function get(keyLength: u32, snapshot: f64): i32 {
   readerLeave(slot);
   store<f64>(scratch + SCRATCH_RESULT, 0, 24);
   return GET_ABSENT;
+}
+
+/**
+ * Looks up the key at SCRATCH_KEY as of now, after GET_UNSETTLED: passes over everything from the
+ * sequence number `hidden` on (0: nothing), and takes what has the number `seen` as it is (0: none).
+ */
+export function getSettled(keyLength: u32, hidden: f64, seen: f64): i32 {
+  if (hidden > 0) bound = <u64>hidden;
+  settled = <u64>seen;
+  const status = get(keyLength, -1);
+  bound = u64.MAX_VALUE;
+  settled = 0;
+  return status;
 }

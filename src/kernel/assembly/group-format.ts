@@ -25,12 +25,18 @@ export const COMMIT_TRANSACTION: u32 = 16;
 export const COMMIT_HEADER_BYTES: u32 = 24;
 
 export const KIND_PLAIN: u32 = 0;
+/** Operations that wait for the decision about their transaction. */
+export const KIND_PREPARE: u32 = 1;
+/** No operations; COMMIT_BODY_BYTES: the sequence number (f64) of the transaction's prepares. */
 export const KIND_COMMIT: u32 = 2;
+export const COMMIT_BODY_BYTES: u32 = 8;
+/** No operations and no bytes: the transaction's prepares mean nothing. */
+export const KIND_ABORT: u32 = 3;
 export const KIND_LAST: u32 = 3;
 
-/** Prepares and aborts stand in the log only. */
+/** Everything else stands in the log only. */
 // @ts-ignore: decorator
 @inline
 export function isApplied(kind: u32): bool {
-  return kind == KIND_PLAIN || kind == KIND_COMMIT;
+  return kind == KIND_PLAIN;
 }

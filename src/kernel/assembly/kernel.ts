@@ -36,8 +36,8 @@ export { runsMerge, runsOpen, runsRoom, runsSplit, runsSplitRoom } from './load-
 export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
 export * from './cache';
-export { get } from './get';
 export { ownBlockBytesMax, ownBlockSource, ownBlockTake } from './own-block';
 export { prefetchKeys } from './prefetch';
+export { get, getSettled } from './get';
 export { attach, scratchBase } from './reader';
 export { scan } from './scan';

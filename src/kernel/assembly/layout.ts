@@ -57,6 +57,13 @@ export const H_VERSION: u32 = HEADER + 128;
 export const H_EPOCH: u32 = HEADER + 192;
 /** u64, atomic: every commit of this shard up to this sequence number is applied. */
 export const H_VISIBLE: u32 = HEADER + 256;
+/**
+ * u64, atomic: the smallest sequence number of an applied commit over several shards that was not
+ * known to be released when the shard worker looked last; all ones when there is none. Lowered before
+ * such a commit enters the memtable, raised after its release. A latest read that finds a sequence
+ * at or above it asks the transaction table. In the line of H_VISIBLE, which such a read has loaded.
+ */
+export const H_UNSETTLED: u32 = HEADER + 264;
 /** i32, atomic: bumped by whoever wants the shard worker's attention. */
 export const H_DOORBELL: u32 = HEADER + 320;
 /** i32, atomic: 1 while the shard worker may be parked on the doorbell. */
@@ -161,6 +168,7 @@ export const REQUEST_GET: u32 = 2; // payload: snapshot f64 (-1: latest), key
 export const REQUEST_LOAD_BLOCKS: u32 = 3; // payload: table id u32, first block u32, count u32
 export const REQUEST_GET_MANY: u32 = 4; // payload: snapshot f64, then per key: length u32, bytes; argument: count
 export const REQUEST_CACHE_BLOCK: u32 = 16; // payload: table id u32, block u32, the block as it stands on disk
+export const REQUEST_PREPARE: u32 = 6; // payload: see protocol/prepare.ts; argument: operations
 export const REQUEST_BLOB_BEGIN: u32 = 5; // payload: value length f64, key length u32, key; bytes follow as MORE records
 
 export const RESPONSE_PAD: u32 = 0;

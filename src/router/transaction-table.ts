@@ -1,0 +1,477 @@
+/**
+ * The transaction table: commits over several shards that are under way, in the control block.
+ *
+ * A slot belongs to one commit from the moment its client claims it until every participant has let
+ * go of it. Its `word` holds, in one atomic place, how often the slot was used (the generation), the
+ * client that owns it, and the state, so that a change of state is one compare-and-exchange which
+ * fails when the slot means another commit by now. Whoever speaks of a commit names slot and word.
+ *
+ *   FREE → CLAIMED → PREPARING → DECIDING → COMMITTED → FREE
+ *                        ↓           ↓
+ *                     ABORTED ←──────┘ (the decision could not be logged) → FREE
+ *
+ * Who moves it: the owner claims, fills in, and makes it PREPARING. Anybody may abort it while it is
+ * PREPARING: a shard that refuses, a write that wounds it, the owner, the coordinator. The
+ * coordinator alone decides. Who takes the last bit out of `unapplied` frees it.
+ *
+ * Invariants:
+ * 1. The number S of a commit is allocated while `decidingMin` says so (control-block.ts), then the
+ *    slot's sequence is stored, then it becomes DECIDING. So: load the last sequence number, then
+ *    `decidingMin`, then the words; S is at or below the last number only if one of them tells.
+ * 2. A commit is *unreleased* while it is DECIDING or COMMITTED. It becomes FREE in one step, and is
+ *    from then on seen whole, by everybody: latest reads hide unreleased commits (`isUnreleased`),
+ *    snapshots are taken below them.
+ * 3. A participant takes its own bit out of a mask once. Bits of others are touched for those that
+ *    are known to be dead or never to have heard of the commit.
+ * 4. A slot that is FREE has no bit in any mask.
+ */
+
+export const TRANSACTION_SLOTS = 256;
+
+export const TRANSACTION_FREE = 0;
+export const TRANSACTION_CLAIMED = 1;
+export const TRANSACTION_PREPARING = 2;
+export const TRANSACTION_DECIDING = 3;
+export const TRANSACTION_COMMITTED = 4;
+export const TRANSACTION_ABORTED = 5;
+
+/** Why a commit was aborted. */
+export const ABORT_UNKNOWN = 0;
+/** A key that was read or is written has a newer version than the snapshot's. */
+export const ABORT_NEWER = 1;
+/** Another commit that is under way has the key. */
+export const ABORT_LOCKED = 2;
+/** Somebody wrote into a range that was read. */
+export const ABORT_RANGE = 3;
+/** A plain write took a key of it before the decision. */
+export const ABORT_WOUNDED = 4;
+/** Its client, or a participant, is gone, hangs, or takes no writes. */
+export const ABORT_UNAVAILABLE = 5;
+/** The decision could not be written. */
+export const ABORT_LOG = 6;
+export const ABORT_REASONS = 7;
+
+const STATE_MASK = 7;
+const OWNER_SHIFT = 3;
+const OWNER_MASK = 63;
+const GENERATION_SHIFT = 9;
+
+/** The head: lines of their own for what different threads write. */
+const READY = 0;
+const READY_WORDS = TRANSACTION_SLOTS / 32;
+const DOORBELL = 64;
+const SLEEPING = 68;
+const HIGH_WATER = 128;
+const RETAINED = 132;
+const WAITERS = 192;
+const NEXT_ID = 256;
+const COUNTERS = 320;
+const HEAD_BYTES = 512;
+
+/** Words close together: who computes the stable sequence looks through them. */
+const WORDS = HEAD_BYTES;
+const SLOTS = WORDS + TRANSACTION_SLOTS * 4;
+const SLOT_BYTES = 64;
+const SLOT_ID = 0;
+const SLOT_SEQUENCE = 8;
+const SLOT_PARTICIPANTS = 16;
+const SLOT_UNPREPARED = 24;
+const SLOT_UNAPPLIED = 32;
+const SLOT_FLAGS = 40;
+const SLOT_REASON = 44;
+
+const FLAG_SYNC = 1;
+
+const COUNT_COMMITTED = 0;
+const COUNT_WOUNDED = 1;
+const COUNT_IN_DOUBT = 2;
+const COUNT_ABORTED = 3;
+
+/** Ids that a client takes at once. */
+export const IDS_PER_GRANT = 1024;
+
+export interface TransactionCounts {
+  /** Commits over several shards. */
+  readonly committed: number;
+  /** By ABORT_*. */
+  readonly aborted: readonly number[];
+  readonly wounded: number;
+  /** Found prepared and undecided in a log, at an open or after the death of a shard's worker. */
+  readonly inDoubt: number;
+  readonly preparing: number;
+  /** Decided, not yet visible. */
+  readonly unreleased: number;
+}
+
+export class TransactionTable {
+  static readonly BYTES = SLOTS + TRANSACTION_SLOTS * SLOT_BYTES;
+  readonly #i32: Int32Array;
+  readonly #f64: Float64Array;
+  readonly #i64: BigInt64Array;
+  /** Byte offset of the table. */
+  readonly #base: number;
+
+  constructor(buffer: SharedArrayBuffer, base: number) {
+    this.#i32 = new Int32Array(buffer);
+    this.#f64 = new Float64Array(buffer);
+    this.#i64 = new BigInt64Array(buffer);
+    this.#base = base;
+  }
+
+  // ---- words ------------------------------------------------------------------------
+
+  /** Slots below this have been in use. */
+  get highWater(): number {
+    return Atomics.load(this.#i32, (this.#base + HIGH_WATER) >>> 2);
+  }
+
+  word(slot: number): number {
+    return Atomics.load(this.#i32, this.#wordAt(slot));
+  }
+
+  id(slot: number): number {
+    return this.#f64[this.#slotAt(slot, SLOT_ID) >>> 3] as number;
+  }
+
+  sequence(slot: number): number {
+    return this.#f64[this.#slotAt(slot, SLOT_SEQUENCE) >>> 3] as number;
+  }
+
+  participants(slot: number): bigint {
+    const at = this.#slotAt(slot, SLOT_PARTICIPANTS) >>> 2;
+    const low = BigInt((this.#i32[at] as number) >>> 0);
+    return low | (BigInt((this.#i32[at + 1] as number) >>> 0) << 32n);
+  }
+
+  takesPart(slot: number, shard: number): boolean {
+    const at = (this.#slotAt(slot, SLOT_PARTICIPANTS) >>> 2) + (shard >>> 5);
+    return ((this.#i32[at] as number) & (1 << (shard & 31))) !== 0;
+  }
+
+  isSync(slot: number): boolean {
+    return ((this.#i32[this.#slotAt(slot, SLOT_FLAGS) >>> 2] as number) & FLAG_SYNC) !== 0;
+  }
+
+  reason(slot: number): number {
+    return Atomics.load(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2);
+  }
+
+  // ---- the owner --------------------------------------------------------------------
+
+  /** The first of IDS_PER_GRANT transaction ids that nobody else gets. */
+  grantIds(): number {
+    const next = Atomics.add(this.#i64, (this.#base + NEXT_ID) >>> 3, BigInt(IDS_PER_GRANT));
+    return Number(next);
+  }
+
+  /** A free slot, from now on CLAIMED by the client; -1 when there is none. */
+  claim(client: number): number {
+    for (let slot = 0; slot < TRANSACTION_SLOTS; slot++) {
+      const at = this.#wordAt(slot);
+      const word = Atomics.load(this.#i32, at);
+      if ((word & STATE_MASK) !== TRANSACTION_FREE) continue;
+      const generation = (word >>> GENERATION_SHIFT) + 1;
+      const claimed =
+        (generation << GENERATION_SHIFT) | (client << OWNER_SHIFT) | TRANSACTION_CLAIMED;
+      if (Atomics.compareExchange(this.#i32, at, word, claimed) !== word) continue;
+      this.#raiseHighWater(slot + 1);
+      return slot;
+    }
+    return -1;
+  }
+
+  /** Fills a claimed slot in: from now on it is PREPARING. Returns its word. */
+  begin(slot: number, id: number, low: number, high: number, isSync: boolean): number {
+    const words = this.#i32;
+    const base = this.#slotAt(slot, 0) >>> 2;
+    this.#f64[this.#slotAt(slot, SLOT_ID) >>> 3] = id;
+    words[base + (SLOT_PARTICIPANTS >>> 2)] = low;
+    words[base + (SLOT_PARTICIPANTS >>> 2) + 1] = high;
+    words[base + (SLOT_UNPREPARED >>> 2)] = low;
+    words[base + (SLOT_UNPREPARED >>> 2) + 1] = high;
+    words[base + (SLOT_UNAPPLIED >>> 2)] = low;
+    words[base + (SLOT_UNAPPLIED >>> 2) + 1] = high;
+    words[base + (SLOT_FLAGS >>> 2)] = isSync ? FLAG_SYNC : 0;
+    words[base + (SLOT_REASON >>> 2)] = ABORT_UNKNOWN;
+    const at = this.#wordAt(slot);
+    const word = ((words[at] as number) & ~STATE_MASK) | TRANSACTION_PREPARING;
+    Atomics.store(words, at, word);
+    return word;
+  }
+
+  /** Says that the client waits for a slot, or does not any more: see `takeWaiters`. */
+  setWaiting(client: number, isWaiting: boolean): void {
+    const at = ((this.#base + WAITERS) >>> 2) + (client >>> 5);
+    const bit = 1 << (client & 31);
+    if (isWaiting) Atomics.or(this.#i32, at, bit);
+    else Atomics.and(this.#i32, at, ~bit);
+  }
+
+  // ---- changes of state -------------------------------------------------------------
+
+  /** Aborts what is PREPARING under `word`. False: it is not any more, or it is another. */
+  abort(slot: number, word: number, reason: number): boolean {
+    const preparing = withState(word, TRANSACTION_PREPARING);
+    if (!this.#move(slot, preparing, TRANSACTION_ABORTED)) return false;
+    Atomics.store(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2, reason);
+    this.#count(COUNT_ABORTED + reason);
+    if (reason === ABORT_WOUNDED) this.#count(COUNT_WOUNDED);
+    return true;
+  }
+
+  /** The coordinator: the number of the commit that is PREPARING. */
+  setSequence(slot: number, sequence: number): void {
+    this.#f64[this.#slotAt(slot, SLOT_SEQUENCE) >>> 3] = sequence;
+  }
+
+  /** The coordinator: PREPARING becomes DECIDING. False: it was aborted. */
+  decide(slot: number, word: number): boolean {
+    return this.#move(slot, withState(word, TRANSACTION_PREPARING), TRANSACTION_DECIDING);
+  }
+
+  /** The coordinator: the decision is in the log. */
+  commit(slot: number, word: number): void {
+    this.#move(slot, withState(word, TRANSACTION_DECIDING), TRANSACTION_COMMITTED);
+    this.#count(COUNT_COMMITTED);
+  }
+
+  /** The coordinator: the decision is not in the log, and never will be. */
+  revoke(slot: number, word: number): void {
+    if (!this.#move(slot, withState(word, TRANSACTION_DECIDING), TRANSACTION_ABORTED)) return;
+    Atomics.store(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2, ABORT_LOG);
+    this.#count(COUNT_ABORTED + ABORT_LOG);
+  }
+
+  // ---- participants -----------------------------------------------------------------
+
+  /** The shard has prepared. True when every participant has: the coordinator is to be rung. */
+  prepared(slot: number, shard: number): boolean {
+    if (!this.#takeBit(slot, SLOT_UNPREPARED, shard)) return false;
+    this.markReady(slot);
+    return true;
+  }
+
+  /** The coordinator is to look at the slot. */
+  markReady(slot: number): void {
+    Atomics.or(this.#i32, ((this.#base + READY) >>> 2) + (slot >>> 5), 1 << (slot & 31));
+  }
+
+  isPrepared(slot: number): boolean {
+    return this.#isEmpty(slot, SLOT_UNPREPARED);
+  }
+
+  /** Whether the shard has yet to apply, or to drop, the commit that `word` speaks of. */
+  concerns(slot: number, word: number, shard: number): boolean {
+    if (((this.word(slot) ^ word) & ~STATE_MASK) !== 0) return false;
+    const at = (this.#slotAt(slot, SLOT_UNAPPLIED) >>> 2) + (shard >>> 5);
+    return (Atomics.load(this.#i32, at) & (1 << (shard & 31))) !== 0;
+  }
+
+  /** Whether the shard has yet to vote. */
+  unprepared(slot: number, shard: number): boolean {
+    const at = (this.#slotAt(slot, SLOT_UNPREPARED) >>> 2) + (shard >>> 5);
+    return (Atomics.load(this.#i32, at) & (1 << (shard & 31))) !== 0;
+  }
+
+  /**
+   * The shard has applied the commit, or dropped the aborted one. True when that made the slot free,
+   * and so the commit visible: those who wait are to be told.
+   */
+  letGo(slot: number, word: number, shard: number): boolean {
+    if (!this.concerns(slot, word, shard)) return false;
+    if (!this.#takeBit(slot, SLOT_UNAPPLIED, shard)) return false;
+    return this.#free(slot, word);
+  }
+
+  /** Frees a slot that its owner claimed and never filled in: the owner is dead. */
+  unclaim(slot: number, word: number): boolean {
+    return this.#move(slot, withState(word, TRANSACTION_CLAIMED), TRANSACTION_FREE);
+  }
+
+  /** Both of two that let go at the same time may come here: the word lets one through. */
+  #free(slot: number, word: number): boolean {
+    return (
+      this.#move(slot, withState(word, TRANSACTION_COMMITTED), TRANSACTION_FREE) ||
+      this.#move(slot, withState(word, TRANSACTION_ABORTED), TRANSACTION_FREE)
+    );
+  }
+
+  /** Clients that wait for a slot, as two bitmaps; they are taken out. */
+  takeWaiters(): number[] {
+    const clients: number[] = [];
+    const at = (this.#base + WAITERS) >>> 2;
+    for (let half = 0; half < 2; half++) {
+      if (Atomics.load(this.#i32, at + half) === 0) continue;
+      let bits = Atomics.exchange(this.#i32, at + half, 0);
+      for (; bits !== 0; bits &= bits - 1) clients.push(half * 32 + 31 - Math.clz32(bits & -bits));
+    }
+    return clients;
+  }
+
+  // ---- reads ------------------------------------------------------------------------
+
+  /** The lowest sequence number that is decided and unreleased, but not above `highest`. */
+  unreleasedMin(highest: number): number | undefined {
+    let min: number | undefined;
+    const { highWater } = this;
+    for (let slot = 0; slot < highWater; slot++) {
+      const state = Atomics.load(this.#i32, this.#wordAt(slot)) & STATE_MASK;
+      if (state !== TRANSACTION_DECIDING && state !== TRANSACTION_COMMITTED) continue;
+      const sequence = this.sequence(slot);
+      if (sequence <= highest && (min === undefined || sequence < min)) min = sequence;
+    }
+    return min;
+  }
+
+  /** Whether `sequence` is that of a commit which nobody may see yet. */
+  isUnreleased(sequence: number): boolean {
+    const { highWater } = this;
+    for (let slot = 0; slot < highWater; slot++) {
+      const word = Atomics.load(this.#i32, this.#wordAt(slot));
+      const state = word & STATE_MASK;
+      if (state !== TRANSACTION_DECIDING && state !== TRANSACTION_COMMITTED) continue;
+      if (this.sequence(slot) !== sequence) continue;
+      // It may have been freed, and used again, between the two looks.
+      if (Atomics.load(this.#i32, this.#wordAt(slot)) === word) return true;
+    }
+    return false;
+  }
+
+  // ---- the coordinator --------------------------------------------------------------
+
+  /** The coordinator: ids start here. */
+  raiseIds(first: number): void {
+    const at = (this.#base + NEXT_ID) >>> 3;
+    const wanted = BigInt(first);
+    for (;;) {
+      const current = Atomics.load(this.#i64, at);
+      if (current >= wanted) return;
+      if (Atomics.compareExchange(this.#i64, at, current, wanted) === current) return;
+    }
+  }
+
+  /** Takes the slots that were marked as ready. */
+  takeReady(slots: number[]): void {
+    slots.length = 0;
+    const at = (this.#base + READY) >>> 2;
+    for (let word = 0; word < READY_WORDS; word++) {
+      if (Atomics.load(this.#i32, at + word) === 0) continue;
+      let bits = Atomics.exchange(this.#i32, at + word, 0);
+      for (; bits !== 0; bits &= bits - 1) slots.push(word * 32 + 31 - Math.clz32(bits & -bits));
+    }
+  }
+
+  get hasReady(): boolean {
+    const at = (this.#base + READY) >>> 2;
+    for (let word = 0; word < READY_WORDS; word++) {
+      if (Atomics.load(this.#i32, at + word) !== 0) return true;
+    }
+    return false;
+  }
+
+  /** Wakes the coordinator. What it is to see must be stored before. */
+  ring(): void {
+    const at = (this.#base + DOORBELL) >>> 2;
+    Atomics.add(this.#i32, at, 1);
+    if (Atomics.load(this.#i32, at + 1) !== 0) Atomics.notify(this.#i32, at);
+  }
+
+  /** The coordinator's side of its doorbell; the word behind it says that it sleeps. */
+  get doorbell(): { readonly words: Int32Array; readonly at: number; readonly sleeping: number } {
+    const at = (this.#base + DOORBELL) >>> 2;
+    return { words: this.#i32, at, sleeping: at + ((SLEEPING - DOORBELL) >>> 2) };
+  }
+
+  /** From now on no decision is forgotten: some log could not note that it has applied one. */
+  retainDecisions(): void {
+    Atomics.store(this.#i32, (this.#base + RETAINED) >>> 2, 1);
+  }
+
+  get areDecisionsRetained(): boolean {
+    return Atomics.load(this.#i32, (this.#base + RETAINED) >>> 2) !== 0;
+  }
+
+  // ---- statistics -------------------------------------------------------------------
+
+  countInDoubt(): void {
+    this.#count(COUNT_IN_DOUBT);
+  }
+
+  counts(): TransactionCounts {
+    const counter = (which: number): number =>
+      Atomics.load(this.#i32, ((this.#base + COUNTERS) >>> 2) + which) >>> 0;
+    let preparing = 0;
+    let unreleased = 0;
+    for (let slot = 0; slot < this.highWater; slot++) {
+      const state = stateOf(this.word(slot));
+      if (state === TRANSACTION_PREPARING) preparing++;
+      if (state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED) unreleased++;
+    }
+    return {
+      committed: counter(COUNT_COMMITTED),
+      aborted: Array.from({ length: ABORT_REASONS }, (_, i) => counter(COUNT_ABORTED + i)),
+      wounded: counter(COUNT_WOUNDED),
+      inDoubt: counter(COUNT_IN_DOUBT),
+      preparing,
+      unreleased,
+    };
+  }
+
+  #count(which: number): void {
+    Atomics.add(this.#i32, ((this.#base + COUNTERS) >>> 2) + which, 1);
+  }
+
+  // ---- places -----------------------------------------------------------------------
+
+  #move(slot: number, from: number, state: number): boolean {
+    const to = state === TRANSACTION_FREE ? from & ~(OWNER_MASK << OWNER_SHIFT) : from;
+    const at = this.#wordAt(slot);
+    return Atomics.compareExchange(this.#i32, at, from, withState(to, state)) === from;
+  }
+
+  /** True when no bit is left. Others may see that, too. */
+  #takeBit(slot: number, mask: number, shard: number): boolean {
+    const at = (this.#slotAt(slot, mask) >>> 2) + (shard >>> 5);
+    Atomics.and(this.#i32, at, ~(1 << (shard & 31)));
+    return this.#isEmpty(slot, mask);
+  }
+
+  #isEmpty(slot: number, mask: number): boolean {
+    const at = this.#slotAt(slot, mask) >>> 2;
+    return Atomics.load(this.#i32, at) === 0 && Atomics.load(this.#i32, at + 1) === 0;
+  }
+
+  #raiseHighWater(slots: number): void {
+    const at = (this.#base + HIGH_WATER) >>> 2;
+    for (;;) {
+      const current = Atomics.load(this.#i32, at);
+      if (current >= slots) return;
+      if (Atomics.compareExchange(this.#i32, at, current, slots) === current) return;
+    }
+  }
+
+  #wordAt(slot: number): number {
+    return ((this.#base + WORDS) >>> 2) + slot;
+  }
+
+  #slotAt(slot: number, field: number): number {
+    return this.#base + SLOTS + slot * SLOT_BYTES + field;
+  }
+}
+
+export function stateOf(word: number): number {
+  return word & STATE_MASK;
+}
+
+export function ownerOf(word: number): number {
+  return (word >>> OWNER_SHIFT) & OWNER_MASK;
+}
+
+/** Whether two words speak of the same commit, in whatever state. */
+export function isSameCommit(left: number, right: number): boolean {
+  return ((left ^ right) & ~STATE_MASK) === 0;
+}
+
+function withState(word: number, state: number): number {
+  return (word & ~STATE_MASK) | state;
+}
