@@ -22,6 +22,8 @@ export interface BarriersOptions {
   readonly log: DecisionLog;
   /** Makes durable what every shard has written so far. */
   readonly syncShards: () => Promise<void>;
+  /** Whether decisions may be forgotten once what they brought about is durable. Default: they may. */
+  readonly mayForget?: () => boolean;
   /** No barrier succeeds any more: nothing may be written that waits for one. */
   readonly onFailure: (error: LightningError) => void;
 }
@@ -96,7 +98,7 @@ export class Barriers {
       }
       throw error;
     }
-    log.forget(released);
+    if (this.#options.mayForget?.() !== false) log.forget(released);
     this.#covered = sequence;
     this.count++;
   }

@@ -1,8 +1,9 @@
 /**
- * The coordinator: runs the background jobs of all shards in the pool, and keeps the client slots of
- * attached threads.
+ * The coordinator: decides commits over several shards, runs the background jobs of all shards in the
+ * pool, and keeps the client slots of attached threads.
  *
- * It is not on the way of any read, nor of a write that one shard makes durable by itself. When it dies, the main thread starts another; jobs under
+ * It is not on the way of any read, nor of a write that one shard commits alone. When it dies, the
+ * main thread starts another, which finds the commits under way in the transaction table; jobs under
  * way are repeated by their shards.
  */
 
@@ -17,8 +18,16 @@ import {
   serializeError,
 } from '../errors.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { H_DOORBELL } from '../kernel/assembly/layout.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
 import { joinReports } from '../router/reports.js';
+import {
+  ABORT_UNAVAILABLE,
+  IDS_PER_OPEN,
+  ownerOf,
+  stateOf,
+  TRANSACTION_ABORTED,
+} from '../router/transaction-table.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import { comlinkEndpoint } from './comlink-endpoint.js';
 import {
@@ -38,6 +47,8 @@ import {
   type ShardRestart,
   unwrap,
 } from './control-plane.js';
+import type { DecisionLog } from './decision-log.js';
+import { DecisionLoop } from './decision-loop.js';
 import { CommitDurability, type DurabilityOptions } from './durability.js';
 import { JobScheduler } from './job-scheduler.js';
 import type { JobResult } from './jobs.js';
@@ -67,6 +78,7 @@ export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort)
 /** A shard as the coordinator knows it. */
 interface ConnectedShard {
   memory: WebAssembly.Memory;
+  words: Int32Array;
   generation: number;
   link: ShardConnection | undefined;
 }
@@ -127,6 +139,7 @@ export class Coordinator {
   #scheduler: JobScheduler | undefined;
   /** Undefined in a read-only database. */
   #durability: CommitDurability | undefined;
+  #decisions: DecisionLoop | undefined;
   #isClosing = false;
 
   constructor(init: CoordinatorInit) {
@@ -134,6 +147,7 @@ export class Coordinator {
     this.#control = new ControlBlock(init.control);
     this.#shards = init.memories.map((memory, shard) => ({
       memory,
+      words: new Int32Array(memory.buffer),
       generation: this.#control.shardGeneration(shard),
       link: undefined,
     }));
@@ -172,11 +186,35 @@ export class Coordinator {
     if (config.readOnly) return CommitDurability.read(options, directory);
     const isRunning = this.#control.databaseState() !== DATABASE_OPENING;
     this.#durability = CommitDurability.open(options, directory, isRunning);
+    if (isRunning) this.#decide(this.#durability.log);
     return this.#durability.recovered;
   }
 
   async settle(): Promise<void> {
-    await this.#durability?.settle();
+    const durability = this.#durability;
+    if (durability === undefined) return;
+    await durability.settle();
+    this.#decide(durability.log);
+  }
+
+  #decide(log: DecisionLog): void {
+    const control = this.#control;
+    control.transactions.raiseIds(log.openCounter * IDS_PER_OPEN);
+    this.#decisions = new DecisionLoop({
+      control,
+      log,
+      syncAlways: this.#init.config.walSync === 'sync',
+      nowUs: () => Date.now() * 1000,
+      ringShard: (shard) => this.#ring(shard),
+    });
+    this.#decisions.start();
+  }
+
+  /** Makes a shard's worker take a turn. */
+  #ring(shard: number): void {
+    const { words } = this.#shards[shard] as ConnectedShard;
+    Atomics.add(words, H_DOORBELL >>> 2, 1);
+    Atomics.notify(words, H_DOORBELL >>> 2);
   }
 
   stats(): CoordinatorStats {
@@ -235,6 +273,7 @@ export class Coordinator {
   shardRestarted(restart: ShardRestart, port: MessagePort): void {
     const connected = this.#shards[restart.shard] as ConnectedShard;
     connected.memory = restart.memory;
+    connected.words = new Int32Array(restart.memory.buffer);
     connected.generation = restart.generation;
     this.#connect(restart.shard, port);
     // Its new rings are empty and its new epochs untouched: nothing is left of clients that are gone.
@@ -336,11 +375,34 @@ export class Coordinator {
   }
 
   async #letGo(client: number): Promise<void> {
+    const aborted = this.#abortCommitsOf(client);
     // A shard that is down, or does not answer, starts anew with an empty memory.
-    await Promise.allSettled(
-      this.#shards.map(async ({ link }) => link?.call((shard) => shard.releaseClient(client))),
+    const outcomes = await Promise.allSettled(
+      this.#shards.map(async ({ link }) => {
+        if (link === undefined) throw unavailable();
+        await link.call((shard) => shard.releaseClient(client));
+      }),
     );
+    // A shard that has let go of the client never gets what the client did not send any more.
+    for (const [shard, { status }] of outcomes.entries()) {
+      if (status === 'rejected') continue;
+      for (const { slot, word } of aborted) this.#control.letGo(slot, word, shard);
+    }
     this.#control.freeClient(client);
+  }
+
+  /** Aborts what a client that is gone has not brought to a decision. */
+  #abortCommitsOf(client: number): { readonly slot: number; readonly word: number }[] {
+    const { transactions } = this.#control;
+    const aborted: { slot: number; word: number }[] = [];
+    for (let slot = 0; slot < transactions.highWater; slot++) {
+      const word = transactions.word(slot);
+      if (ownerOf(word) !== client) continue;
+      transactions.unclaim(slot, word);
+      transactions.abort(slot, word, ABORT_UNAVAILABLE);
+      if (stateOf(transactions.word(slot)) === TRANSACTION_ABORTED) aborted.push({ slot, word });
+    }
+    return aborted;
   }
 
   // ---- the end --------------------------------------------------------------------------
@@ -354,6 +416,7 @@ export class Coordinator {
     clearInterval(this.#sweep);
     process.off('workerMessage', this.#onMessage);
     try {
+      await this.#decisions?.stop();
       await this.#durability?.close(isDurable);
     } finally {
       await this.#scheduler?.close();

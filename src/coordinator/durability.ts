@@ -120,7 +120,13 @@ export class CommitDurability {
   #serve(covered: number): void {
     const { control, config, onFailure } = this.#options;
     this.#barriers = new Barriers(
-      { control, log: this.log, syncShards: () => this.#syncShards(), onFailure },
+      {
+        control,
+        log: this.log,
+        syncShards: () => this.#syncShards(),
+        mayForget: () => !control.transactions.areDecisionsRetained,
+        onFailure,
+      },
       covered,
     );
     if (config.walSync === 'periodic') this.#schedule(config.walSyncIntervalMs);

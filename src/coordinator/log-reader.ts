@@ -78,6 +78,26 @@ export function readDecisionLog(
 }
 
 /**
+ * The decisions in the log, while a coordinator may be writing it: a frame that is not whole is one
+ * that is being written, and whose decision nobody acts on yet.
+ */
+export function readDecisions(
+  fs: FileSystem,
+  directory: string,
+  databaseId: string,
+): ReadonlyMap<number, Decision> {
+  for (;;) {
+    const newest = listLogSegments(fs, directory).at(-1);
+    try {
+      return readDecisionLog(fs, directory, databaseId)?.decisions ?? new Map();
+    } catch (error) {
+      // Another segment took its place just now.
+      if (!isNotFound(error) || listLogSegments(fs, directory).at(-1) === newest) throw error;
+    }
+  }
+}
+
+/**
  * After what sequence number the shards' logs end: what lies above may have holes, since the power
  * failed. Undefined when nothing was lost: the system has been running since, or every commit had
  * been synced before it was acknowledged.

@@ -21,6 +21,7 @@ import { shardOf } from './murmur3.js';
 import { ResponsePump } from './response-pump.js';
 import type { KeptSink } from './response-sink.js';
 import { type RequestListener, ShardClient, unavailable } from './shard-client.js';
+import { newCommitState, startWaiting } from './transaction-commit.js';
 
 /** A wait on the thread is cut into slices: between two of them the shard's health is looked at. */
 const WAIT_SLICE_MS = 50;
@@ -36,12 +37,22 @@ export interface ShardConnection {
   readonly generation: number;
 }
 
+interface UnsentPrepare {
+  readonly shard: number;
+  readonly slot: number;
+  readonly word: number;
+}
+
 export class Client implements RequestListener {
   readonly control: ControlBlock;
   readonly slot: number;
   readonly shards: readonly ShardClient[];
   readonly key = new KeyScratch();
   readonly keepAlive = new KeepAlive();
+  /** Commits over several shards. */
+  readonly commits = newCommitState();
+  /** Prepares that a shard which was away never got, and has to be let go of in its place. */
+  #unsent: UnsentPrepare[] = [];
   readonly #module: WebAssembly.Module;
   readonly #doorbell: ClientDoorbell;
   readonly #pump: ResponsePump;
@@ -82,6 +93,26 @@ export class Client implements RequestListener {
     const connection = this.shards[shard] as ShardClient;
     connection.failAll();
     connection.connect(this.#module, memory, generation);
+    const unsent = this.#unsent;
+    this.#unsent = unsent.filter((prepare) => prepare.shard !== shard);
+    for (const { slot, word, shard: from } of unsent) {
+      if (from === shard) this.control.letGo(slot, word, shard);
+    }
+  }
+
+  /**
+   * A prepare could not be sent: the commit is aborted. A shard that serves has never heard of it; one
+   * that is away lets go of it when it recovers, or had done so with others before: then it is done
+   * when the shard is back.
+   */
+  dropUnsent(shard: number, slot: number, word: number): void {
+    if (this.shards[shard]?.isServing() === true) this.control.letGo(slot, word, shard);
+    else this.#unsent.push({ shard, slot, word });
+  }
+
+  /** A commit over several shards has come to its end: its slot may be free. */
+  commitEnded(): void {
+    if (this.commits.waiting.length > 0) startWaiting(this);
   }
 
   // ---- the end of a turn ----------------------------------------------------------
@@ -228,8 +259,12 @@ export class Client implements RequestListener {
   }
 
   #checkPendingShards(startMs: number): void {
+    const { control } = this;
     for (const shard of this.shards) {
-      if (!this.control.hasPendingSequences(shard.shard)) continue;
+      const isAwaited =
+        control.hasPendingSequences(shard.shard) ||
+        control.transactions.isUnreleasedAt(shard.shard);
+      if (!isAwaited) continue;
       const state = this.control.shardState(shard.shard);
       if (state !== SHARD_SERVING && state !== SHARD_READ_ONLY) throw unavailable('none');
     }

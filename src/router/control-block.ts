@@ -230,11 +230,9 @@ export class ControlBlock {
     return Atomics.load(this.#i64, DECIDING_MIN >>> 3) !== 0n;
   }
 
-  /** A participant lets go of a commit; whoever waits for it to be visible, or for a slot, is told. */
+  /** A participant lets go of a commit; whoever waits for it to be visible is told. */
   letGo(slot: number, word: number, shard: number): void {
-    if (!this.transactions.letGo(slot, word, shard)) return;
-    this.#tellAppliedWaiters();
-    for (const client of this.transactions.takeWaiters()) this.ringClient(client);
+    if (this.transactions.letGo(slot, word, shard)) this.#tellAppliedWaiters();
   }
 
   /** True while the shard has handed-out sequence numbers that are not applied. */

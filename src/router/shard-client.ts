@@ -38,6 +38,7 @@ import { decodeError } from '../protocol/responses.js';
 import { connectRing, requestRing, responseRing } from '../ring/ring-location.js';
 import { RingReader } from '../ring/ring-reader.js';
 import { FULL, RingWriter } from '../ring/ring-writer.js';
+import type { BatchPart } from './batch-part.js';
 import { checkValueBytes } from './codec.js';
 import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
@@ -305,6 +306,33 @@ export class ShardClient {
     return true;
   }
 
+  /**
+   * Sends a request whose payload is `head`, then the operations of `part`. What does not fit at once
+   * waits: `head` is copied then, the part's bytes are lent.
+   */
+  sendJoined(
+    kind: number,
+    flags: number,
+    argument: number,
+    head: Uint8Array,
+    part: BatchPart | undefined,
+    sink: ResponseSink,
+  ): void {
+    this.#checkServing();
+    const bodyBytes = part?.length ?? 0;
+    const address = this.#reserve(head.length + bodyBytes);
+    if (address === FULL) {
+      const body = part === undefined ? EMPTY : part.lend();
+      this.#enqueue(kind, flags, argument, head.slice(), body, sink);
+      return;
+    }
+    this.bytes.set(head, address);
+    if (part !== undefined && bodyBytes > 0) {
+      this.bytes.set(part.bytes.subarray(0, bodyBytes), address + head.length);
+    }
+    this.#commit(kind, flags, argument, head.length + bodyBytes, sink);
+  }
+
   /** True when a payload of this size would go into the ring at once, so that no copy is needed. */
   fits(payloadBytes: number): boolean {
     return this.#reserve(payloadBytes) !== FULL;
@@ -385,6 +413,13 @@ export class ShardClient {
   ring(): void {
     const words = this.kernel.i32;
     if (Atomics.load(words, H_SLEEPING >>> 2) === 0) return;
+    Atomics.add(words, H_DOORBELL >>> 2, 1);
+    Atomics.notify(words, H_DOORBELL >>> 2);
+  }
+
+  /** Makes the shard worker take a turn, whether it sleeps or is about to. */
+  wake(): void {
+    const words = this.kernel.i32;
     Atomics.add(words, H_DOORBELL >>> 2, 1);
     Atomics.notify(words, H_DOORBELL >>> 2);
   }

@@ -1,16 +1,47 @@
 /**
  * Commits what a batch or a transaction has gathered, whole or not at all.
  *
- * What touches one shard is committed by that shard alone.
+ * What touches one shard is committed by that shard alone. What touches several claims a slot of the
+ * transaction table and is sent to every participant at once, as a PREPARE; the shards vote, the
+ * coordinator decides, the shards apply and answer. The promise resolves when all have answered: the
+ * last of them has made the commit visible before.
  */
 
-import { RECORD_FLAG_SYNC, REQUEST_WRITE } from '../kernel/assembly/layout.js';
+import { RECORD_FLAG_SYNC, REQUEST_PREPARE, REQUEST_WRITE } from '../kernel/assembly/layout.js';
+import {
+  encodePrepareHead,
+  newPrepareHead,
+  PREPARE_HEAD_BYTES,
+  PREPARE_VALIDATE_WRITES,
+} from '../protocol/prepare.js';
 import type { BatchPart } from './batch-part.js';
 import type { Client } from './client.js';
 import type { CommitRequest } from './commit-request.js';
+import { CommitSink } from './commit-sink.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { SequenceSink } from './response-sink.js';
 import { unavailable } from './shard-client.js';
+import { ABORT_UNAVAILABLE } from './transaction-table.js';
+
+/** A commit that waits for a free slot. */
+interface WaitingCommit {
+  readonly request: CommitRequest;
+  readonly resolve: (sequence: number) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What one client keeps about its commits over several shards. */
+export interface CommitState {
+  /** In the order they were asked for. */
+  readonly waiting: WaitingCommit[];
+  nextId: number;
+  idsEnd: number;
+  isPolling: boolean;
+}
+
+export function newCommitState(): CommitState {
+  return { waiting: [], nextId: 0, idsEnd: 0, isPolling: false };
+}
 
 /**
  * Resolves with the sequence number of the commit once all of it is acknowledged and visible; 0 when
@@ -18,33 +49,165 @@ import { unavailable } from './shard-client.js';
  * has been written since.
  */
 export function commitTransaction(client: Client, request: CommitRequest): Promise<number> {
-  const { parts, sync } = request;
   let involved = 0;
-  for (let shard = 0; shard < parts.length; shard++) {
-    if (!hasOperations(parts[shard])) continue;
+  let only = 0;
+  for (let shard = 0; shard < client.shards.length; shard++) {
+    if (!takesPart(request, shard)) continue;
     involved++;
+    only = shard;
     // Better no shard than some: nothing is sent when one is known to be away.
     if (client.shards[shard]?.isServing() === false) return Promise.reject(unavailable('none'));
   }
   if (involved === 0) return Promise.resolve(0);
+  if (involved === 1) return commitAlone(client, request, only);
   const promise = newPromise<number>();
-  const sink = new SequenceSink(involved, resolvePart(), rejectPart());
-  const flags = sync ? RECORD_FLAG_SYNC : 0;
-  for (let index = 0; index < parts.length; index++) {
-    const part = parts[index];
-    const shard = client.shards[index];
-    if (!hasOperations(part) || shard === undefined) continue;
-    // What fits is copied into the ring at once; what has to wait keeps the part's own bytes.
-    const operations = shard.fits(part.length) ? part.bytes.subarray(0, part.length) : part.lend();
-    try {
-      shard.send(REQUEST_WRITE, flags, part.count, operations, sink);
-    } catch (error) {
-      sink.fail(error);
-      continue;
-    }
-    shard.flush();
+  const resolve = resolvePart<number>();
+  const reject = rejectPart();
+  const { waiting } = client.commits;
+  if (waiting.length > 0 || !prepare(client, request, resolve, reject)) {
+    // Kept as they are, whatever happens to the batch.
+    for (const part of request.parts) part?.lend();
+    waiting.push({ request, resolve, reject });
+    waitForSlot(client);
   }
   return promise;
+}
+
+function takesPart({ parts, reads, ranges }: CommitRequest, shard: number): boolean {
+  return (
+    hasOperations(parts[shard]) ||
+    (reads?.[shard]?.count ?? 0) > 0 ||
+    (ranges?.[shard]?.count ?? 0) > 0
+  );
+}
+
+function commitAlone(client: Client, request: CommitRequest, index: number): Promise<number> {
+  const promise = newPromise<number>();
+  const sink = new SequenceSink(1, resolvePart(), rejectPart());
+  const shard = client.shards[index];
+  const part = request.parts[index];
+  const flags = request.sync ? RECORD_FLAG_SYNC : 0;
+  if (shard === undefined || !hasOperations(part)) return Promise.resolve(0);
+  // What fits is copied into the ring at once; what has to wait keeps the part's own bytes.
+  const operations = shard.fits(part.length) ? part.bytes.subarray(0, part.length) : part.lend();
+  try {
+    shard.send(REQUEST_WRITE, flags, part.count, operations, sink);
+    shard.flush();
+  } catch (error) {
+    sink.fail(error);
+  }
+  return promise;
+}
+
+const headBytes = Buffer.alloc(PREPARE_HEAD_BYTES);
+const headView = new DataView(headBytes.buffer, headBytes.byteOffset, PREPARE_HEAD_BYTES);
+const head = newPrepareHead();
+
+/** Sends the parts to the participants. False: no slot is free. */
+function prepare(
+  client: Client,
+  request: CommitRequest,
+  resolve: (sequence: number) => void,
+  reject: (error: unknown) => void,
+): boolean {
+  const { transactions } = client.control;
+  const slot = transactions.claim(client.slot);
+  if (slot < 0) return false;
+  let low = 0;
+  let high = 0;
+  let involved = 0;
+  for (let shard = 0; shard < client.shards.length; shard++) {
+    if (!takesPart(request, shard)) continue;
+    involved++;
+    if (shard < 32) low |= 1 << shard;
+    else high |= 1 << (shard - 32);
+  }
+  const id = nextId(client);
+  const word = transactions.begin(slot, id, low, high);
+  const sink = new CommitSink({ client, slot, word, count: involved, resolve, reject });
+  head.slot = slot;
+  head.word = word;
+  head.id = id;
+  head.snapshot = request.snapshot;
+  head.flags = request.validateWrites ? PREPARE_VALIDATE_WRITES : 0;
+  for (let shard = 0; shard < client.shards.length; shard++) {
+    if (takesPart(request, shard)) sendPrepare(client, request, shard, sink);
+  }
+  return true;
+}
+
+function sendPrepare(
+  client: Client,
+  { parts, reads, ranges, sync }: CommitRequest,
+  index: number,
+  sink: CommitSink,
+): void {
+  const shard = client.shards[index];
+  if (shard === undefined) return;
+  const part = parts[index];
+  const keys = reads?.[index];
+  const spans = ranges?.[index];
+  head.keys = keys?.count ?? 0;
+  head.keyBytes = keys?.length ?? 0;
+  head.ranges = spans?.count ?? 0;
+  head.rangeBytes = spans?.length ?? 0;
+  encodePrepareHead(head, headView, 0);
+  const validated = head.keyBytes + head.rangeBytes;
+  const first = validated === 0 ? headBytes : withValidated(keys?.bytes, spans?.bytes);
+  const flags = sync ? RECORD_FLAG_SYNC : 0;
+  try {
+    shard.sendJoined(REQUEST_PREPARE, flags, part?.count ?? 0, first, part, sink);
+    shard.flush();
+  } catch (error) {
+    client.control.transactions.abort(head.slot, head.word, ABORT_UNAVAILABLE);
+    client.dropUnsent(index, head.slot, head.word);
+    sink.fail(error);
+  }
+}
+
+/** The head, with the keys and ranges behind it. */
+function withValidated(keys: Uint8Array | undefined, ranges: Uint8Array | undefined): Buffer {
+  const bytes = Buffer.allocUnsafe(PREPARE_HEAD_BYTES + head.keyBytes + head.rangeBytes);
+  headBytes.copy(bytes);
+  if (keys !== undefined) bytes.set(keys.subarray(0, head.keyBytes), PREPARE_HEAD_BYTES);
+  if (ranges !== undefined) {
+    bytes.set(ranges.subarray(0, head.rangeBytes), PREPARE_HEAD_BYTES + head.keyBytes);
+  }
+  return bytes;
+}
+
+function nextId(client: Client): number {
+  const { commits, control } = client;
+  if (commits.nextId === commits.idsEnd) {
+    const { first, end } = control.transactions.grantIds();
+    commits.nextId = first;
+    commits.idsEnd = end;
+  }
+  return commits.nextId++;
+}
+
+// ---- waiting for a slot ---------------------------------------------------------------
+
+/** Sends what waits, as far as there are slots. */
+export function startWaiting(client: Client): void {
+  const { waiting } = client.commits;
+  while (waiting.length > 0) {
+    const { request, resolve, reject } = waiting[0] as WaitingCommit;
+    if (!prepare(client, request, resolve, reject)) return;
+    waiting.shift();
+  }
+}
+
+/** Own commits that end look for those that wait; this is for slots that others held. */
+function waitForSlot(client: Client): void {
+  const { commits } = client;
+  if (commits.isPolling) return;
+  commits.isPolling = true;
+  setTimeout(() => {
+    commits.isPolling = false;
+    startWaiting(client);
+    if (commits.waiting.length > 0) waitForSlot(client);
+  }, 1);
 }
 
 function hasOperations(part: BatchPart | undefined): part is BatchPart {

@@ -63,7 +63,6 @@ const DOORBELL = 64;
 const SLEEPING = 68;
 const HIGH_WATER = 128;
 const RETAINED = 132;
-const WAITERS = 192;
 const NEXT_ID = 256;
 const COUNTERS = 320;
 const HEAD_BYTES = 512;
@@ -77,10 +76,8 @@ const SLOT_SEQUENCE = 8;
 const SLOT_PARTICIPANTS = 16;
 const SLOT_UNPREPARED = 24;
 const SLOT_UNAPPLIED = 32;
-const SLOT_FLAGS = 40;
 const SLOT_REASON = 44;
-
-const FLAG_SYNC = 1;
+const SLOT_TIMESTAMP = 48;
 
 const COUNT_COMMITTED = 0;
 const COUNT_WOUNDED = 1;
@@ -88,7 +85,9 @@ const COUNT_IN_DOUBT = 2;
 const COUNT_ABORTED = 3;
 
 /** Ids that a client takes at once. */
-export const IDS_PER_GRANT = 1024;
+const IDS_PER_GRANT = 1024;
+/** Each open of a database has this many: ids are never used twice. */
+export const IDS_PER_OPEN = 2 ** 32;
 
 export interface TransactionCounts {
   /** Commits over several shards. */
@@ -143,13 +142,13 @@ export class TransactionTable {
     return low | (BigInt((this.#i32[at + 1] as number) >>> 0) << 32n);
   }
 
+  timestampUs(slot: number): number {
+    return this.#f64[this.#slotAt(slot, SLOT_TIMESTAMP) >>> 3] as number;
+  }
+
   takesPart(slot: number, shard: number): boolean {
     const at = (this.#slotAt(slot, SLOT_PARTICIPANTS) >>> 2) + (shard >>> 5);
     return ((this.#i32[at] as number) & (1 << (shard & 31))) !== 0;
-  }
-
-  isSync(slot: number): boolean {
-    return ((this.#i32[this.#slotAt(slot, SLOT_FLAGS) >>> 2] as number) & FLAG_SYNC) !== 0;
   }
 
   reason(slot: number): number {
@@ -158,10 +157,11 @@ export class TransactionTable {
 
   // ---- the owner --------------------------------------------------------------------
 
-  /** The first of IDS_PER_GRANT transaction ids that nobody else gets. */
-  grantIds(): number {
-    const next = Atomics.add(this.#i64, (this.#base + NEXT_ID) >>> 3, BigInt(IDS_PER_GRANT));
-    return Number(next);
+  /** Transaction ids that nobody else gets: from `first` up to, not including, `end`. */
+  grantIds(): { readonly first: number; readonly end: number } {
+    const at = (this.#base + NEXT_ID) >>> 3;
+    const first = Number(Atomics.add(this.#i64, at, BigInt(IDS_PER_GRANT)));
+    return { first, end: first + IDS_PER_GRANT };
   }
 
   /** A free slot, from now on CLAIMED by the client; -1 when there is none. */
@@ -181,7 +181,7 @@ export class TransactionTable {
   }
 
   /** Fills a claimed slot in: from now on it is PREPARING. Returns its word. */
-  begin(slot: number, id: number, low: number, high: number, isSync: boolean): number {
+  begin(slot: number, id: number, low: number, high: number): number {
     const words = this.#i32;
     const base = this.#slotAt(slot, 0) >>> 2;
     this.#f64[this.#slotAt(slot, SLOT_ID) >>> 3] = id;
@@ -191,20 +191,11 @@ export class TransactionTable {
     words[base + (SLOT_UNPREPARED >>> 2) + 1] = high;
     words[base + (SLOT_UNAPPLIED >>> 2)] = low;
     words[base + (SLOT_UNAPPLIED >>> 2) + 1] = high;
-    words[base + (SLOT_FLAGS >>> 2)] = isSync ? FLAG_SYNC : 0;
     words[base + (SLOT_REASON >>> 2)] = ABORT_UNKNOWN;
     const at = this.#wordAt(slot);
     const word = ((words[at] as number) & ~STATE_MASK) | TRANSACTION_PREPARING;
     Atomics.store(words, at, word);
     return word;
-  }
-
-  /** Says that the client waits for a slot, or does not any more: see `takeWaiters`. */
-  setWaiting(client: number, isWaiting: boolean): void {
-    const at = ((this.#base + WAITERS) >>> 2) + (client >>> 5);
-    const bit = 1 << (client & 31);
-    if (isWaiting) Atomics.or(this.#i32, at, bit);
-    else Atomics.and(this.#i32, at, ~bit);
   }
 
   // ---- changes of state -------------------------------------------------------------
@@ -219,9 +210,10 @@ export class TransactionTable {
     return true;
   }
 
-  /** The coordinator: the number of the commit that is PREPARING. */
-  setSequence(slot: number, sequence: number): void {
+  /** The coordinator: the number and the time of the commit that is PREPARING. */
+  setSequence(slot: number, sequence: number, timestampUs: number): void {
     this.#f64[this.#slotAt(slot, SLOT_SEQUENCE) >>> 3] = sequence;
+    this.#f64[this.#slotAt(slot, SLOT_TIMESTAMP) >>> 3] = timestampUs;
   }
 
   /** The coordinator: PREPARING becomes DECIDING. False: it was aborted. */
@@ -267,6 +259,12 @@ export class TransactionTable {
     return (Atomics.load(this.#i32, at) & (1 << (shard & 31))) !== 0;
   }
 
+  /** Whether the shard has yet to apply, or to drop, the commit in the slot. */
+  unapplied(slot: number, shard: number): boolean {
+    const at = (this.#slotAt(slot, SLOT_UNAPPLIED) >>> 2) + (shard >>> 5);
+    return (Atomics.load(this.#i32, at) & (1 << (shard & 31))) !== 0;
+  }
+
   /** Whether the shard has yet to vote. */
   unprepared(slot: number, shard: number): boolean {
     const at = (this.#slotAt(slot, SLOT_UNPREPARED) >>> 2) + (shard >>> 5);
@@ -296,18 +294,6 @@ export class TransactionTable {
     );
   }
 
-  /** Clients that wait for a slot, as two bitmaps; they are taken out. */
-  takeWaiters(): number[] {
-    const clients: number[] = [];
-    const at = (this.#base + WAITERS) >>> 2;
-    for (let half = 0; half < 2; half++) {
-      if (Atomics.load(this.#i32, at + half) === 0) continue;
-      let bits = Atomics.exchange(this.#i32, at + half, 0);
-      for (; bits !== 0; bits &= bits - 1) clients.push(half * 32 + 31 - Math.clz32(bits & -bits));
-    }
-    return clients;
-  }
-
   // ---- reads ------------------------------------------------------------------------
 
   /** The lowest sequence number that is decided and unreleased, but not above `highest`. */
@@ -335,6 +321,25 @@ export class TransactionTable {
       if (Atomics.load(this.#i32, this.#wordAt(slot)) === word) return true;
     }
     return false;
+  }
+
+  /** Whether some decided commit is not visible for want of that shard. */
+  isUnreleasedAt(shard: number): boolean {
+    const { highWater } = this;
+    for (let slot = 0; slot < highWater; slot++) {
+      const state = stateOf(this.word(slot));
+      if (state !== TRANSACTION_DECIDING && state !== TRANSACTION_COMMITTED) continue;
+      if (this.unapplied(slot, shard)) return true;
+    }
+    return false;
+  }
+
+  /** The number of the commit that `word` speaks of if it is COMMITTED now; else 0. */
+  committedSequence(slot: number, word: number): number {
+    const committed = withState(word, TRANSACTION_COMMITTED);
+    if (this.word(slot) !== committed) return 0;
+    const sequence = this.sequence(slot);
+    return this.word(slot) === committed ? sequence : 0;
   }
 
   // ---- the coordinator --------------------------------------------------------------

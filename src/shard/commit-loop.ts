@@ -6,25 +6,26 @@
  * finish (the disk is full), it is refused instead. A commit that is written is always applied to
  * its end before the next is gathered.
  */
-import { InvalidArgumentError, type LightningError } from '../errors.js';
+import type { LightningError } from '../errors.js';
 import {
   H_HEARTBEAT,
   H_TOUCHED,
   READER_COUNT,
   RECORD_FLAG_MORE,
-  RECORD_FLAG_SYNC,
   REQUEST_BLOB_BEGIN,
+  REQUEST_PREPARE,
   REQUEST_WRITE,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import { PREPARE_ALONE } from '../protocol/prepare.js';
 import { disconnectRing } from '../ring/ring-location.js';
 import type { ControlBlock } from '../router/control-block.js';
-import { COMMIT_PLAIN } from '../wal/segment-format.js';
 import type { BarrierWait } from './barrier-wait.js';
 import { ClientSession } from './client-session.js';
 import { bitsOf, ConnectedClients } from './connected-clients.js';
-import { hasLongValue } from './large-commit.js';
 import type { Memtables } from './memtables.js';
+import type { PreparedCommits } from './prepared-commits.js';
+import { isWriteToRefuse, malformedWrite, type RecordIntake } from './record-intake.js';
 import type { ReadyCommit, RequestHandler } from './request-handler.js';
 import { NOBODY, refusalOf, type WalCommit } from './wal-commit.js';
 
@@ -47,6 +48,8 @@ export interface CommitLoopOptions {
   readonly commit: WalCommit;
   readonly handler: RequestHandler;
   readonly barrier: BarrierWait;
+  readonly prepared: PreparedCommits;
+  readonly intake: RecordIntake;
   /** Most operations of a group. */
   readonly groupOpsMax: number;
   /** Longer values do not go to memtables. */
@@ -75,7 +78,6 @@ export class CommitLoop {
   readonly #blocked = new Set<number>();
   /** A group is gathered and not yet written. */
   #isGathered = false;
-  #gatheredSync = false;
   /** The commit under way is to be acknowledged when it is durable. */
   #isSync = false;
   /** The group under way came from rings, to be acknowledged by the kernel. */
@@ -113,6 +115,7 @@ export class CommitLoop {
         worked = true;
       }
     }
+    worked = this.#options.prepared.poll() || worked;
     worked = this.#progress(nowMs) || worked;
     worked = this.#collect(nowMs) || worked;
     if (worked) this.#progress(nowMs);
@@ -139,7 +142,13 @@ export class CommitLoop {
 
   /** Whether a commit is under way or held: something that must end before the shard closes. */
   get isBusy(): boolean {
-    return this.#isHolding || this.#options.handler.hasWaiting;
+    const { handler, prepared } = this.#options;
+    return this.#isHolding || handler.hasWaiting || prepared.hasUnrecorded;
+  }
+
+  /** Something went out to the client, or room was made for it. */
+  touch(session: ClientSession): void {
+    this.#touched.add(session.client);
   }
 
   /** Whether a commit that was written is not answered yet. */
@@ -158,8 +167,9 @@ export class CommitLoop {
   }
 
   get #isHolding(): boolean {
-    const { commit, barrier } = this.#options;
-    return this.#isGathered || this.#large !== undefined || commit.isApplying || barrier.isWaiting;
+    const { commit, barrier, prepared } = this.#options;
+    const isUnderWay = commit.isApplying || barrier.isWaiting || prepared.hasDue;
+    return this.#isGathered || this.#large !== undefined || isUnderWay;
   }
 
   /** The client is gone: forgets its requests and answers. Its rings are empty afterwards. */
@@ -167,6 +177,7 @@ export class CommitLoop {
     const session = this.#session(client);
     this.#options.kernel.exports.groupForget(client);
     this.#options.handler.forget(session);
+    this.#options.prepared.releaseClient(session);
     session.clear();
     this.#blocked.delete(client);
     disconnectRing(this.#options.kernel, client);
@@ -176,10 +187,10 @@ export class CommitLoop {
   /** Answers every request that is in the rings with an error: the shard closes. */
   refuseAll(error: LightningError): void {
     for (const session of this.#sessions) {
-      const { requests, responses } = session;
+      const { requests } = session;
       requests.reload();
       while (requests.next()) {
-        if ((requests.flags & RECORD_FLAG_MORE) === 0) responses.error(requests.requestId, error);
+        if ((requests.flags & RECORD_FLAG_MORE) === 0) this.#options.intake.refuse(session, error);
         this.#touched.add(session.client);
       }
       requests.release();
@@ -195,10 +206,17 @@ export class CommitLoop {
 
   /** Moves the commit that is held or being applied on. True when something happened. */
   #progress(nowMs: number): boolean {
-    const { commit, barrier } = this.#options;
+    const { commit, barrier, prepared } = this.#options;
     let progress = false;
     for (;;) {
-      if (commit.isApplying) {
+      const mayApplyPrepared = !commit.isApplying || commit.isAtStart;
+      if (prepared.hasDue && mayApplyPrepared) {
+        if (!prepared.advance()) return progress;
+        this.#options.afterCommit();
+      } else if (commit.isAtStart && prepared.isDecisionNear) {
+        // Its number is the lower one: it goes first. Who decides rings the doorbell.
+        if (!prepared.poll()) return progress;
+      } else if (commit.isApplying) {
         if (!commit.advance()) return progress;
         if (this.#isSync && barrier.isUsed) barrier.start(commit.lastSequence);
         else this.#acknowledge();
@@ -233,26 +251,33 @@ export class CommitLoop {
   /** Writes the gathered group, or refuses it. False: it goes on waiting. */
   #writeGathered(nowMs: number): boolean {
     const { exports } = this.#options.kernel;
-    const { commit } = this.#options;
+    const { commit, prepared } = this.#options;
     const bytes = exports.groupBytes() >>> 0;
-    const refusal = this.#admit(bytes, exports.groupOps() >>> 0, nowMs);
+    const isRecords = exports.groupCommits() >>> 0 === prepared.recordCount;
+    const refusal = isRecords
+      ? this.#options.refusal()
+      : this.#admit(bytes, exports.groupOps() >>> 0, nowMs);
     if (refusal === 'wait') return false;
     if (refusal !== undefined) {
       this.#refuseGathered(refusal);
       return true;
     }
-    this.#isSync = this.#gatheredSync || exports.groupSync() !== 0;
-    const outcome = commit.writeGroup(this.#isSync, []);
+    this.#isSync = this.#options.intake.isSync || exports.groupSync() !== 0;
+    const outcome = commit.writeGroup(this.#isSync, [], isRecords);
     if (outcome.kind === 'refused') {
       this.#refuseGathered(refusalOf(outcome.error));
       return true;
     }
     this.#isGathered = false;
     this.#isGroup = true;
+    prepared.written(commit.applyingSegment ?? 0);
+    prepared.recorded();
     return true;
   }
 
   #refuseGathered(error: LightningError): void {
+    this.#options.prepared.recordsRefused();
+    this.#options.prepared.refuseGathered(error);
     const { exports } = this.#options.kernel;
     const commits = exports.groupCommits() >>> 0;
     const refused: [client: number, requestId: number][] = [];
@@ -274,10 +299,21 @@ export class CommitLoop {
     if (refusal === 'wait') return false;
     let error: LightningError | undefined = refusal;
     if (error === undefined) {
-      const outcome = this.#options.commit.writeLarge(ready);
+      const { commit } = this.#options;
+      const { prepare } = ready;
+      const outcome =
+        prepare === undefined || prepare.head.slot === PREPARE_ALONE
+          ? commit.writeLarge(ready)
+          : commit.writePrepare(ready, prepare.head.id);
       if (outcome.kind === 'written') {
         this.#isGroup = false;
         this.#isSync = ready.isSync;
+        if (!commit.isApplying && prepare !== undefined) {
+          this.#large = undefined;
+          const session = this.#isLargeWanted ? ready.session : undefined;
+          this.#isLargeWanted = true;
+          this.#options.intake.addLarge({ ready, prepare, session }, commit.wal?.segment ?? 0);
+        }
         return true;
       }
       error = refusalOf(outcome.error);
@@ -290,7 +326,7 @@ export class CommitLoop {
 
   #refuseLarge(ready: ReadyCommit, error: LightningError): void {
     this.#large = undefined;
-    this.#answerLarge(ready, ({ responses }) => responses.error(ready.requestId, error));
+    this.#answerLarge(ready, () => this.#options.intake.refuseReady(ready, error));
   }
 
   /**
@@ -353,13 +389,17 @@ export class CommitLoop {
   // ---- taking requests ----------------------------------------------------------------
 
   #collect(nowMs: number): boolean {
-    const takesWrites = !this.#isHolding && this.#mayWrite(nowMs);
+    const { prepared, intake } = this.#options;
+    const { exports } = this.#options.kernel;
+    const mayGather = !this.#isHolding;
+    const takesWrites = mayGather && this.#mayWrite(nowMs);
     let worked = false;
     let isFull = false;
-    const { exports } = this.#options.kernel;
-    if (takesWrites) {
+    if (mayGather && (takesWrites || prepared.hasUnrecorded)) {
       exports.groupBegin();
-      this.#gatheredSync = false;
+      intake.begin();
+      if (this.#options.refusal() === undefined) prepared.gatherRecords();
+      else prepared.refuseRecords();
     }
     const clients = this.#connected.slots();
     const first = Math.max(clients.indexOf(this.#firstClient), 0);
@@ -381,11 +421,13 @@ export class CommitLoop {
       if (outcome !== 'nothing' && session.takeBlocked()) this.#touched.add(session.client);
     }
     if (!isFull) this.#firstClient = 0;
-    if (!takesWrites) return worked;
+    // Those about which nothing has to be written.
+    if (mayGather) worked = prepared.voteUnwritten() || worked;
+    if (!takesWrites && prepared.recordCount === 0) return worked;
     const commits = exports.groupCommits() >>> 0;
     if (commits === 0) return worked;
     this.#isGathered = true;
-    this.#holdUp(exports.groupBytes() >>> 0, nowMs);
+    if (commits > prepared.recordCount) this.#holdUp(exports.groupBytes() >>> 0, nowMs);
     return true;
   }
 
@@ -433,65 +475,23 @@ export class CommitLoop {
     if (!requests.next()) return 'none';
     this.#touched.add(session.client);
     const error = this.#options.refusal();
-    if (error !== undefined && this.#isWriteToRefuse(session)) {
+    if (error !== undefined && isWriteToRefuse(session)) {
       // Of one that comes in pieces, the last is answered.
-      if ((requests.flags & RECORD_FLAG_MORE) === 0) responses.error(requests.requestId, error);
+      if ((requests.flags & RECORD_FLAG_MORE) === 0) this.#options.intake.refuse(session, error);
       requests.release();
       return 'taken';
     }
-    if (this.#isPlainWrite(session)) {
-      const status = this.#gatherRecord(session);
-      if (status === 'full') return 'full';
-      if (status === 'gathered') {
-        requests.release();
-        return 'taken';
-      }
+    const status = this.#options.intake.take(session);
+    if (status === 'full') return 'full';
+    if (status === 'gathered') {
+      requests.release();
+      return 'taken';
     }
     const ready = this.#options.handler.take(session, nowMs);
     requests.release();
     if (ready === undefined) return 'taken';
     this.#large = ready;
     return 'full';
-  }
-
-  /**
-   * A write in one record that the kernel left: other requests of the client come in pieces, or the
-   * record is large enough to hold a value that is too large for a memtable, but does not.
-   */
-  #isPlainWrite({ requests, partial }: ClientSession): boolean {
-    const { kind, flags, requestId, payload, payloadBytes } = requests;
-    if (kind !== REQUEST_WRITE || (flags & RECORD_FLAG_MORE) !== 0) return false;
-    if (partial.has(requestId)) return false;
-    const { inlineBytesMax, kernel } = this.#options;
-    return !hasLongValue(kernel.bytes, payload, payload + payloadBytes, inlineBytesMax);
-  }
-
-  #gatherRecord(session: ClientSession): 'gathered' | 'full' | 'large' {
-    const { exports } = this.#options.kernel;
-    const { requests } = session;
-    const status = exports.groupAppend(
-      requests.payload,
-      requests.payloadBytes,
-      requests.argument,
-      COMMIT_PLAIN,
-      0,
-      session.client,
-      requests.requestId,
-    );
-    if (status === 0) {
-      if ((requests.flags & RECORD_FLAG_SYNC) !== 0) this.#gatheredSync = true;
-      return 'gathered';
-    }
-    if (status === 1) return exports.groupCommits() >>> 0 === 0 ? 'large' : 'full';
-    session.responses.error(requests.requestId, malformedWrite());
-    return 'gathered';
-  }
-
-  /** What was begun before writes were refused is refused where it is put together. */
-  #isWriteToRefuse({ requests, uploads, partial }: ClientSession): boolean {
-    const { kind, requestId } = requests;
-    if (kind === REQUEST_WRITE) return !partial.has(requestId);
-    return kind === REQUEST_BLOB_BEGIN && !uploads.has(requestId);
   }
 
   #refuseMalformed(session: ClientSession): void {
@@ -565,9 +565,5 @@ export class CommitLoop {
 }
 
 function isWrite(kind: number): boolean {
-  return kind === REQUEST_WRITE || kind === REQUEST_BLOB_BEGIN;
-}
-
-function malformedWrite(): InvalidArgumentError {
-  return new InvalidArgumentError('Cannot commit a malformed write: nothing of it was applied');
+  return kind === REQUEST_WRITE || kind === REQUEST_PREPARE || kind === REQUEST_BLOB_BEGIN;
 }

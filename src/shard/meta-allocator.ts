@@ -34,6 +34,17 @@ export class MetaAllocator {
 
   /** Address of `bytes` free bytes, 64-byte aligned. Throws `LIGHTNING_LIMIT_EXCEEDED`. */
   allocate(bytes: number): number {
+    const address = this.tryAllocate(bytes);
+    if (address >= 0) return address;
+    throw new LightningError(
+      'LIGHTNING_LIMIT_EXCEEDED',
+      `Tables' indexes and filters do not fit the ${this.bytesTotal} bytes a shard has for them: use more shards or fewer filter bits per key`,
+      { details: { bytesUsed: this.#bytesUsed, bytesTotal: this.bytesTotal } },
+    );
+  }
+
+  /** As `allocate`; -1 when there is no such room. */
+  tryAllocate(bytes: number): number {
     const wanted = roundUp(Math.max(bytes, 1));
     for (let i = 0; i < this.#free.length; i++) {
       const range = this.#free[i] as FreeRange;
@@ -46,11 +57,7 @@ export class MetaAllocator {
       this.#bytesUsed += wanted;
       return address;
     }
-    throw new LightningError(
-      'LIGHTNING_LIMIT_EXCEEDED',
-      `Tables' indexes and filters do not fit the ${this.bytesTotal} bytes a shard has for them: use more shards or fewer filter bits per key`,
-      { details: { bytesUsed: this.#bytesUsed, bytesTotal: this.bytesTotal } },
-    );
+    return -1;
   }
 
   free(address: number): void {

@@ -22,7 +22,7 @@ import { Manifest, readCurrent, readManifest } from '../version/manifest.js';
 import { Version } from '../version/version.js';
 import { Wal } from '../wal/wal.js';
 import type { ShardState } from './shard-state.js';
-import { type ReplayResult, replaySegments } from './wal-replay.js';
+import { type CommitOutcome, type ReplayResult, replaySegments } from './wal-replay.js';
 
 export interface RecoveryResult {
   readonly lastSequence: number;
@@ -33,6 +33,8 @@ export interface RecoveryResult {
 }
 
 export interface RecoveryOptions {
+  /** What became of a commit over several shards that the shard's log leaves in doubt. */
+  readonly resolve: (id: number) => Promise<CommitOutcome | undefined>;
   /** Frees a memtable by flushing the oldest full one; called when all are full. */
   readonly makeRoom: () => Promise<void>;
 }
@@ -80,6 +82,7 @@ export async function recoverShard(
     hasBlobs: files.blobs.length > 0,
     makeRoom: options.makeRoom,
     cutSequence: state.options.cutSequence,
+    resolve: options.resolve,
   });
   adoptBlobs(state, files.blobs, { replay, pending });
   const lastSequence = Math.max(version.state.lastSequence, replay.lastSequence);
@@ -87,6 +90,8 @@ export async function recoverShard(
     const identity = { shard, databaseId, bootId };
     const wal = Wal.create({ fs, directory, identity }, state.files.allocate(1), replay.segments);
     state.commit.openLog(wal, lastSequence);
+    // From here on the log says so itself.
+    if (replay.resolved.length > 0) state.commit.writeOutcomes(replay.resolved, lastSequence);
   }
   return {
     lastSequence,

@@ -12,9 +12,11 @@ import {
   REQUEST_GET,
   REQUEST_GET_MANY,
   REQUEST_LOAD_BLOCKS,
+  REQUEST_PREPARE,
   REQUEST_WRITE,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import { decodePrepare, newPrepareHead, type PrepareHead } from '../protocol/prepare.js';
 import type { Request } from '../protocol/request-assembler.js';
 import {
   BlobRequestReader,
@@ -34,6 +36,16 @@ import type { LargeCommit } from './wal-commit.js';
 export interface ReadyCommit extends LargeCommit {
   readonly session: ClientSession;
   readonly requestId: number;
+  /** The transaction that the operations are a part of; undefined: a commit of this shard alone. */
+  readonly prepare: PrepareRequest | undefined;
+}
+
+/** A prepare that came in pieces, or has values that are stored on their own. */
+export interface PrepareRequest {
+  readonly head: PrepareHead;
+  /** What the head's offsets point into. */
+  readonly payload: Buffer;
+  readonly operations: number;
 }
 
 export interface RequestHandlerOptions {
@@ -43,6 +55,13 @@ export interface RequestHandlerOptions {
   readonly inlineBytesMax: number;
   /** Why writes are refused now; undefined while they are taken. */
   readonly refusal: () => LightningError | undefined;
+  /** Aborts the transaction and answers the request. */
+  readonly refusePrepare: (
+    session: ClientSession,
+    requestId: number,
+    head: PrepareHead,
+    error: unknown,
+  ) => void;
 }
 
 /** How long a read is tried again while the cache has no room. */
@@ -87,6 +106,7 @@ export class RequestHandler {
     session.partial.delete(requestId);
     try {
       if (request.kind === REQUEST_WRITE) return this.#prepareWrite(session, request);
+      if (request.kind === REQUEST_PREPARE) return this.#prepareCommit(session, request);
       this.#read(session, request);
     } catch (error) {
       if (error instanceof CacheBusyError) {
@@ -196,7 +216,27 @@ export class RequestHandler {
     const { inlineBytesMax, blobs } = this.#options;
     const prepared = prepareOperations(owned, argument, inlineBytesMax, blobs);
     const isSync = (request.flags & RECORD_FLAG_SYNC) !== 0;
-    return { ...prepared, isSync, session, requestId: request.requestId };
+    return { ...prepared, isSync, session, requestId: request.requestId, prepare: undefined };
+  }
+
+  #prepareCommit(session: ClientSession, request: Request): ReadyCommit | undefined {
+    const { payload, payloadBytes, argument, requestId } = request;
+    const owned = Buffer.from(request.bytes.subarray(payload, payload + payloadBytes));
+    const head = newPrepareHead();
+    decodePrepare(owned, 0, owned.length, head);
+    try {
+      const refusal = this.#options.refusal();
+      if (refusal !== undefined) throw refusal;
+      const { inlineBytesMax, blobs } = this.#options;
+      const operations = owned.subarray(head.operationsAt);
+      const prepared = prepareOperations(operations, argument, inlineBytesMax, blobs);
+      const isSync = (request.flags & RECORD_FLAG_SYNC) !== 0;
+      const prepare = { head, payload: owned, operations: argument };
+      return { ...prepared, isSync, session, requestId, prepare };
+    } catch (error) {
+      this.#options.refusePrepare(session, requestId, head, error);
+      return undefined;
+    }
   }
 
   #takeBlobPiece(session: ClientSession): ReadyCommit | undefined {
@@ -221,7 +261,8 @@ export class RequestHandler {
       this.#options.blobs.written(reference);
       const operations = encodePutBlob(reader.key, reference);
       const isSync = (flags & RECORD_FLAG_SYNC) !== 0;
-      return { operations, blobs: [reference.blob], isSync, session, requestId };
+      const blobs = [reference.blob];
+      return { operations, blobs, isSync, session, requestId, prepare: undefined };
     } catch (error) {
       upload.writer?.abort();
       responses.error(requestId, error);

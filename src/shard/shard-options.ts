@@ -11,6 +11,7 @@ import type { FileSystem } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import type { LinkIntent } from '../version/link-intent.js';
+import type { CommitOutcome } from './wal-replay.js';
 
 /** Time, from outside. */
 export interface Clock {
@@ -61,6 +62,8 @@ export interface ShardOptions {
   readonly cutSequence?: number | undefined;
   /** Called when everything is there, just before the shard serves. */
   readonly beforeServing?: () => void;
+  /** What the coordinator's log says about commits over several shards, by transaction id. */
+  readonly decisions?: () => ReadonlyMap<number, CommitOutcome>;
   /** Wakes the shard's loop: something happened outside the rings. */
   readonly wake: () => void;
 }

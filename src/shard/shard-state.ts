@@ -17,11 +17,13 @@ import { Version } from '../version/version.js';
 import type { VersionEdit } from '../version/version-edit.js';
 import { kernelPieceWindow } from './blob-file.js';
 import { BlobStore } from './blob-store.js';
+import type { ClientSession } from './client-session.js';
 import { FileNumbers } from './file-numbers.js';
 import { KeptVersions } from './kept-versions.js';
 import { type Memtable, Memtables } from './memtables.js';
 import { MetaAllocator } from './meta-allocator.js';
 import { OpenTables } from './open-tables.js';
+import { PreparedCommits } from './prepared-commits.js';
 import { PublishedVersion } from './published-version.js';
 import { Retirement } from './retirement.js';
 import type { ShardOptions } from './shard-options.js';
@@ -55,6 +57,9 @@ export class ShardState {
   readonly blobs: BlobStore;
   readonly commit: WalCommit;
   readonly #ballast: Ballast;
+  readonly prepared: PreparedCommits;
+  /** Called when an answer about a prepared commit went out. */
+  onAnswered: (session: ClientSession) => void = () => {};
   /** Called after a memtable was queued for its flush. */
   onMemtableQueued: () => void = () => {};
   #manifest: Manifest | undefined;
@@ -102,6 +107,18 @@ export class ShardState {
       switchMemtable: () => this.switchMemtable(),
       rollLog: () => this.#rollLog(),
     });
+    this.prepared = new PreparedCommits({
+      shard,
+      kernel,
+      control: options.control,
+      staging: this.staging,
+      allocator,
+      durability: options.durability,
+      wake: () => options.wake(),
+      apply: (commit) => this.commit.advancePrepared(commit),
+      deleteBlobs: (blobs) => this.deleteBlobs(blobs),
+      answered: (session) => this.onAnswered(session),
+    });
     kernel.exports.setActiveMemtable(this.memtables.active.arena);
   }
 
@@ -134,10 +151,11 @@ export class ShardState {
   switchMemtable(): boolean {
     const { memtables } = this;
     if (!memtables.canSwitch) return false;
-    memtables.switchActive(this.commit.isApplying);
+    const isInCommit = this.commit.isApplying || this.prepared.isApplying;
+    memtables.switchActive(isInCommit);
     this.publish();
     this.kernel.exports.setActiveMemtable(memtables.active.arena);
-    if (this.commit.isApplying) this.#shouldRoll = true;
+    if (isInCommit) this.#shouldRoll = true;
     else this.#rollLog();
     this.onMemtableQueued();
     return true;
@@ -228,6 +246,7 @@ export class ShardState {
   #walMinWithout(flushed: Memtable): number {
     const { commit, memtables } = this;
     let min = commit.applyingSegment ?? commit.wal?.segment ?? 0;
+    min = Math.min(min, this.prepared.segmentMin ?? min);
     for (const memtable of [memtables.active, ...memtables.immutables]) {
       if (memtable !== flushed) min = Math.min(min, memtable.walSegmentMin ?? min);
     }
@@ -252,7 +271,7 @@ export class ShardState {
   /** Deletes those of the blob files that nothing refers to any more. */
   deleteBlobs(candidates: readonly number[]): void {
     if (candidates.length === 0) return;
-    const live = new Set<number>(this.commit.applyingBlobs);
+    const live = new Set<number>([...this.commit.applyingBlobs, ...this.prepared.blobs]);
     for (const table of this.#version.tables()) for (const blob of table.blobs) live.add(blob);
     for (const blob of new Set(candidates)) {
       if (!live.has(blob) && !this.memtables.refersToBlob(blob)) this.blobs.delete(blob);

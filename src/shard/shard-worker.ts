@@ -13,6 +13,7 @@ import {
   type ShardStarted,
   type ShardStats,
 } from '../coordinator/control-plane.js';
+import { readDecisions } from '../coordinator/log-reader.js';
 import type { ShardService } from '../coordinator/shard-link.js';
 import { ClosedError, deserializeError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
@@ -100,6 +101,8 @@ class ShardWorker {
       beforeServing: () => {
         for (const memory of stale) voidMemory(module, memory);
       },
+      decisions: () =>
+        readDecisions(nodeFileSystem, `${path}/${COORDINATOR_DIRECTORY}`, databaseId),
       wake: () => this.#driver.wake(),
     });
     this.#shard = opened;

@@ -19,11 +19,13 @@ import { CommitLoop } from './commit-loop.js';
 import { Compactor } from './compactor.js';
 import { Flusher } from './flusher.js';
 import { RUNS_MAX } from './published-version.js';
+import { RecordIntake } from './record-intake.js';
 import { type RecoveryResult, recoverShard } from './recovery.js';
 import { RequestHandler } from './request-handler.js';
 import type { ShardOptions } from './shard-options.js';
 import { ShardState } from './shard-state.js';
 import { TableReads } from './table-reads.js';
+import type { CommitOutcome } from './wal-replay.js';
 import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js';
 
 /** Runs from which on writes are slowed, and at which they stop: a scan must be able to open all. */
@@ -68,7 +70,11 @@ export class Shard {
       blobs: state.blobs,
       inlineBytesMax,
       refusal,
+      refusePrepare: (session, requestId, head, error) =>
+        intake.refusePrepare(session, requestId, head, error),
     });
+    const intake = new RecordIntake({ kernel, prepared: state.prepared, inlineBytesMax });
+    state.onAnswered = (session) => this.loop.touch(session);
     this.loop = new CommitLoop({
       kernel,
       control,
@@ -76,6 +82,8 @@ export class Shard {
       commit: state.commit,
       handler,
       barrier: new BarrierWait({ durability: options.durability, wake: options.wake }),
+      prepared: state.prepared,
+      intake,
       groupOpsMax: config.groupOpsMax,
       inlineBytesMax,
       nowMs: () => clock.nowMs(),
@@ -96,6 +104,7 @@ export class Shard {
     try {
       const recovered = await recoverShard(opened.state, {
         makeRoom: () => opened.#makeRoom(),
+        resolve: (id) => opened.#resolve(id),
       });
       opened.#recovered = recovered;
       control.raiseSequence(recovered.lastSequence);
@@ -103,9 +112,11 @@ export class Shard {
       control.raiseEpoch(recovered.lastEpoch);
       Atomics.store(kernel.u64, H_VISIBLE >>> 3, BigInt(recovered.lastSequence));
       for (const intent of options.intents ?? []) await opened.link(intent);
+      // Nobody may read the old memory any more once commits that it has not seen become visible.
+      options.beforeServing?.();
+      await opened.state.prepared.letGoOfAll();
       // A worker that died may have left numbers pending: what of them was written is applied now.
       control.sequencesApplied(shard);
-      options.beforeServing?.();
       const isReadOnly = config.readOnly || opened.state.readOnlyReason !== undefined;
       control.setShardState(shard, isReadOnly ? SHARD_READ_ONLY : SHARD_SERVING);
       opened.flusher.maybeSchedule();
@@ -115,6 +126,15 @@ export class Shard {
       await opened.#abandon();
       throw error;
     }
+  }
+
+  /** What became of a commit that was in doubt: presumed aborted when nobody says otherwise. */
+  async #resolve(id: number): Promise<CommitOutcome | undefined> {
+    const { control, decisions } = this.#options;
+    control.transactions.countInDoubt();
+    const known = await this.state.prepared.outcomeInTable(id);
+    if (known === 'aborted') return undefined;
+    return known ?? decisions?.().get(id);
   }
 
   get recovered(): RecoveryResult {
@@ -146,6 +166,7 @@ export class Shard {
     if (polls !== undefined) times.push(polls);
     if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
     if (this.loop.isBusy) times.push(10);
+    if (this.state.prepared.hasUnreleased) times.push(1);
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
@@ -304,7 +325,11 @@ export class Shard {
     if (this.#isClosing) return;
     const { clock } = this.#options;
     const deadlineMs = clock.nowMs() + DRAIN_MS_MAX;
-    while ((this.turn() || this.loop.isCommitting) && clock.nowMs() < deadlineMs) {
+    const { prepared } = this.state;
+    while (
+      (this.turn() || this.loop.isCommitting || prepared.count > 0) &&
+      clock.nowMs() < deadlineMs
+    ) {
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.#isClosing = true;

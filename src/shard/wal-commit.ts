@@ -15,11 +15,20 @@ import { H_WAL_BASE, OP_PUT_BLOB } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { OperationReader } from '../protocol/operations.js';
 import type { ControlBlock } from '../router/control-block.js';
-import { COMMIT_PLAIN, GROUP_FLAG_CONTINUES } from '../wal/segment-format.js';
+import {
+  COMMIT_ABORT,
+  COMMIT_BODY_BYTES,
+  COMMIT_COMMIT,
+  COMMIT_PLAIN,
+  COMMIT_PREPARE,
+  GROUP_FLAG_CONTINUES,
+} from '../wal/segment-format.js';
 import type { Wal } from '../wal/wal.js';
 import type { Memtables } from './memtables.js';
+import type { PreparedCommit } from './prepared-commits.js';
 import type { Clock } from './shard-options.js';
 import type { Staging } from './staging.js';
+import type { ResolvedCommit } from './wal-replay.js';
 
 /** As the client of a commit: nobody is told. */
 export const NOBODY = 0xffffffff;
@@ -47,8 +56,22 @@ export interface LargeCommit {
   readonly blobs: readonly number[];
 }
 
+/** What a memtable is told about the commits that enter it. */
+interface Noted {
+  readonly segment: number;
+  readonly timestampUs: number;
+  readonly epoch: number;
+  readonly blobs: readonly number[];
+}
+
+/** The part of a large commit's operations that is staged now. */
+interface Pieces {
+  pieceStart: number;
+  pieceEnd: number;
+}
+
 /** Written, and being applied. */
-interface Applying {
+interface Applying extends Noted, Pieces {
   readonly lastSequence: number;
   readonly segment: number;
   /** What is still to be staged, for a large commit; a group is in the WAL buffer already. */
@@ -56,9 +79,9 @@ interface Applying {
   readonly blobs: readonly number[];
   readonly timestampUs: number;
   readonly epoch: number;
-  /** Range of the piece that is staged now. */
-  pieceStart: number;
-  pieceEnd: number;
+  /** Whether it has anything for the memtable; records about other shards' commits have not. */
+  readonly isPlain: boolean;
+  isBegun: boolean;
 }
 
 /** `written`: not applied yet, call `advance`. */
@@ -100,6 +123,11 @@ export class WalCommit {
     return this.#applying !== undefined;
   }
 
+  /** Whether what is being applied has not been begun, and must be in the order of its number. */
+  get isAtStart(): boolean {
+    return this.#applying?.isBegun === false && this.#applying.isPlain;
+  }
+
   /** First segment that the commit under way stands in; undefined when there is none. */
   get applyingSegment(): number | undefined {
     return this.#applying?.segment;
@@ -115,8 +143,11 @@ export class WalCommit {
     return this.#poison;
   }
 
-  /** Writes the group that the kernel gathered. The group is whole on disk or refused. */
-  writeGroup(isSync: boolean, blobs: readonly number[]): WriteOutcome {
+  /**
+   * Writes the group that the kernel gathered. The group is whole on disk or refused. `isRecords`: it
+   * says about commits only what the coordinator's log says, too, and need not be durable.
+   */
+  writeGroup(isSync: boolean, blobs: readonly number[], isRecords = false): WriteOutcome {
     const { kernel, control, shard, clock } = this.#options;
     const { exports } = kernel;
     const wal = this.#writable();
@@ -127,7 +158,7 @@ export class WalCommit {
     const epoch = control.epoch();
     try {
       this.#writeSealed(wal, first, timestampUs, epoch, 0);
-      if (this.#isSynced(isSync)) wal.sync();
+      if (this.#isSynced(isSync) && !isRecords) wal.sync();
     } catch (error) {
       return this.#refuse(error);
     }
@@ -141,6 +172,8 @@ export class WalCommit {
       blobs,
       timestampUs,
       epoch,
+      isPlain: exports.groupControls() >>> 0 < commits,
+      isBegun: false,
       pieceStart: 0,
       pieceEnd: 0,
     };
@@ -149,6 +182,15 @@ export class WalCommit {
 
   /** Writes a large commit as a chain of groups, all with one sequence number. */
   writeLarge(commit: LargeCommit): WriteOutcome {
+    return this.#writeChain(commit, COMMIT_PLAIN, 0);
+  }
+
+  /** Writes the operations of a transaction as a chain of groups; nothing of it is applied. */
+  writePrepare(commit: LargeCommit, transactionId: number): WriteOutcome {
+    return this.#writeChain(commit, COMMIT_PREPARE, transactionId);
+  }
+
+  #writeChain(commit: LargeCommit, kind: number, transactionId: number): WriteOutcome {
     const { control, shard, clock } = this.#options;
     const wal = this.#writable();
     const sequence = control.allocateSequences(shard, 1);
@@ -158,7 +200,7 @@ export class WalCommit {
     try {
       for (const piece of this.#pieces(commit.operations)) {
         this.#stage(commit.operations, piece.start, piece.end);
-        this.#gatherStaged(piece.end - piece.start, piece.operations);
+        this.#gatherStaged(piece.end - piece.start, piece.operations, kind, transactionId);
         const isLast = piece.end === commit.operations.length;
         this.#writeSealed(wal, sequence, timestampUs, epoch, isLast ? 0 : GROUP_FLAG_CONTINUES);
         this.operations += piece.operations;
@@ -176,6 +218,11 @@ export class WalCommit {
     }
     this.groups++;
     this.commits++;
+    if (kind !== COMMIT_PLAIN) {
+      // Nothing is applied before the decision.
+      control.sequencesApplied(shard);
+      return { kind: 'written' };
+    }
     this.#applying = {
       lastSequence: sequence,
       segment: wal.segment,
@@ -183,10 +230,38 @@ export class WalCommit {
       blobs: commit.blobs,
       timestampUs,
       epoch,
+      isPlain: true,
+      isBegun: false,
       pieceStart: 0,
       pieceEnd: 0,
     };
     return { kind: 'written' };
+  }
+
+  /**
+   * Recovery: writes down, durably, what became of commits that the log left in doubt. Takes no
+   * numbers: nothing is committed by it.
+   */
+  writeOutcomes(resolved: readonly ResolvedCommit[], lastSequence: number): void {
+    const { kernel, staging, control, clock } = this.#options;
+    const { exports } = kernel;
+    const wal = this.#writable();
+    const address = staging.operationsAddress;
+    for (let at = 0; at < resolved.length; ) {
+      exports.groupBegin();
+      for (; at < resolved.length; at++) {
+        const { id, outcome } = resolved[at] as ResolvedCommit;
+        kernel.f64[address >>> 3] = outcome?.sequence ?? 0;
+        kernel.f64[(address >>> 3) + 1] = outcome?.timestampUs ?? 0;
+        const kind = outcome === undefined ? COMMIT_ABORT : COMMIT_COMMIT;
+        const bytes = outcome === undefined ? 0 : COMMIT_BODY_BYTES;
+        if (exports.groupAppend(address, bytes, 0, kind, id, NOBODY, 0) !== 0) break;
+      }
+      const first = Math.max(lastSequence - (exports.groupCommits() >>> 0) + 1, 0);
+      const timestampUs = control.nextTimestamp(clock.wallMs() * 1000);
+      this.#writeSealed(wal, first, timestampUs, control.epoch(), 0);
+    }
+    wal.sync();
   }
 
   /** Goes on applying; true when done and visible, false when it waits for a free memtable. */
@@ -194,16 +269,40 @@ export class WalCommit {
     const applying = this.#applying;
     assert(applying !== undefined, 'there is a commit to apply');
     const { kernel, control, shard, memtables } = this.#options;
-    this.#note(applying);
-    while (this.#applyStep(applying) === 1) {
-      if (!memtables.canSwitch || !this.#options.switchMemtable()) return false;
+    if (applying.isPlain) {
+      applying.isBegun = true;
       this.#note(applying);
+      while (this.#applyStep(applying) === 1) {
+        if (!memtables.canSwitch || !this.#options.switchMemtable()) return false;
+        this.#note(applying);
+      }
+      kernel.exports.groupPublish(applying.lastSequence);
     }
-    kernel.exports.groupPublish(applying.lastSequence);
     control.sequencesApplied(shard);
-    this.#lastSequence = applying.lastSequence;
+    this.#lastSequence = Math.max(this.#lastSequence, applying.lastSequence);
     this.#applying = undefined;
     return true;
+  }
+
+  /** Applies a decided commit, from where it stopped before; true when all of it is applied. */
+  advancePrepared(prepared: PreparedCommit): boolean {
+    const { kernel, memtables } = this.#options;
+    const noted = { ...prepared, epoch: this.#options.control.epoch() };
+    if (prepared.bytes > 0) this.#note(noted);
+    while (this.#applyPrepared(prepared) === 1) {
+      if (!memtables.canSwitch || !this.#options.switchMemtable()) return false;
+      this.#note(noted);
+    }
+    kernel.exports.groupPublish(prepared.sequence);
+    this.#lastSequence = Math.max(this.#lastSequence, prepared.sequence);
+    return true;
+  }
+
+  #applyPrepared(prepared: PreparedCommit): number {
+    const { address, bytes, operations, sequence } = prepared;
+    if (operations !== undefined) return this.#applyPieces(prepared, operations, sequence);
+    if (bytes === 0) return 0;
+    return checked(this.#options.kernel.exports.applyOps(address, bytes, sequence));
   }
 
   /** Makes what is written durable. A failure makes the shard read-only. */
@@ -278,9 +377,9 @@ export class WalCommit {
     return { kind: 'refused', error };
   }
 
-  #note(applying: Applying): void {
+  #note(applying: Noted): void {
     const { active } = this.#options.memtables;
-    active.walSegmentMin ??= applying.segment;
+    active.walSegmentMin = Math.min(active.walSegmentMin ?? applying.segment, applying.segment);
     active.lastTimestampUs = applying.timestampUs;
     active.lastEpoch = applying.epoch;
     for (const blob of applying.blobs) active.blobs.add(blob);
@@ -288,24 +387,23 @@ export class WalCommit {
 
   /** 0 applied, 1 the memtable is full. */
   #applyStep(applying: Applying): number {
-    const { exports } = this.#options.kernel;
-    const { operations } = applying;
-    if (operations === undefined) return checked(exports.groupApply());
+    const { operations, lastSequence } = applying;
+    if (operations !== undefined) return this.#applyPieces(applying, operations, lastSequence);
+    return checked(this.#options.kernel.exports.groupApply());
+  }
+
+  #applyPieces(pieces: Pieces, operations: Uint8Array, sequence: number): number {
+    const { kernel, staging } = this.#options;
     for (;;) {
-      if (applying.pieceStart === applying.pieceEnd) {
-        if (applying.pieceEnd === operations.length) return 0;
-        applying.pieceEnd = this.#pieceEnd(operations, applying.pieceStart).end;
-        this.#stage(operations, applying.pieceStart, applying.pieceEnd);
+      if (pieces.pieceStart === pieces.pieceEnd) {
+        if (pieces.pieceEnd === operations.length) return 0;
+        pieces.pieceEnd = this.#pieceEnd(operations, pieces.pieceStart).end;
+        this.#stage(operations, pieces.pieceStart, pieces.pieceEnd);
       }
-      const status = checked(
-        exports.applyOps(
-          this.#options.staging.operationsAddress,
-          applying.pieceEnd - applying.pieceStart,
-          applying.lastSequence,
-        ),
-      );
+      const bytes = pieces.pieceEnd - pieces.pieceStart;
+      const status = checked(kernel.exports.applyOps(staging.operationsAddress, bytes, sequence));
       if (status === 1) return 1;
-      applying.pieceStart = applying.pieceEnd;
+      pieces.pieceStart = pieces.pieceEnd;
     }
   }
 
@@ -339,11 +437,11 @@ export class WalCommit {
     this.#options.staging.operations.set(bytes.subarray(start, end));
   }
 
-  #gatherStaged(bytes: number, operations: number): void {
+  #gatherStaged(bytes: number, operations: number, kind: number, transactionId: number): void {
     const { exports } = this.#options.kernel;
     exports.groupBegin();
     const address = this.#options.staging.operationsAddress;
-    const status = exports.groupAppend(address, bytes, operations, COMMIT_PLAIN, 0, NOBODY, 0);
+    const status = exports.groupAppend(address, bytes, operations, kind, transactionId, NOBODY, 0);
     assert(status === 0, 'checked operations that fit are taken');
   }
 }

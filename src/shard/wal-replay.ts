@@ -11,14 +11,28 @@
  *
  * After a power loss the log also ends at the first group above the last durability mark, whole or
  * not: commits of other shards that come before it may have been lost.
+ * Parts of commits over several shards (PREPARE) are kept until their turn comes: they are applied
+ * under their own number, before the first group with a higher one, so that memtables are filled in
+ * the order of numbers as they were in life. What became of one says a COMMIT or ABORT record further
+ * on in the log; without one it is *in doubt*, and `resolve` knows.
  */
 import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle } from '../file-system/file-system.js';
 import { H_WAL_BASE, H_WAL_BYTES } from '../kernel/assembly/layout.js';
-import { COMMIT_HEADER_BYTES, SEGMENT_HEADER_BYTES } from '../wal/segment-format.js';
+import {
+  COMMIT_ABORT,
+  COMMIT_COMMIT,
+  COMMIT_HEADER_BYTES,
+  COMMIT_KIND,
+  COMMIT_PLAIN,
+  COMMIT_PREPARE,
+  COMMIT_TRANSACTION,
+  SEGMENT_HEADER_BYTES,
+} from '../wal/segment-format.js';
 import { type Group, SegmentReader } from '../wal/segment-reader.js';
 import type { OlderSegment } from '../wal/wal.js';
+import type { PreparedCommit } from './prepared-commits.js';
 import type { ShardState } from './shard-state.js';
 import { blobsOf } from './wal-commit.js';
 
@@ -30,6 +44,19 @@ export interface ReplayOptions {
   readonly makeRoom: () => Promise<void>;
   /** After a power loss: what lies above goes, with all that follows it. */
   readonly cutSequence?: number | undefined;
+  /** What became of a commit over several shards; undefined: it did not take place. */
+  readonly resolve: (id: number) => Promise<CommitOutcome | undefined>;
+}
+
+export interface CommitOutcome {
+  readonly sequence: number;
+  readonly timestampUs: number;
+}
+
+/** A commit that was in doubt; `outcome` undefined: it did not take place. */
+export interface ResolvedCommit {
+  readonly id: number;
+  readonly outcome: CommitOutcome | undefined;
 }
 
 export interface ReplayResult {
@@ -41,7 +68,19 @@ export interface ReplayResult {
   readonly blobs: ReadonlySet<number>;
   /** What is left on disk, whole and durable, oldest first. */
   readonly segments: readonly OlderSegment[];
+  /** The log does not say what became of these: it is to be added. */
+  readonly resolved: readonly ResolvedCommit[];
 }
+
+/** A PREPARE, its operations in as many pieces as there were groups. */
+interface Part {
+  readonly id: number;
+  readonly segment: number;
+  readonly pieces: Buffer[];
+}
+
+/** What a record says about a commit over several shards. */
+type Recorded = CommitOutcome | 'aborted';
 
 interface OpenSegment {
   readonly number: number;
@@ -75,6 +114,13 @@ class Replay {
   #commits = 0;
   /** A group above `cutSequence` was met. */
   #isCut = false;
+  /** PREPARE whose last group has not come. */
+  #partial: Part | undefined;
+  /** Committed, and waiting for their turn, by ascending number. */
+  readonly #due: PreparedCommit[] = [];
+  readonly #resolved: ResolvedCommit[] = [];
+  /** What the log says about commits over several shards; undefined until one is met. */
+  #recorded: Map<number, Recorded> | undefined;
 
   constructor(state: ShardState, options: ReplayOptions) {
     this.#state = state;
@@ -106,6 +152,7 @@ class Replay {
         break;
       }
     }
+    await this.#applyDue(Number.POSITIVE_INFINITY);
     return {
       lastSequence: this.#lastSequence,
       lastTimestampUs: this.#lastTimestampUs,
@@ -113,6 +160,7 @@ class Replay {
       commits: this.#commits,
       blobs: this.#blobs,
       segments: left,
+      resolved: this.#resolved,
     };
   }
 
@@ -266,6 +314,9 @@ class Replay {
   /** Applies the group that stands in the WAL buffer. */
   async #apply(segment: OpenSegment, group: Group): Promise<void> {
     const { kernel, memtables } = this.#state;
+    if (this.#due.length > 0) await this.#applyDue(group.firstSequence);
+    const controls = kernel.exports.groupControls() >>> 0;
+    const opened = controls === 0 ? [] : this.#takeParts(segment, group);
     const blobs = this.#options.hasBlobs ? this.#blobsOf(group) : [];
     const note = (): void => {
       const { active } = memtables;
@@ -291,6 +342,101 @@ class Replay {
     this.#lastSequence = Math.max(this.#lastSequence, group.firstSequence + commits - 1);
     this.#lastTimestampUs = Math.max(this.#lastTimestampUs, group.timestampUs);
     this.#lastEpoch = Math.max(this.#lastEpoch, group.epoch);
+    // Looking ahead in the log overwrites the group: only now.
+    for (const part of opened) await this.#resolve(segment, group, part);
+  }
+
+  // ---- commits over several shards ------------------------------------------------------
+
+  /** Copies the PREPAREs of the group in the buffer; returns those that are whole. */
+  #takeParts(segment: OpenSegment, group: Group): Part[] {
+    const whole: Part[] = [];
+    for (const { kind, id, start, end } of this.#commitsOf(group)) {
+      if (kind !== COMMIT_PREPARE) continue;
+      const part = this.#partial ?? { id, segment: segment.number, pieces: [] };
+      part.pieces.push(Buffer.from(this.#state.kernel.bytes.subarray(start, end)));
+      this.#partial = group.continues ? part : undefined;
+      if (!group.continues) whole.push(part);
+    }
+    return whole;
+  }
+
+  async #resolve(segment: OpenSegment, group: Group, part: Part): Promise<void> {
+    this.#recorded ??= this.#readRecords(segment, group);
+    const { cutSequence, resolve } = this.#options;
+    const recorded = this.#recorded.get(part.id);
+    let outcome = recorded === 'aborted' ? undefined : recorded;
+    if (recorded === undefined) outcome = await resolve(part.id);
+    // What lies above the cut is lost on other shards, too.
+    if (cutSequence !== undefined && (outcome?.sequence ?? 0) > cutSequence) outcome = undefined;
+    // A record that was found may stand behind the cut.
+    if (recorded === undefined || cutSequence !== undefined) {
+      this.#resolved.push({ id: part.id, outcome });
+    }
+    if (outcome === undefined) return;
+    const operations = Buffer.concat(part.pieces);
+    const blobs = this.#options.hasBlobs ? blobsOf(operations, 0, operations.length) : [];
+    for (const blob of blobs) this.#blobs.add(blob);
+    this.#due.push(replayedCommit(part, operations, blobs, outcome));
+    this.#due.sort((left, right) => left.sequence - right.sequence);
+  }
+
+  /** What the rest of the log says about commits over several shards. */
+  #readRecords(from: OpenSegment, group: Group): Map<number, Recorded> {
+    const { kernel } = this.#state;
+    const records = new Map<number, Recorded>();
+    for (const { reader } of this.#open.slice(this.#open.indexOf(from))) {
+      const { offset } = reader;
+      for (let next = reader.next(); next !== undefined; next = reader.next()) {
+        if (kernel.exports.groupControls() >>> 0 === 0) continue;
+        for (const { kind, id, start } of this.#commitsOf(next)) {
+          if (kind === COMMIT_ABORT) records.set(id, 'aborted');
+          if (kind !== COMMIT_COMMIT) continue;
+          const sequence = kernel.bytes.readDoubleLE(start);
+          records.set(id, { sequence, timestampUs: kernel.bytes.readDoubleLE(start + 8) });
+        }
+      }
+      reader.seek(offset);
+    }
+    // The group that was being looked at may hold records, too; it is read again for those.
+    from.reader.seek(group.offset);
+    from.reader.next();
+    for (const { kind, id, start } of this.#commitsOf(group)) {
+      if (kind === COMMIT_ABORT) records.set(id, 'aborted');
+      if (kind !== COMMIT_COMMIT) continue;
+      const sequence = kernel.bytes.readDoubleLE(start);
+      records.set(id, { sequence, timestampUs: kernel.bytes.readDoubleLE(start + 8) });
+    }
+    return records;
+  }
+
+  /** Applies what is committed under a number below `sequence`. */
+  async #applyDue(sequence: number): Promise<void> {
+    const { commit } = this.#state;
+    for (;;) {
+      const due = this.#due[0];
+      if (due === undefined || due.sequence >= sequence) return;
+      while (!commit.advancePrepared(due)) await this.#makeRoom();
+      this.#due.shift();
+      this.#commits++;
+      this.#lastSequence = Math.max(this.#lastSequence, due.sequence);
+      this.#lastTimestampUs = Math.max(this.#lastTimestampUs, due.timestampUs);
+    }
+  }
+
+  /** The commits of the group that stands in the WAL buffer. */
+  *#commitsOf(group: Group): Generator<{ kind: number; id: number; start: number; end: number }> {
+    const { kernel } = this.#state;
+    const base = kernel.u32[H_WAL_BASE >>> 2] as number;
+    const groupEnd = base + group.bytes;
+    for (let at = groupEnd - group.bodyBytes; at < groupEnd; ) {
+      const start = at + COMMIT_HEADER_BYTES;
+      const end = start + kernel.bytes.readUInt32LE(at);
+      const kind = kernel.bytes[at + COMMIT_KIND] as number;
+      const id = Number(kernel.bytes.readBigUInt64LE(at + COMMIT_TRANSACTION));
+      yield { kind, id, start, end };
+      at = end;
+    }
   }
 
   async #makeRoom(): Promise<void> {
@@ -311,17 +457,39 @@ class Replay {
 
   #blobsOf(group: Group): number[] {
     const { kernel } = this.#state;
-    const base = kernel.u32[H_WAL_BASE >>> 2] as number;
-    const end = base + group.bytes;
     const blobs: number[] = [];
-    for (let at = base + group.bytes - group.bodyBytes; at < end; ) {
-      const operationsEnd = at + COMMIT_HEADER_BYTES + (kernel.bytes.readUInt32LE(at) as number);
-      blobs.push(...blobsOf(kernel.bytes, at + COMMIT_HEADER_BYTES, operationsEnd));
-      at = operationsEnd;
+    for (const { kind, start, end } of this.#commitsOf(group)) {
+      if (kind === COMMIT_PLAIN) blobs.push(...blobsOf(kernel.bytes, start, end));
     }
     for (const blob of blobs) this.#blobs.add(blob);
     return blobs;
   }
+}
+
+function replayedCommit(
+  { id, segment }: Part,
+  operations: Buffer,
+  blobs: readonly number[],
+  { sequence, timestampUs }: CommitOutcome,
+): PreparedCommit {
+  return {
+    slot: 0,
+    word: 0,
+    id,
+    session: undefined,
+    requestId: 0,
+    address: 0,
+    bytes: operations.length,
+    operations,
+    blobs,
+    segment,
+    isSync: false,
+    stage: 'voted',
+    sequence,
+    timestampUs,
+    pieceStart: 0,
+    pieceEnd: 0,
+  };
 }
 
 /** Whether some group of the segment says that the segment, and so all before it, was durable. */

@@ -19,6 +19,14 @@ export const GROUP_FLAG_CONTINUES = 1;
 
 export const COMMIT_HEADER_BYTES = 24;
 export const COMMIT_PLAIN = 0;
+export const COMMIT_PREPARE = 1;
+export const COMMIT_COMMIT = 2;
+export const COMMIT_ABORT = 3;
+/** Body of a COMMIT_COMMIT: sequence and timestamp. */
+export const COMMIT_BODY_BYTES = 16;
+/** Offsets in a commit's header. */
+export const COMMIT_KIND = 8;
+export const COMMIT_TRANSACTION = 16;
 
 /** Who a segment belongs to, and what came before it. */
 export interface SegmentHeader {

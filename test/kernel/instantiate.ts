@@ -57,6 +57,7 @@ export interface TestedExports {
   groupCommits(): number;
   groupCommitsMax(): number;
   groupOps(): number;
+  groupControls(): number;
   groupOpsBytesMax(): number;
   groupSync(): number;
   groupClient(i: number): number;

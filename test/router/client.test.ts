@@ -14,6 +14,7 @@ import {
   REQUEST_BLOB_BEGIN,
   REQUEST_GET,
   REQUEST_GET_MANY,
+  REQUEST_PREPARE,
   REQUEST_WRITE,
 } from '../../src/kernel/assembly/layout.js';
 import type { LightningDb } from '../../src/lightning-db.js';
@@ -116,7 +117,7 @@ describe('writes', () => {
     for (let i = 0; i < 500; i += 2) batch.delete(`k${i}`);
     expect(batch.length).toBe(750);
     await batch.write();
-    expect(seen(REQUEST_WRITE)).toBe(3);
+    expect([seen(REQUEST_PREPARE), seen(REQUEST_WRITE)]).toEqual([3, 0]);
     expect(db.getSync('k4')).toBeUndefined();
     expect(db.getSync('k5')).toBe('5');
     await db.put('k5', 'other');

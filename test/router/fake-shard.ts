@@ -19,6 +19,7 @@ import {
   REQUEST_GET,
   REQUEST_GET_MANY,
   REQUEST_LOAD_BLOCKS,
+  REQUEST_PREPARE,
   REQUEST_WRITE,
   SCRATCH_KEY,
   V_MEMTABLE_COUNT,
@@ -32,12 +33,23 @@ import {
   OperationReader,
   writeVarint,
 } from '../../src/protocol/operations.js';
+import { decodePrepare, newPrepareHead } from '../../src/protocol/prepare.js';
 import { type Request, RequestAssembler } from '../../src/protocol/request-assembler.js';
 import { BlobRequestReader, decodeGet, decodeGetMany } from '../../src/protocol/requests.js';
 import { ResponseWriter } from '../../src/protocol/response-writer.js';
 import { requestRing } from '../../src/ring/ring-location.js';
 import { RingReader } from '../../src/ring/ring-reader.js';
 import { type ControlBlock, SHARD_SERVING } from '../../src/router/control-block.js';
+
+/** A part of a commit over several shards. The last shard to vote plays the coordinator. */
+interface FakePrepared {
+  readonly responses: ResponseWriter;
+  readonly client: number;
+  readonly requestId: number;
+  readonly slot: number;
+  readonly word: number;
+  readonly operations: Buffer;
+}
 
 export interface FakeShardOptions {
   readonly shard: number;
@@ -78,6 +90,7 @@ export class FakeShard {
   readonly #scratch: number;
   readonly #sessions: FakeSession[] = [];
   readonly #blobs: Buffer[] = [];
+  #prepared: FakePrepared[] = [];
   readonly #opsPerTurn: number;
 
   constructor(
@@ -119,7 +132,7 @@ export class FakeShard {
   }
 
   hasRequests(): boolean {
-    return this.#sessions.some(({ requests }) => requests.hasNext());
+    return this.#prepared.length > 0 || this.#sessions.some(({ requests }) => requests.hasNext());
   }
 
   /** Handles what has arrived. True when there was anything. */
@@ -137,6 +150,44 @@ export class FakeShard {
       if (makesRoom || sent) this.#control.ringClient(session.client);
       progress ||= handled > 0 || sent;
     }
+    return this.#settlePrepared() || progress;
+  }
+
+  #prepare(session: FakeSession, { bytes, payload, payloadBytes, requestId }: Request): void {
+    const { transactions } = this.#control;
+    const head = newPrepareHead();
+    decodePrepare(bytes, payload, payloadBytes, head);
+    const { slot, word } = head;
+    const operations = Buffer.from(bytes.subarray(head.operationsAt, payload + payloadBytes));
+    const { client, responses } = session;
+    this.#prepared.push({ responses, client, requestId, slot, word, operations });
+    if (!transactions.prepared(slot, this.shard)) return;
+    transactions.setSequence(slot, this.#control.allocateDecisions(1), 0);
+    transactions.decide(slot, word);
+    this.#control.decisionsAllocated();
+    transactions.commit(slot, word);
+  }
+
+  #settlePrepared(): boolean {
+    const { transactions } = this.#control;
+    const waiting = this.#prepared;
+    this.#prepared = [];
+    let progress = false;
+    for (const prepared of waiting) {
+      const { slot, word, operations, responses, requestId, client } = prepared;
+      const sequence = transactions.committedSequence(slot, word);
+      if (sequence === 0) {
+        this.#prepared.push(prepared);
+        continue;
+      }
+      progress = true;
+      this.kernel.exports.unsettledFrom(sequence);
+      this.#applyAt(operations, sequence);
+      this.kernel.exports.groupPublish(sequence);
+      this.#control.letGo(slot, word, this.shard);
+      responses.ok(requestId, sequence);
+      this.#control.ringClient(client);
+    }
     return progress;
   }
 
@@ -150,7 +201,8 @@ export class FakeShard {
     const request = session.assembler.add(requests, this.kernel.bytes);
     if (request === undefined) return;
     try {
-      this.#answer(responses, request);
+      if (request.kind === REQUEST_PREPARE) this.#prepare(session, request);
+      else this.#answer(responses, request);
     } catch (error) {
       responses.error(request.requestId, error);
     }
@@ -199,19 +251,23 @@ export class FakeShard {
   }
 
   #apply(operations: Buffer): number {
-    const { kernel } = this;
     const sequence = this.#control.allocateSequences(this.shard, 1);
+    this.#applyAt(operations, sequence);
+    this.#publish(sequence);
+    return sequence;
+  }
+
+  #applyAt(operations: Buffer, sequence: number): void {
+    const { kernel } = this;
     const staging = kernel.u32[H_STAGING_BASE >>> 2] as number;
     kernel.bytes.set(operations, staging);
     if (kernel.exports.applyOps(staging, operations.length, sequence) !== 0) {
       throw new Error('the fake shard is full');
     }
-    this.#publish(sequence);
-    return sequence;
   }
 
   #publish(sequence: number): void {
-    Atomics.store(this.kernel.u64, H_VISIBLE >>> 3, BigInt(sequence));
+    this.kernel.exports.groupPublish(sequence);
     this.#control.sequencesApplied(this.shard);
   }
 

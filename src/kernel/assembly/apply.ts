@@ -180,8 +180,15 @@ export function applyOps(opsPtr: u32, opsBytes: u32, sequence: f64): i32 {
   const goesOn = stagedFrom == opsPtr && stagedSequence == <u64>sequence && stagedFrom != 0;
   const end = opsPtr + opsBytes;
   const from = goesOn ? stagedAt : opsPtr;
+  // A group may wait, sealed, to be applied after this.
+  const groupAt = aheadAt;
+  const groupEnd = aheadEnd;
+  const groupLimit = aheadLimit;
+  const groupCount = aheadCount;
   startAhead(from, end, end);
   const at = applyRange(from, end, <u64>sequence);
+  startAhead(groupAt, groupEnd, groupLimit);
+  aheadCount = groupCount;
   stagedFrom = 0;
   if (!at) return MALFORMED;
   if (at == end) return 0;

@@ -355,7 +355,8 @@ function areCommits(at: u32, end: u32, count: u32): bool {
 
 /** Makes every commit up to `sequence` visible to readers of the newest state. */
 export function groupPublish(sequence: f64): void {
-  atomic.store<u64>(H_VISIBLE, <u64>sequence);
+  // What came in under a smaller number is hidden by H_UNSETTLED until it may be seen.
+  if (<u64>sequence > load<u64>(H_VISIBLE)) atomic.store<u64>(H_VISIBLE, <u64>sequence);
 }
 
 /** From `sequence` on, latest reads ask the transaction table; negative: no read has to. */

@@ -27,9 +27,9 @@ export const COMMIT_HEADER_BYTES: u32 = 24;
 export const KIND_PLAIN: u32 = 0;
 /** Operations that wait for the decision about their transaction. */
 export const KIND_PREPARE: u32 = 1;
-/** No operations; COMMIT_BODY_BYTES: the sequence number (f64) of the transaction's prepares. */
+/** No operations; COMMIT_BODY_BYTES: sequence number and timestamp (f64 each) of its transaction. */
 export const KIND_COMMIT: u32 = 2;
-export const COMMIT_BODY_BYTES: u32 = 8;
+export const COMMIT_BODY_BYTES: u32 = 16;
 /** No operations and no bytes: the transaction's prepares mean nothing. */
 export const KIND_ABORT: u32 = 3;
 export const KIND_LAST: u32 = 3;

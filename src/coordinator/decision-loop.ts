@@ -1,0 +1,213 @@
+/**
+ * Decides the commits over several shards that are prepared everywhere: gives them their sequence
+ * numbers, writes the decisions to the log, all that are ready in one write, and tells the shards.
+ *
+ * The thread waits in slices for a while after work, which wakes it fastest, then asynchronously; the
+ * event loop has its turn at least every millisecond.
+ *
+ * Invariants:
+ * 1. A number is allocated before its commit becomes DECIDING, and the table tells of it before
+ *    `decisionsAllocated`. So a write that finds a commit DECIDING gets a higher number.
+ * 2. COMMITTED comes after the decision is in the log: with the operating system at least, on the
+ *    medium in the mode `sync`. (What else wants to be durable waits for a barrier.) All of one round become DECIDING before any is COMMITTED.
+ * 3. After a failed write nothing is decided any more: what was not appended is aborted. When the
+ *    outcome of the write is unknown, it stays DECIDING, and recovery finds out.
+ * 4. Commits that the loop of a dead coordinator left DECIDING are decided again, under their numbers.
+ */
+
+import { NoSpaceError } from '../errors.js';
+import type { ControlBlock } from '../router/control-block.js';
+import {
+  ABORT_LOG,
+  stateOf,
+  TRANSACTION_DECIDING,
+  TRANSACTION_PREPARING,
+} from '../router/transaction-table.js';
+import type { DecisionLog } from './decision-log.js';
+import type { Decision } from './log-format.js';
+
+/** Length of one blocking wait, and how long after the last decision the thread waits so. */
+const SLICE_MS = 1;
+const LINGER_MS = 4;
+/** Longest time parked: a safety net, not a poll. */
+const PARKED_MS_MAX = 1000;
+
+export interface DecisionLoopOptions {
+  readonly control: ControlBlock;
+  readonly log: DecisionLog;
+  /** Every decision is synced. */
+  readonly syncAlways: boolean;
+  readonly nowUs: () => number;
+  /** Wakes a shard's worker. */
+  readonly ringShard: (shard: number) => void;
+}
+
+interface Candidate {
+  readonly slot: number;
+  readonly word: number;
+}
+
+export class DecisionLoop {
+  readonly #options: DecisionLoopOptions;
+  readonly #ready: number[] = [];
+  #isStopped = false;
+  #ended: Promise<void> | undefined;
+
+  constructor(options: DecisionLoopOptions) {
+    this.#options = options;
+  }
+
+  /** Takes over from a coordinator that died, if there was one, and decides until `stop`. */
+  start(): void {
+    this.#takeOver();
+    this.#ended = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#options.control.transactions.ring();
+    await this.#ended;
+  }
+
+  // ---- decisions ----------------------------------------------------------------------
+
+  /** Decides what is ready; true when there was something. */
+  turn(): boolean {
+    const { transactions } = this.#options.control;
+    if (!transactions.hasReady) return false;
+    transactions.takeReady(this.#ready);
+    const candidates: Candidate[] = [];
+    for (const slot of this.#ready) {
+      const word = transactions.word(slot);
+      if (stateOf(word) !== TRANSACTION_PREPARING || !transactions.isPrepared(slot)) continue;
+      candidates.push({ slot, word });
+    }
+    if (candidates.length === 0) return false;
+    if (this.#options.log.poison !== undefined) this.#abort(candidates);
+    else this.#append(this.#allocate(candidates));
+    return true;
+  }
+
+  /** Gives the candidates their numbers; returns those that are DECIDING then. */
+  #allocate(candidates: readonly Candidate[]): Candidate[] {
+    const { control, nowUs } = this.#options;
+    const { transactions } = control;
+    const timestampUs = control.nextTimestamp(nowUs());
+    const first = control.allocateDecisions(candidates.length);
+    const deciding: Candidate[] = [];
+    for (let i = 0; i < candidates.length; i++) {
+      const candidate = candidates[i] as Candidate;
+      transactions.setSequence(candidate.slot, first + i, timestampUs);
+      if (transactions.decide(candidate.slot, candidate.word)) deciding.push(candidate);
+    }
+    control.decisionsAllocated();
+    return deciding;
+  }
+
+  #append(deciding: readonly Candidate[]): void {
+    if (deciding.length === 0) return;
+    const { control, log, syncAlways } = this.#options;
+    const { transactions } = control;
+    const decisions = deciding.map(({ slot }) => this.#decisionOf(slot));
+    try {
+      log.appendDecisions(decisions, syncAlways);
+    } catch (error) {
+      // Nothing was appended: they did not take place. Else nobody knows, until the log is read again.
+      if (error instanceof NoSpaceError && log.poison === undefined) {
+        for (const { slot, word } of deciding) transactions.revoke(slot, word);
+        this.#ring(deciding);
+      }
+      return;
+    }
+    for (const { slot, word } of deciding) transactions.commit(slot, word);
+    this.#ring(deciding);
+  }
+
+  #decisionOf(slot: number): Decision {
+    const { transactions } = this.#options.control;
+    return {
+      id: transactions.id(slot),
+      sequence: transactions.sequence(slot),
+      timestampUs: transactions.timestampUs(slot),
+      participants: transactions.participants(slot),
+    };
+  }
+
+  #abort(candidates: readonly Candidate[]): void {
+    const { transactions } = this.#options.control;
+    for (const { slot, word } of candidates) transactions.abort(slot, word, ABORT_LOG);
+    this.#ring(candidates);
+  }
+
+  /** Wakes the shards that take part. */
+  #ring(candidates: readonly Candidate[]): void {
+    const { control, ringShard } = this.#options;
+    for (let shard = 0; shard < control.shards; shard++) {
+      if (candidates.some(({ slot }) => control.transactions.takesPart(slot, shard))) {
+        ringShard(shard);
+      }
+    }
+  }
+
+  #takeOver(): void {
+    const { control } = this.#options;
+    const { transactions } = control;
+    const deciding: Candidate[] = [];
+    for (let slot = 0; slot < transactions.highWater; slot++) {
+      const word = transactions.word(slot);
+      if (stateOf(word) === TRANSACTION_DECIDING) deciding.push({ slot, word });
+      // Whoever voted last may have rung for the dead one.
+      if (stateOf(word) === TRANSACTION_PREPARING) transactions.markReady(slot);
+    }
+    control.decisionsAllocated();
+    this.#append(
+      deciding.sort((a, b) => transactions.sequence(a.slot) - transactions.sequence(b.slot)),
+    );
+  }
+
+  // ---- the thread ---------------------------------------------------------------------
+
+  async #run(): Promise<void> {
+    const { words, at, sleeping } = this.#options.control.transactions.doorbell;
+    let visitedMs = performance.now();
+    let workedMs = 0;
+    while (!this.#isStopped) {
+      const seen = Atomics.load(words, at);
+      const worked = this.turn();
+      const nowMs = performance.now();
+      if (worked) workedMs = nowMs;
+      if (!worked && nowMs - workedMs >= LINGER_MS) {
+        Atomics.store(words, sleeping, 1);
+        const wait = waitAsync(words, at, seen, PARKED_MS_MAX);
+        if (wait.async) await wait.value;
+        Atomics.store(words, sleeping, 0);
+        visitedMs = performance.now();
+        continue;
+      }
+      if (!worked) {
+        Atomics.store(words, sleeping, 1);
+        Atomics.wait(words, at, seen, SLICE_MS);
+        Atomics.store(words, sleeping, 0);
+      }
+      if (performance.now() - visitedMs < SLICE_MS) continue;
+      await visitEventLoop();
+      visitedMs = performance.now();
+    }
+  }
+}
+
+type WaitAsync = (
+  words: Int32Array,
+  index: number,
+  value: number,
+  timeoutMs: number,
+) => { readonly async: boolean; readonly value: unknown };
+
+// The library's ES2024 is not in the compiler's target yet; every supported Node has it.
+const { waitAsync } = Atomics as unknown as { readonly waitAsync: WaitAsync };
+
+function visitEventLoop(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

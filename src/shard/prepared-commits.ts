@@ -1,0 +1,546 @@
+/**
+ * Commits over several shards, as one participant sees them: from the vote to the end.
+ *
+ *   gathered   its operations stand in the group that is gathered, or are written by themselves
+ *   voted      they are in the log, under PREPARE: the shard will do whatever is decided
+ *   applied    it was committed, and is in the memtable under its number, hidden from latest reads
+ *   recorded   a COMMIT record is in the log: the shard lets go of it
+ *
+ * An aborted one is dropped wherever it stands; its PREPARE in the log means nothing without a
+ * decision.
+ *
+ * Invariants:
+ * 1. A shard applies commits in the order of their sequence numbers. A plain group is applied only
+ *    when no voted commit of the shard has its number already (`isDecisionNear`); those that get one
+ *    later get a higher one. Of several decided ones, the lowest number is applied first. So memtables
+ *    are in the order of time, and a replay of the log comes to the same order.
+ * 2. H_UNSETTLED is at or below the number of every applied commit that is not released.
+ * 3. The log segment of a PREPARE is kept until what it says is in tables, or was dropped.
+ * 4. A slot's bit is taken out only after the COMMIT record was written, or, when the log takes none,
+ *    after the coordinator was told to forget no decision.
+ */
+
+import { ShardUnavailableError } from '../errors.js';
+import type { Kernel } from '../kernel/kernel.js';
+import type { ControlBlock } from '../router/control-block.js';
+import {
+  ABORT_UNAVAILABLE,
+  isSameCommit,
+  stateOf,
+  TRANSACTION_ABORTED,
+  TRANSACTION_CLAIMED,
+  TRANSACTION_COMMITTED,
+  TRANSACTION_DECIDING,
+  TRANSACTION_FREE,
+} from '../router/transaction-table.js';
+import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
+import type { ClientSession } from './client-session.js';
+import { abortError } from './conflict.js';
+import type { MetaAllocator } from './meta-allocator.js';
+import type { Durability } from './shard-options.js';
+import type { Staging } from './staging.js';
+import { NOBODY, refusalOf } from './wal-commit.js';
+import type { CommitOutcome } from './wal-replay.js';
+
+export type PreparedStage = 'gathered' | 'voted' | 'applied' | 'recording';
+
+/** How long recovery waits for a decision that is being written. */
+const DECISION_MS_MAX = 30_000;
+/** Looks at the coordinator while it is allocating numbers, which takes it microseconds. */
+const ALLOCATION_SPINS_MAX = 2000;
+
+export interface PreparedCommit {
+  readonly slot: number;
+  /** The slot's word when it was PREPARING. */
+  readonly word: number;
+  readonly id: number;
+  /** Who asked for it; undefined when the client is gone. */
+  session: ClientSession | undefined;
+  readonly requestId: number;
+  /** The client is told only when the commit is on the medium. */
+  readonly isSync: boolean;
+  /** The operations, in the shard's memory (0: elsewhere, or none). */
+  readonly address: number;
+  readonly bytes: number;
+  /** The operations, when they are too many to be applied from one place. */
+  readonly operations: Uint8Array | undefined;
+  /** Blob files that the operations refer to. */
+  readonly blobs: readonly number[];
+  /** Log segment of the PREPARE; 0: there is none. */
+  segment: number;
+  stage: PreparedStage;
+  sequence: number;
+  timestampUs: number;
+  /** How far applying has come, for `operations`. */
+  pieceStart: number;
+  pieceEnd: number;
+}
+
+interface Unreleased {
+  readonly slot: number;
+  readonly word: number;
+  readonly sequence: number;
+}
+
+export interface PreparedCommitsOptions {
+  readonly shard: number;
+  readonly kernel: Kernel;
+  readonly control: ControlBlock;
+  readonly staging: Staging;
+  readonly allocator: MetaAllocator;
+  /** Absent: every group is synced before it is applied, or nobody cares. */
+  readonly durability: Durability | undefined;
+  /** The shard's loop is to take a turn. */
+  readonly wake: () => void;
+  /** Applies it as far as memtables allow; true when it is done. */
+  readonly apply: (commit: PreparedCommit) => boolean;
+  /** An aborted one had these. */
+  readonly deleteBlobs: (blobs: readonly number[]) => void;
+  /** Something was sent to the client. */
+  readonly answered: (session: ClientSession) => void;
+}
+
+export class PreparedCommits {
+  readonly #options: PreparedCommitsOptions;
+  /** In the order they came. */
+  #commits: PreparedCommit[] = [];
+  /** Decided and not applied, by ascending number. */
+  #due: PreparedCommit[] = [];
+  /** Applied, with a record in the group that is gathered. */
+  #recording: PreparedCommit[] = [];
+  /** Applied here and not known to be released, by ascending number. */
+  #unreleased: Unreleased[] = [];
+  /** Over, but for the answer, which waits for a barrier. */
+  readonly #committed = new Set<PreparedCommit>();
+  #unrecorded = 0;
+  #recordCount = 0;
+  #isApplying = false;
+
+  constructor(options: PreparedCommitsOptions) {
+    this.#options = options;
+  }
+
+  get count(): number {
+    return this.#commits.length + this.#committed.size;
+  }
+
+  /** Whether one is decided and can be applied. */
+  get hasDue(): boolean {
+    return this.#due.length > 0;
+  }
+
+  /** Whether one is partly applied. */
+  get isApplying(): boolean {
+    return this.#isApplying;
+  }
+
+  /** Whether one is applied and waits for its record. */
+  get hasUnrecorded(): boolean {
+    return this.#unrecorded > 0;
+  }
+
+  /** Whether H_UNSETTLED has to be looked after. */
+  get hasUnreleased(): boolean {
+    return this.#unreleased.length > 0;
+  }
+
+  /** First log segment that is needed for what is not applied; undefined: none. */
+  get segmentMin(): number | undefined {
+    let min: number | undefined;
+    for (const { stage, segment } of this.#commits) {
+      if (stage === 'applied' || stage === 'recording' || segment === 0) continue;
+      if (min === undefined || segment < min) min = segment;
+    }
+    return min;
+  }
+
+  /** Blob files that something prepared refers to. */
+  get blobs(): number[] {
+    return this.#commits.flatMap(({ blobs }) => blobs);
+  }
+
+  // ---- recovery -----------------------------------------------------------------------
+
+  /**
+   * What became of a commit that the log leaves in doubt, and still concerns this shard; undefined:
+   * the table does not know it. Waits while the decision is being written.
+   */
+  async outcomeInTable(id: number): Promise<'aborted' | CommitOutcome | undefined> {
+    const { transactions } = this.#options.control;
+    for (let slot = 0; slot < transactions.highWater; slot++) {
+      const word = transactions.word(slot);
+      if (stateOf(word) === TRANSACTION_FREE || transactions.id(slot) !== id) continue;
+      if (!transactions.concerns(slot, word, this.#options.shard)) continue;
+      const state = await this.#decided(slot, word);
+      if (state !== TRANSACTION_COMMITTED) return 'aborted';
+      return {
+        sequence: transactions.sequence(slot),
+        timestampUs: transactions.timestampUs(slot),
+      };
+    }
+    return undefined;
+  }
+
+  /**
+   * After a replay: lets go of everything that waits for this shard. What was committed is applied,
+   * and hidden until the others have applied it, too; what was not is aborted.
+   */
+  async letGoOfAll(): Promise<void> {
+    const { control, shard, kernel } = this.#options;
+    const { transactions } = control;
+    const over: Unreleased[] = [];
+    for (let slot = 0; slot < transactions.highWater; slot++) {
+      const word = transactions.word(slot);
+      const state = stateOf(word);
+      if (state === TRANSACTION_FREE || state === TRANSACTION_CLAIMED) continue;
+      if (!transactions.takesPart(slot, shard)) continue;
+      if (transactions.unapplied(slot, shard)) await this.#decided(slot, word);
+      over.push({ slot, word, sequence: transactions.sequence(slot) });
+    }
+    for (const { slot, word, sequence } of over) {
+      const isCommitted = transactions.committedSequence(slot, word) === sequence;
+      if (isCommitted && sequence > 0) this.#unreleased.push({ slot, word, sequence });
+    }
+    this.#unreleased.sort((left, right) => left.sequence - right.sequence);
+    kernel.exports.unsettledFrom(this.#unreleased[0]?.sequence ?? -1);
+    for (const { slot, word } of over) control.letGo(slot, word, shard);
+    this.#raiseUnsettled();
+  }
+
+  /** The commit's state once it is decided: one that is PREPARING cannot go on without this shard. */
+  async #decided(slot: number, word: number): Promise<number> {
+    const { transactions } = this.#options.control;
+    transactions.abort(slot, word, ABORT_UNAVAILABLE);
+    const startMs = performance.now();
+    while (stateOf(transactions.word(slot)) === TRANSACTION_DECIDING) {
+      if (performance.now() - startMs > DECISION_MS_MAX) {
+        throw new ShardUnavailableError(
+          'A decision that the shard needs was not completed: reopen the database to recover',
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return stateOf(transactions.word(slot));
+  }
+
+  // ---- to the vote --------------------------------------------------------------------
+
+  /** Whether the commit is still under way and waits for this shard. */
+  isWanted(slot: number, word: number): boolean {
+    return this.#options.control.transactions.word(slot) === word;
+  }
+
+  /** Refuses a prepare: the commit is aborted, and the client told why. */
+  refuse(
+    session: ClientSession,
+    requestId: number,
+    slot: number,
+    word: number,
+    why: unknown,
+  ): void {
+    const { control, shard } = this.#options;
+    control.transactions.abort(slot, word, ABORT_UNAVAILABLE);
+    control.letGo(slot, word, shard);
+    session.responses.error(requestId, why);
+  }
+
+  /** Answers a prepare of a commit that was aborted before it came. */
+  refuseAborted(session: ClientSession, requestId: number, slot: number, word: number): void {
+    const { control, shard } = this.#options;
+    session.responses.error(requestId, abortError(control.transactions.reason(slot)));
+    control.letGo(slot, word, shard);
+  }
+
+  add(commit: PreparedCommit): void {
+    this.#commits.push(commit);
+  }
+
+  /** Address of a copy of operations that stand in the shard's memory; 0 when there is no room. */
+  keep(from: number, bytes: number): number {
+    const { allocator, kernel } = this.#options;
+    if (bytes === 0) return 0;
+    const address = allocator.tryAllocate(bytes);
+    if (address < 0) return 0;
+    kernel.bytes.copyWithin(address, from, from + bytes);
+    return address;
+  }
+
+  /** What was gathered is in `segment` of the log, durably if that was wanted: votes for it. */
+  written(segment: number): void {
+    for (const commit of this.#commits) {
+      if (commit.stage !== 'gathered') continue;
+      if (commit.bytes > 0) commit.segment = segment;
+      this.vote(commit);
+    }
+  }
+
+  vote(commit: PreparedCommit): void {
+    const { control, shard } = this.#options;
+    const { transactions } = control;
+    commit.stage = 'voted';
+    if (transactions.word(commit.slot) !== commit.word) return;
+    if (transactions.prepared(commit.slot, shard)) transactions.ring();
+  }
+
+  /** The group with what was gathered is refused. */
+  refuseGathered(error: unknown): void {
+    for (const commit of this.#commits.filter(({ stage }) => stage === 'gathered')) {
+      const { slot, word, session, requestId } = commit;
+      this.#remove(commit);
+      this.#options.control.transactions.abort(slot, word, ABORT_UNAVAILABLE);
+      this.#options.control.letGo(slot, word, this.#options.shard);
+      this.#answerError(session, requestId, error);
+      this.#forget(commit, true);
+    }
+  }
+
+  // ---- the decision -------------------------------------------------------------------
+
+  /** Looks what became of the commits. True when something did. */
+  poll(): boolean {
+    this.#raiseUnsettled();
+    if (this.#commits.length === 0) return false;
+    const { transactions } = this.#options.control;
+    let changed = false;
+    let decided: PreparedCommit[] | undefined;
+    for (let i = 0; i < this.#commits.length; i++) {
+      const commit = this.#commits[i] as PreparedCommit;
+      if (commit.stage !== 'voted' && commit.stage !== 'gathered') continue;
+      const word = transactions.word(commit.slot);
+      if (word === commit.word) continue;
+      const state = stateOf(word);
+      if (!isSameCommit(word, commit.word) || state === TRANSACTION_ABORTED) {
+        // In a group that is not written yet, its PREPARE stays where it is and means nothing.
+        this.#drop(commit);
+        i--;
+        changed = true;
+      } else if (state === TRANSACTION_COMMITTED && commit.sequence === 0) {
+        commit.sequence = transactions.sequence(commit.slot);
+        commit.timestampUs = transactions.timestampUs(commit.slot);
+        decided ??= [];
+        decided.push(commit);
+      }
+    }
+    if (decided !== undefined) {
+      this.#due.push(...decided);
+      this.#due.sort((left, right) => left.sequence - right.sequence);
+      changed = true;
+    }
+    return changed;
+  }
+
+  /**
+   * Whether a voted commit may have its number and is not applied: a plain group that has taken its
+   * numbers waits for it. Exact but for a moment in which the coordinator is allocating.
+   */
+  get isDecisionNear(): boolean {
+    if (this.#commits.length === 0) return false;
+    const { control } = this.#options;
+    for (let spins = 0; control.isAllocatingDecisions; spins++) {
+      if (spins === ALLOCATION_SPINS_MAX) return true;
+    }
+    for (const { stage, slot, word } of this.#commits) {
+      if (stage !== 'voted') continue;
+      const now = control.transactions.word(slot);
+      if (now === word || !isSameCommit(now, word)) continue;
+      const state = stateOf(now);
+      if (state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED) return true;
+    }
+    return false;
+  }
+
+  /** Applies what is decided, lowest number first. False: it waits for a memtable, or a decision. */
+  advance(): boolean {
+    for (;;) {
+      const commit = this.#due[0];
+      if (commit === undefined) return true;
+      if (!this.#isApplying && this.#isLowerDeciding(commit)) return false;
+      if (!this.#isApplying) this.#beginApplying(commit);
+      if (!this.#options.apply(commit)) return false;
+      this.#isApplying = false;
+      this.#due.shift();
+      commit.stage = 'applied';
+      this.#unrecorded++;
+    }
+  }
+
+  #beginApplying(commit: PreparedCommit): void {
+    const { slot, word, sequence } = commit;
+    this.#isApplying = true;
+    if (this.#unreleased.length === 0) this.#options.kernel.exports.unsettledFrom(sequence);
+    this.#unreleased.push({ slot, word, sequence });
+  }
+
+  /** Whether another commit with a lower number is about to be committed. */
+  #isLowerDeciding(due: PreparedCommit): boolean {
+    const { transactions } = this.#options.control;
+    for (const commit of this.#commits) {
+      if (commit === due || commit.stage !== 'voted') continue;
+      const word = transactions.word(commit.slot);
+      if (!isSameCommit(word, commit.word)) continue;
+      const state = stateOf(word);
+      // Decided since `poll` looked: it comes in with the next look.
+      const isOpen = state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED;
+      if (isOpen && commit.sequence === 0 && transactions.sequence(commit.slot) < due.sequence) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // ---- the record ---------------------------------------------------------------------
+
+  /** Adds COMMIT records to the group that has just been begun, as many as fit. */
+  gatherRecords(): void {
+    if (this.#unrecorded === 0) return;
+    const { kernel, staging } = this.#options;
+    const address = staging.operationsAddress;
+    for (const commit of this.#commits) {
+      if (commit.stage !== 'applied') continue;
+      // Nothing was prepared in the log: nothing has to be said about it.
+      if (commit.bytes > 0) {
+        kernel.f64[address >>> 3] = commit.sequence;
+        kernel.f64[(address >>> 3) + 1] = commit.timestampUs;
+        const status = kernel.exports.groupAppend(
+          address,
+          COMMIT_BODY_BYTES,
+          0,
+          COMMIT_COMMIT,
+          commit.id,
+          NOBODY,
+          0,
+        );
+        if (status !== 0) return;
+        this.#recordCount++;
+      }
+      commit.stage = 'recording';
+      this.#unrecorded--;
+      this.#recording.push(commit);
+    }
+  }
+
+  /** Records in the group that is gathered. */
+  get recordCount(): number {
+    return this.#recordCount;
+  }
+
+  /** What only read has nothing that must be in the log: neither before the vote nor after it. */
+  voteUnwritten(): boolean {
+    let changed = false;
+    for (const commit of this.#commits) {
+      if (commit.stage !== 'gathered' || commit.bytes > 0) continue;
+      this.vote(commit);
+      changed = true;
+    }
+    if (this.#recordCount === 0 && this.#recording.length > 0) this.recorded();
+    return changed;
+  }
+
+  /** The group with the records is written: the commits are over, for this shard. */
+  recorded(): void {
+    if (this.#recording.length === 0) return;
+    const { control, shard, durability } = this.#options;
+    const recording = this.#recording;
+    this.#recording = [];
+    this.#recordCount = 0;
+    for (const commit of recording) {
+      this.#remove(commit);
+      control.letGo(commit.slot, commit.word, shard);
+      if (commit.isSync && durability !== undefined) void this.#answerDurable(commit, durability);
+      else this.#answerCommitted(commit);
+      this.#forget(commit, false);
+    }
+    this.#raiseUnsettled();
+  }
+
+  #answerCommitted({ session, requestId, sequence }: PreparedCommit): void {
+    if (session === undefined) return;
+    session.responses.ok(requestId, sequence);
+    this.#options.answered(session);
+  }
+
+  /** Visible it is; answered when it would come back after a power loss. */
+  async #answerDurable(commit: PreparedCommit, durability: Durability): Promise<void> {
+    this.#committed.add(commit);
+    try {
+      await durability.covering(commit.sequence);
+      this.#answerCommitted(commit);
+    } catch (error) {
+      this.#answerError(commit.session, commit.requestId, refusalOf(error));
+    } finally {
+      this.#committed.delete(commit);
+      this.#options.wake();
+    }
+  }
+
+  /** The log does not take the records. The decisions stay where they are. */
+  recordsRefused(): void {
+    if (this.#recording.length === 0) return;
+    this.#options.control.transactions.retainDecisions();
+    this.recorded();
+  }
+
+  /** No group can be written any more. */
+  refuseRecords(): void {
+    if (this.#unrecorded === 0) return;
+    for (const commit of this.#commits) {
+      if (commit.stage !== 'applied') continue;
+      commit.stage = 'recording';
+      this.#recording.push(commit);
+    }
+    this.#unrecorded = 0;
+    this.recordsRefused();
+  }
+
+  /** The client is gone: nobody is told any more. What is not decided was aborted. */
+  releaseClient(session: ClientSession): void {
+    this.poll();
+    for (const commit of [...this.#commits, ...this.#committed]) {
+      if (commit.session === session) commit.session = undefined;
+    }
+  }
+
+  // ---- the end ------------------------------------------------------------------------
+
+  #drop(commit: PreparedCommit): void {
+    const { control, shard } = this.#options;
+    const { slot, word, session, requestId } = commit;
+    this.#remove(commit);
+    const reason = control.transactions.reason(slot);
+    control.letGo(slot, word, shard);
+    this.#answerError(session, requestId, abortError(reason));
+    this.#forget(commit, true);
+  }
+
+  #answerError(session: ClientSession | undefined, requestId: number, error: unknown): void {
+    if (session === undefined) return;
+    session.responses.error(requestId, error);
+    this.#options.answered(session);
+  }
+
+  #remove(commit: PreparedCommit): void {
+    const at = this.#commits.indexOf(commit);
+    if (at === 0) this.#commits.shift();
+    else this.#commits.splice(at, 1);
+  }
+
+  #forget({ address, blobs }: PreparedCommit, areBlobsDropped: boolean): void {
+    if (address !== 0) this.#options.allocator.free(address);
+    if (areBlobsDropped) this.#options.deleteBlobs(blobs);
+  }
+
+  /** Latest reads need not ask about what is released. */
+  #raiseUnsettled(): void {
+    const list = this.#unreleased;
+    if (list.length === 0) return;
+    const { transactions } = this.#options.control;
+    let released = 0;
+    for (; released < list.length; released++) {
+      const { slot, word } = list[released] as Unreleased;
+      if (isSameCommit(transactions.word(slot), word)) break;
+    }
+    if (released === 0) return;
+    list.splice(0, released);
+    this.#options.kernel.exports.unsettledFrom(list[0]?.sequence ?? -1);
+  }
+}
