@@ -30,8 +30,7 @@
  *    free then belongs to a snapshot that is not below the horizon.
  *    A snapshot that is taken over from another (`adoptSnapshot`) gets a slot behind it: whoever
  *    reads the slots in order and misses the first, because it was freed, comes to the second later.
- * 4. The owner of a client slot or snapshot slot is written down in it: a dead thread's are found
- *    and taken back.
+ * 4. The owner of a client or snapshot slot is written down in it: a dead thread's are taken back.
  */
 
 import { READER_COUNT } from '../kernel/assembly/layout.js';
