@@ -89,6 +89,12 @@ export interface LightningDbConfig<
    * Default: the cores this process may use, at least 2 and at most 16.
    */
   readonly compactionThreads?: number | undefined;
+  /**
+   * Advanced. Most bytes that compactions of all shards together write per second, 1 MiB or more; a
+   * lower rate leaves the disk to others. Flushes are not held up. A rate below what the writes
+   * need (some four times their bytes) slows writes in the end. Default: no limit.
+   */
+  readonly compactionBytesPerSecondMax?: number | undefined;
 }
 
 export interface RingBytesConfig {
@@ -129,6 +135,7 @@ export interface ResolvedConfig {
   readonly tableBytesMax: number;
   readonly filterBitsPerKey: number;
   readonly compactionThreads: number;
+  readonly compactionBytesPerSecondMax: number | undefined;
 }
 
 const OPTION_NAMES = Object.keys({
@@ -152,6 +159,7 @@ const OPTION_NAMES = Object.keys({
   tableBytesMax: true,
   filterBitsPerKey: true,
   compactionThreads: true,
+  compactionBytesPerSecondMax: true,
 } satisfies Record<keyof LightningDbConfig, true>);
 
 /** Checks every option and fills in what is not given. Throws `InvalidArgumentError`. */
@@ -327,7 +335,14 @@ function resolveWorkerDirectory(directory: unknown): string | undefined {
 
 function resolveTables(
   options: LightningDbConfig,
-): Pick<ResolvedConfig, 'blockBytes' | 'tableBytesMax' | 'filterBitsPerKey' | 'compactionThreads'> {
+): Pick<
+  ResolvedConfig,
+  | 'blockBytes'
+  | 'tableBytesMax'
+  | 'filterBitsPerKey'
+  | 'compactionThreads'
+  | 'compactionBytesPerSecondMax'
+> {
   return {
     blockBytes:
       integerOption('blockBytes', options.blockBytes, {
@@ -358,6 +373,11 @@ function resolveTables(
         limits.COMPACTION_THREADS_DEFAULT_MIN,
         limits.COMPACTION_THREADS_DEFAULT_MAX,
       ),
+    compactionBytesPerSecondMax: integerOption(
+      'compactionBytesPerSecondMax',
+      options.compactionBytesPerSecondMax,
+      { min: limits.COMPACTION_RATE_MIN, max: Number.MAX_SAFE_INTEGER, unit: 'bytes' },
+    ),
   };
 }
 

@@ -12,6 +12,7 @@ export type {
   BulkLoadShardResult,
   BulkLoadSource,
 } from './bulk-load/options.js';
+export type { CheckProgress } from './compaction/check-board.js';
 export type { LightningDbConfig, RingBytesConfig, WalSyncMode } from './config.js';
 export type {
   CheckProblem,
@@ -56,6 +57,7 @@ export type { LightningDbHandle } from './router/attach.js';
 export type { Batch, WriteOptions } from './router/batch.js';
 export type { Readable, ReadOptions, ScanEntry } from './router/read-view.js';
 export type { DatabaseStats } from './router/reports.js';
+export type { CheckOptions } from './router/run-check.js';
 export type { Scan, SyncScan } from './router/scan.js';
 export type { ScanOptions } from './router/scan-query.js';
 export type { Snapshot, SnapshotHandle } from './router/snapshot.js';

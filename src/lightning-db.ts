@@ -34,6 +34,7 @@ import { newPromise, rejectPart, resolvePart } from './router/promise-parts.js';
 import { type Readable, type ReadOptions, ReadView, type ScanEntry } from './router/read-view.js';
 import type { DatabaseStats } from './router/reports.js';
 import { WriteSink } from './router/response-sink.js';
+import { type CheckOptions, runCheck } from './router/run-check.js';
 import type { Scan, SyncScan } from './router/scan.js';
 import type { ScanOptions } from './router/scan-query.js';
 import { Snapshot, type SnapshotHandle } from './router/snapshot.js';
@@ -393,10 +394,13 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     await this.#backend.compact();
   }
 
-  /** Reads and verifies every byte on disk. */
-  async check(): Promise<CheckReport> {
+  /**
+   * Reads and verifies every byte on disk, in the background threads. `options.onProgress` is told
+   * how far it is; `options.signal` calls it off, which rejects with `LIGHTNING_ABORTED`.
+   */
+  async check(options: CheckOptions = {}): Promise<CheckReport> {
     this.#backend.session.checkOpen();
-    return this.#backend.check();
+    return runCheck(this.#backend, options);
   }
 
   /** Sizes and counts. */

@@ -60,6 +60,8 @@ export const FILTER_BITS_PER_KEY_MIN = 2;
 export const FILTER_BITS_PER_KEY_MAX = 32;
 export const FILTER_BITS_PER_KEY_DEFAULT = 10;
 
+/** Bytes per second: a job writes pieces of a MiB. */
+export const COMPACTION_RATE_MIN = 1024 * 1024;
 export const COMPACTION_THREADS_MAX = 64;
 /** Two at least, so that a flush never waits for a long compaction. */
 export const COMPACTION_THREADS_DEFAULT_MIN = 2;

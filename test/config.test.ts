@@ -90,6 +90,7 @@ describe('the database options', () => {
     ['tableBytesMax', 1],
     ['filterBitsPerKey', 0],
     ['compactionThreads', 0],
+    ['compactionBytesPerSecondMax', 1000],
   ])('refuse %s: %s, naming the option', (name, value) => {
     expect(refuse({ [name]: value })).toContain(`Option "${name}`);
   });

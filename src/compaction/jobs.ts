@@ -36,6 +36,8 @@ export interface VerifyJob {
   readonly kind: 'verify';
   readonly shard: number;
   readonly table: TableRef;
+  /** Of a `CheckBoard`. */
+  readonly board?: SharedArrayBuffer | undefined;
 }
 
 export type Job = FlushJob | MergeJob | VerifyJob;

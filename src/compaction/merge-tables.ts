@@ -34,6 +34,7 @@ const MESSAGES: ReadonlyMap<number, string> = new Map([
 
 /**
  * Merges runs into tables, in a pool thread's private memory. Deletes what it wrote when it throws.
+ * `beforeWrite` may hold up what is about to be written.
  */
 export function mergeTables(
   fs: FileSystem,
@@ -41,6 +42,7 @@ export function mergeTables(
   input: MergeInput,
   target: TableTarget,
   retention: Retention,
+  beforeWrite?: (bytes: number) => void,
 ): BuildResult {
   const { exports } = kernel;
   const memory = new JobMemory(kernel);
@@ -54,7 +56,7 @@ export function mergeTables(
     );
   }
   applyRetention(kernel, memory.allocate(RETENTION_BYTES), retention);
-  const writer = new TableWriter(fs, kernel, memory.builderRegion(), target);
+  const writer = new TableWriter(fs, kernel, memory.builderRegion(), target, beforeWrite);
   placeCuts(kernel, memory, input.cuts ?? []);
   const bounds = placeRange(kernel, memory, range);
   beginMerge(kernel, memory, runs, bounds);

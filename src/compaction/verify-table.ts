@@ -13,6 +13,7 @@ import {
   readSections,
   sectionBytes,
 } from '../sstable/table-reader.js';
+import type { CheckBoard } from './check-board.js';
 import { JobBuffer, JobMemory } from './job-memory.js';
 
 /** Something that is not as it was written. */
@@ -49,14 +50,19 @@ const MESSAGES: ReadonlyMap<number, string> = new Map([
  * thread's private memory. What is wrong with the table is returned; what keeps it from being read
  * (`IoError`, a later format version) is thrown.
  */
-export function verifyTable(fs: FileSystem, kernel: Kernel, ref: TableRef): VerifyResult {
+export function verifyTable(
+  fs: FileSystem,
+  kernel: Kernel,
+  ref: TableRef,
+  board?: CheckBoard,
+): VerifyResult {
   const problems: Problem[] = [];
   let blocks = 0;
   let entries = 0;
   try {
     const table = openTable(fs, ref);
     try {
-      const check = new TableCheck(kernel, table, problems);
+      const check = new TableCheck(kernel, table, problems, board);
       check.blocks();
       check.properties();
       blocks = check.blocksRead;
@@ -80,13 +86,20 @@ class TableCheck {
   readonly #meta: number;
   readonly #chunk: JobBuffer;
   readonly #raw: JobBuffer;
+  readonly #board: CheckBoard | undefined;
   blocksRead = 0;
 
-  constructor(kernel: Kernel, table: OpenTable, problems: Problem[]) {
+  constructor(
+    kernel: Kernel,
+    table: OpenTable,
+    problems: Problem[],
+    board: CheckBoard | undefined,
+  ) {
     const memory = new JobMemory(kernel);
     this.#kernel = kernel;
     this.#table = table;
     this.#problems = problems;
+    this.#board = board;
     this.#state = memory.allocate(job.VERIFY_BYTES);
     const address = memory.allocate(sectionBytes(table, true));
     this.#meta = readSections(kernel, table, { address, filter: true });
@@ -106,6 +119,7 @@ class TableCheck {
     const count = kernel.u32[(this.#meta + layout.T_BLOCKS) >>> 2] as number;
     let first = 0;
     while (first < count && this.#problems.length < PROBLEMS_MAX) {
+      this.#board?.throwIfCancelled();
       const from = blockOffset(kernel, this.#meta, first);
       let end = first + 1;
       while (end < count && blockOffset(kernel, this.#meta, end + 1) - from <= CHUNK_BYTES) end++;
@@ -121,6 +135,7 @@ class TableCheck {
         const offset = blockOffset(kernel, this.#meta, block);
         this.#checkBlock(block, address + offset - from, offset);
       }
+      this.#board?.count(end - first, bytes);
       first = end;
     }
   }

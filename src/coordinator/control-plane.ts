@@ -79,8 +79,8 @@ export interface ShardControl {
   flush(): Promise<Outcome<void>>;
   /** Flushes, then merges everything into the bottom run. */
   compact(): Promise<Outcome<void>>;
-  /** Verifies every byte of the shard's files. */
-  check(): Promise<Outcome<CheckReport>>;
+  /** Verifies every byte of the shard's files. `board`: of a `CheckBoard`. */
+  check(board?: SharedArrayBuffer): Promise<Outcome<CheckReport>>;
   /** Bulk load: takes file numbers for files that are written elsewhere; returns the first. */
   reserveFiles(count: number): Promise<Outcome<number>>;
   /** Bulk load: makes an intent's tables part of the shard, durably. Idempotent. */
@@ -158,8 +158,20 @@ export interface ShardStats {
   readonly stalls: {
     readonly delays: number;
     readonly stops: number;
+    /** Milliseconds that groups of writes were held up, delays and stops together. */
     readonly delayedMs: number;
   };
+  /** Since the shard was opened. */
+  readonly writes: {
+    /** Bytes of keys and values that were written. */
+    readonly bytes: number;
+    /** Bytes of tables that flushes and compactions wrote for each of them; 0 before the first. */
+    readonly amplification: number;
+  };
+  /** Bytes of tables that compactions under way, and the next one, have yet to read. */
+  readonly pendingCompactionBytes: number;
+  /** Indexes and filters of all tables, which stay in memory beside the cache. */
+  readonly indexes: { readonly bytes: number; readonly bytesMax: number };
 }
 
 export interface JobStats {
@@ -268,7 +280,7 @@ export interface AttachControl {
   hello(): Promise<Outcome<readonly ShardRestart[]>>;
   flush(): Promise<Outcome<void>>;
   compact(): Promise<Outcome<void>>;
-  check(): Promise<Outcome<CheckReport>>;
+  check(board?: SharedArrayBuffer): Promise<Outcome<CheckReport>>;
   stats(): Promise<Outcome<AttachStats>>;
 }
 

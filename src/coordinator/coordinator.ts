@@ -159,6 +159,7 @@ export class Coordinator {
       threads: config.compactionThreads,
       worker: jobWorker,
       module,
+      mergeBytesPerSecondMax: config.compactionBytesPerSecondMax,
     });
     for (const [shard, port] of shards.entries()) this.#connect(shard, port);
     const recovered = this.#openLog();
@@ -346,7 +347,7 @@ export class Coordinator {
       hello: () => outcomeOf(() => this.#memories()),
       flush: () => outcomeOf(() => this.#onAll((shard) => shard.flush())),
       compact: () => outcomeOf(() => this.#onAll((shard) => shard.compact())),
-      check: () => outcomeOf(() => this.#check()),
+      check: (board) => outcomeOf(() => this.#check(board)),
       stats: () => outcomeOf(() => this.#attachStats()),
     };
   }
@@ -360,8 +361,8 @@ export class Coordinator {
     await this.#callAll(invoke);
   }
 
-  async #check(): Promise<CheckReport> {
-    return joinReports(await this.#callAll((shard) => shard.check()));
+  async #check(board?: SharedArrayBuffer): Promise<CheckReport> {
+    return joinReports(await this.#callAll((shard) => shard.check(board)));
   }
 
   async #attachStats(): Promise<AttachStats> {

@@ -9,9 +9,10 @@ import PQueue from 'p-queue';
 import { Piscina } from 'piscina';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job } from '../compaction/jobs.js';
+import { newRateLimit } from '../compaction/rate-limit.js';
 import { LightningError } from '../errors.js';
 import { type Outcome, unwrap } from './control-plane.js';
-import type { JobResult, PostedJob, ShardMemory } from './jobs.js';
+import type { JobResult, JobThreadData, PostedJob, ShardMemory } from './jobs.js';
 
 const PRIORITY_YOUNG_MERGE = 3;
 const PRIORITY_BOTTOM_MERGE = 2;
@@ -25,6 +26,8 @@ export interface JobSchedulerOptions {
   /** `file:` URL of the pool's worker. */
   readonly worker: string;
   readonly module: WebAssembly.Module;
+  /** Most bytes that merges write per second; undefined: as many as they can. */
+  readonly mergeBytesPerSecondMax?: number | undefined;
 }
 
 /** The jobs of one shard, to be ended together. */
@@ -44,7 +47,10 @@ export class JobScheduler {
   readonly #shards = new Map<number, ShardJobs>();
   #isClosed = false;
 
-  constructor({ threads, worker, module }: JobSchedulerOptions) {
+  constructor({ threads, worker, module, mergeBytesPerSecondMax }: JobSchedulerOptions) {
+    const rateLimit =
+      mergeBytesPerSecondMax === undefined ? undefined : newRateLimit(mergeBytesPerSecondMax);
+    const workerData: JobThreadData = { module, rateLimit };
     // One more than the others may take, for flushes.
     const poolThreads = Math.max(threads, 2);
     this.#pool = new Piscina({
@@ -52,7 +58,7 @@ export class JobScheduler {
       minThreads: 1,
       maxThreads: poolThreads,
       idleTimeout: IDLE_MS_MAX,
-      workerData: { module },
+      workerData,
       execArgv: [],
       recordTiming: false,
     });

@@ -7,10 +7,12 @@
 
 import type { BulkJob, BulkJobResult } from '../bulk-load/load-jobs.js';
 import { runBulkJob } from '../bulk-load/run-job.js';
+import { CheckBoard } from '../compaction/check-board.js';
 import { flushMemtable } from '../compaction/flush-memtable.js';
 import { JOB_MEMORY_BYTES } from '../compaction/job-memory.js';
 import type { BuildResult, Job, VerifyResult } from '../compaction/jobs.js';
 import { mergeTables } from '../compaction/merge-tables.js';
+import { RateLimit, type RateLimitSettings } from '../compaction/rate-limit.js';
 import { verifyTable } from '../compaction/verify-table.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import { Kernel } from '../kernel/kernel.js';
@@ -31,6 +33,13 @@ export interface ShardMemory {
 
 export type JobResult = BuildResult | VerifyResult | BulkJobResult<BulkJob>;
 
+/** `workerData` of a pool thread. */
+export interface JobThreadData {
+  readonly module: WebAssembly.Module;
+  /** Of compactions. */
+  readonly rateLimit?: RateLimitSettings | undefined;
+}
+
 interface ShardKernel {
   readonly generation: number;
   readonly kernel: Kernel;
@@ -41,10 +50,16 @@ export class JobThread {
   readonly #module: WebAssembly.Module;
   readonly #shardKernels = new Map<number, ShardKernel>();
   #privateKernel: Kernel | undefined;
+  /** Of merges: flushes are not held up, since writes would be. */
+  #beforeWrite: ((bytes: number) => void) | undefined;
 
-  constructor(fs: FileSystem, module: WebAssembly.Module) {
+  constructor(fs: FileSystem, { module, rateLimit }: JobThreadData) {
     this.#fs = fs;
     this.#module = module;
+    if (rateLimit !== undefined) {
+      const limit = new RateLimit(rateLimit);
+      this.#beforeWrite = (bytes) => limit.take(bytes);
+    }
   }
 
   /** Never rejects: what a job throws would lose its class and code on the way back. */
@@ -61,9 +76,21 @@ export class JobThread {
         return flushMemtable(fs, kernel, job.memtable, job.target, job.retention);
       }
       case 'merge':
-        return mergeTables(fs, this.#ownKernel(), job.input, job.target, job.retention);
+        return mergeTables(
+          fs,
+          this.#ownKernel(),
+          job.input,
+          job.target,
+          job.retention,
+          this.#beforeWrite,
+        );
       case 'verify':
-        return verifyTable(fs, this.#ownKernel(), job.table);
+        return verifyTable(
+          fs,
+          this.#ownKernel(),
+          job.table,
+          job.board === undefined ? undefined : new CheckBoard(job.board),
+        );
       default:
         return runBulkJob(
           { fs, module: this.#module, privateKernel: () => this.#ownKernel() },

@@ -24,6 +24,6 @@ export interface ShardService {
   refuseWrites(reason: SerializedError): Promise<Outcome<void>>;
   flush(): Promise<Outcome<void>>;
   compact(): Promise<Outcome<void>>;
-  check(): Promise<Outcome<CheckReport>>;
+  check(board?: SharedArrayBuffer): Promise<Outcome<CheckReport>>;
   stats(): Promise<Outcome<ShardStats>>;
 }

@@ -7,6 +7,7 @@
  */
 
 import { threadId } from 'node:worker_threads';
+import type { CheckBoard } from '../compaction/check-board.js';
 import type { ResolvedConfig } from '../config.js';
 import type { CheckReport, ShardRestart } from '../coordinator/control-plane.js';
 import { ClosedError, InvalidArgumentError, LightningError } from '../errors.js';
@@ -123,8 +124,8 @@ class AttachedDatabase implements Backend {
     return this.#connection.call((control) => control.compact());
   }
 
-  check(): Promise<CheckReport> {
-    return this.#connection.call((control) => control.check());
+  check(board?: CheckBoard): Promise<CheckReport> {
+    return this.#connection.call((control) => control.check(board?.buffer));
   }
 
   async stats(): Promise<DatabaseStats> {

@@ -3,6 +3,7 @@
  * the rings. The thread that opened the database has one kind, attached threads another.
  */
 
+import type { CheckBoard } from '../compaction/check-board.js';
 import type { CheckReport } from '../coordinator/control-plane.js';
 import type { LightningDbHandle } from './attach.js';
 import type { DatabaseStats } from './reports.js';
@@ -12,7 +13,8 @@ export interface Backend {
   readonly session: Session;
   flush(): Promise<void>;
   compact(): Promise<void>;
-  check(): Promise<CheckReport>;
+  /** Counts on the board, and stops when the board says so. */
+  check(board?: CheckBoard): Promise<CheckReport>;
   stats(): Promise<DatabaseStats>;
   share(): LightningDbHandle;
   /** Ends the session and everything behind it. Called once. */

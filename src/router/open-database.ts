@@ -4,6 +4,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { findArtifacts } from '../artifacts.js';
+import type { CheckBoard } from '../compaction/check-board.js';
 import { type ResolvedConfig, withShards } from '../config.js';
 import type { CheckReport } from '../coordinator/control-plane.js';
 import { LightningError } from '../errors.js';
@@ -141,8 +142,8 @@ export class OpenDatabase implements Backend {
     return this.supervisor.compact();
   }
 
-  check(): Promise<CheckReport> {
-    return this.supervisor.check();
+  check(board?: CheckBoard): Promise<CheckReport> {
+    return this.supervisor.check(board);
   }
 
   async stats(): Promise<DatabaseStats> {

@@ -17,6 +17,18 @@ export interface DatabaseStats {
     readonly memtableBytes: number;
     readonly cacheBytes: number;
     readonly walBytes: number;
+    /** Bytes of indexes and filters in memory. */
+    readonly indexBytes: number;
+    /** Since the database was opened: bytes of keys and values written. */
+    readonly writtenBytes: number;
+    /** Bytes of tables that flushes and compactions wrote for each of them; 0 before the first. */
+    readonly writeAmplification: number;
+    /** Milliseconds that writes were held up, over all shards. */
+    readonly stalledMs: number;
+    /** Bytes of tables that compactions have yet to read. */
+    readonly pendingCompactionBytes: number;
+    /** Share of the blocks that reads asked for and found in the cache; 0 before the first. */
+    readonly cacheHitRate: number;
   };
   readonly lastSequence: number;
   readonly snapshots: {
@@ -42,6 +54,8 @@ export function databaseStats(
 ): DatabaseStats {
   const runs = shards.flatMap((shard) => shard.runs);
   const lastSequence = control.lastSequence();
+  const writtenBytes = sum(shards, ({ writes }) => writes.bytes);
+  const hits = sum(shards, ({ reads }) => reads.cacheHits);
   const { open, oldest, oldestTakenMs } = control.openSnapshots();
   return {
     shards,
@@ -53,6 +67,15 @@ export function databaseStats(
       memtableBytes: sum(shards, (shard) => shard.memtables.bytes),
       cacheBytes: sum(shards, (shard) => shard.cache.bytes),
       walBytes: sum(shards, (shard) => shard.wal.bytes),
+      indexBytes: sum(shards, (shard) => shard.indexes.bytes),
+      writtenBytes,
+      writeAmplification: share(
+        sum(shards, ({ writes }) => writes.bytes * writes.amplification),
+        writtenBytes,
+      ),
+      stalledMs: sum(shards, ({ stalls }) => stalls.delayedMs),
+      pendingCompactionBytes: sum(shards, (shard) => shard.pendingCompactionBytes),
+      cacheHitRate: share(hits, hits + sum(shards, ({ reads }) => reads.cacheMisses)),
     },
     lastSequence,
     snapshots: {
@@ -104,6 +127,10 @@ export function joinReports(reports: readonly CheckReport[]): CheckReport {
     entries: sum(reports, (report) => report.entries),
     bytes: sum(reports, (report) => report.bytes),
   };
+}
+
+function share(part: number, whole: number): number {
+  return whole === 0 ? 0 : part / whole;
 }
 
 function sum<T>(items: readonly T[], value: (item: T) => number): number {

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { MessageChannel, threadId } from 'node:worker_threads';
 import { transfer } from 'comlink';
 import type { Artifacts } from '../artifacts.js';
+import type { CheckBoard } from '../compaction/check-board.js';
 import type { ResolvedConfig } from '../config.js';
 import type {
   CheckReport,
@@ -122,8 +123,9 @@ export class Supervisor {
     await this.#callAll((worker) => worker.call((shard) => shard.compact()));
   }
 
-  async check(): Promise<CheckReport> {
-    const reports = await this.#callAll((worker) => worker.call((shard) => shard.check()));
+  async check(board?: CheckBoard): Promise<CheckReport> {
+    const buffer = board?.buffer;
+    const reports = await this.#callAll((worker) => worker.call((shard) => shard.check(buffer)));
     return joinReports(reports);
   }
 

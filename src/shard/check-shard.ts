@@ -2,10 +2,13 @@
  * Verifies every byte of a shard's files while it serves: tables in the pool, manifest, log and
  * blobs here, a little at a time. What is wrong is reported; nothing is changed.
  */
+import type { CheckBoard } from '../compaction/check-board.js';
 import type { CheckProblem, CheckReport } from '../coordinator/control-plane.js';
 import { CorruptionError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import { isNotFound } from '../file-system/file-system.js';
+import { T_BLOCKS } from '../kernel/assembly/layout.js';
+import { blockOffset } from '../sstable/table-reader.js';
 import { readManifest } from '../version/manifest.js';
 import { type CheckGroup, GROUP_HEADER_BYTES, GROUP_MAGIC } from '../wal/segment-format.js';
 import { SegmentReader } from '../wal/segment-reader.js';
@@ -16,13 +19,9 @@ const PARALLEL_MAX = 4;
 /** Bytes of log read between two turns of the event loop, about. */
 const SLICE_BYTES = 4 * 1024 * 1024;
 
-export type CheckProgress = (done: number, total: number) => void;
-
-export async function checkShard(
-  state: ShardState,
-  onProgress: CheckProgress = () => {},
-): Promise<CheckReport> {
-  const check = new ShardCheck(state, onProgress);
+/** Rejects with `LIGHTNING_ABORTED` when the check is called off. */
+export async function checkShard(state: ShardState, board?: CheckBoard): Promise<CheckReport> {
+  const check = new ShardCheck(state, board);
   const release = state.tables.pin();
   try {
     return await check.run();
@@ -33,19 +32,20 @@ export async function checkShard(
 
 class ShardCheck {
   readonly #state: ShardState;
-  readonly #onProgress: CheckProgress;
+  readonly #board: CheckBoard | undefined;
   readonly #problems: CheckProblem[] = [];
   #tables = 0;
   #blocks = 0;
   #entries = 0;
   #bytes = 0;
 
-  constructor(state: ShardState, onProgress: CheckProgress) {
+  constructor(state: ShardState, board: CheckBoard | undefined) {
     this.#state = state;
-    this.#onProgress = onProgress;
+    this.#board = board;
   }
 
   async run(): Promise<CheckReport> {
+    this.#expect();
     this.#checkManifest();
     await this.#checkLog();
     await this.#checkBlobs();
@@ -59,6 +59,22 @@ class ShardCheck {
     };
   }
 
+  /** Says how much there is to read. */
+  #expect(): void {
+    const { version, kernel, tables, commit, blobs } = this.#state;
+    let blocks = 0;
+    let bytes = blobs.bytes;
+    for (const { id } of version.tables()) {
+      const meta = tables.metaOf(id);
+      if (meta === 0) continue;
+      const count = kernel.u32[(meta + T_BLOCKS) >>> 2] as number;
+      blocks += count;
+      bytes += blockOffset(kernel, meta, count);
+    }
+    for (const segment of commit.wal?.segments ?? []) bytes += segment.bytes;
+    this.#board?.expect(blocks, bytes);
+  }
+
   #report(error: unknown): void {
     if (!(error instanceof CorruptionError)) throw error;
     const { file, offset } = error.details;
@@ -67,6 +83,12 @@ class ShardCheck {
       offset: Number(offset ?? 0),
       message: error.message,
     });
+  }
+
+  /** Lets the shard serve. */
+  async #pause(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#board?.throwIfCancelled();
   }
 
   #checkManifest(): void {
@@ -111,6 +133,7 @@ class ShardCheck {
         buffer: staging.transfer,
         check: this.#groupCheck(),
       });
+      let counted = 0;
       let sliceEnd = SLICE_BYTES;
       while (reader.offset < bytes) {
         if (reader.next() === undefined) {
@@ -118,9 +141,12 @@ class ShardCheck {
         }
         if (reader.offset < sliceEnd) continue;
         sliceEnd = reader.offset + SLICE_BYTES;
-        await new Promise((resolve) => setImmediate(resolve));
+        this.#board?.count(0, reader.offset - counted);
+        counted = reader.offset;
+        await this.#pause();
       }
       this.#bytes += bytes;
+      this.#board?.count(0, bytes - counted);
     } finally {
       file.close();
     }
@@ -162,9 +188,10 @@ class ShardCheck {
       for (let piece = reader.next(); piece !== undefined; piece = reader.next()) {
         this.#bytes += piece.length;
         sliceBytes += piece.length;
+        this.#board?.count(0, piece.length);
         if (sliceBytes < SLICE_BYTES) continue;
         sliceBytes = 0;
-        await new Promise((resolve) => setImmediate(resolve));
+        await this.#pause();
       }
     } finally {
       reader.close();
@@ -172,15 +199,12 @@ class ShardCheck {
   }
 
   async #checkTables(): Promise<void> {
-    const tables = [...this.#state.version.tables()];
-    const waiting = tables.values();
-    let done = 0;
+    const waiting = [...this.#state.version.tables()].values();
     const worker = async (): Promise<void> => {
       for (const { id, bytes } of waiting) {
         await this.#checkTable(id);
         this.#tables++;
         this.#bytes += bytes;
-        this.#onProgress(++done, tables.length);
       }
     };
     await Promise.all(Array.from({ length: PARALLEL_MAX }, worker));
@@ -190,7 +214,13 @@ class ShardCheck {
     const { tables, options } = this.#state;
     const table = { id, path: tables.path(id) };
     try {
-      const result = await options.jobs.verify({ kind: 'verify', shard: options.shard, table });
+      this.#board?.throwIfCancelled();
+      const result = await options.jobs.verify({
+        kind: 'verify',
+        shard: options.shard,
+        table,
+        board: this.#board?.buffer,
+      });
       this.#problems.push(...result.problems);
       this.#blocks += result.blocks;
       this.#entries += result.entries;

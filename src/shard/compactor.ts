@@ -59,6 +59,8 @@ export class Compactor {
   /** Share of upper entries that replaced one of the bottom run, lately; undefined: not known. */
   #replacing: number | undefined;
   #recheckAtMs: number | undefined;
+  /** Bytes of the parts of running compactions that are not installed. */
+  #runningBytes = 0;
 
   constructor(state: ShardState, onCompacted: () => void) {
     this.#state = state;
@@ -69,6 +71,14 @@ export class Compactor {
   /** Why the last compaction failed, while no later one has succeeded. */
   get failure(): LightningError | undefined {
     return this.#failure;
+  }
+
+  /** Bytes of tables that compactions under way, and the next one, have yet to read. */
+  get pendingBytes(): number {
+    const next = this.#isClosed ? undefined : this.#pick();
+    if (next === undefined) return this.#runningBytes;
+    const { parts } = this.#plan(next);
+    return this.#runningBytes + parts.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Starts what the picker chooses, unless enough is running. */
@@ -344,20 +354,26 @@ export class Compactor {
     const underWay = new Set<Promise<void>>();
     let bytes = 0;
     let failure: { readonly error: unknown } | undefined;
+    let waitingBytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+    this.#runningBytes += waitingBytes;
     for (const part of parts) {
       while (underWay.size > 0 && bytes + part.bytes > bytesMax) await Promise.race(underWay);
       if (failure !== undefined || this.#isClosed) break;
       bytes += part.bytes;
+      waitingBytes -= part.bytes;
       const running: Promise<void> = this.#runPart(choice, part)
         .catch((error: unknown) => {
           failure ??= { error };
         })
         .finally(() => {
           bytes -= part.bytes;
+          this.#runningBytes -= part.bytes;
           underWay.delete(running);
         });
       underWay.add(running);
     }
+    // What was not started after a failure.
+    this.#runningBytes -= waitingBytes;
     await Promise.all(underWay);
     if (failure !== undefined) throw failure.error;
   }

@@ -1,6 +1,7 @@
 /** A shard's statistics, gathered from where they are counted. */
 import type { ShardStats } from '../coordinator/control-plane.js';
 import {
+  COUNTER_BYTES_APPLIED,
   COUNTER_CACHE_EVICTIONS,
   COUNTER_CACHE_INSERTS,
   COUNTER_CACHE_PROMOTIONS,
@@ -30,6 +31,9 @@ export function shardStats(shard: Shard): ShardStats {
   const runs = state.version.runs.map(({ tables }) => runStats(tables));
   // The last is the bottom run, also while there is nothing in it.
   if (state.version.runs.at(-1)?.order !== BOTTOM_ORDER) runs.push(runStats([]));
+  const written = counter(kernel, COUNTER_BYTES_APPLIED);
+  const tableBytesWritten =
+    shard.flusher.counters.bytesWritten + shard.compactor.counters.bytesWritten;
   return {
     shard: state.options.shard,
     ...(reason === undefined ? {} : { readOnlyReason: reason }),
@@ -75,6 +79,12 @@ export function shardStats(shard: Shard): ShardStats {
     },
     flushes: jobStats(shard.flusher.counters),
     compactions: jobStats(shard.compactor.counters),
+    writes: {
+      bytes: written,
+      amplification: written === 0 ? 0 : tableBytesWritten / written,
+    },
+    pendingCompactionBytes: shard.compactor.pendingBytes,
+    indexes: { bytes: state.allocator.bytesUsed, bytesMax: state.allocator.bytesTotal },
     stalls: { delays: loop.delays, stops: loop.stops, delayedMs: Math.round(loop.delayedMs) },
   };
 }

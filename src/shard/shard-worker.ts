@@ -2,6 +2,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import { expose } from 'comlink';
+import { CheckBoard } from '../compaction/check-board.js';
 import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
 import {
   type CheckReport,
@@ -38,7 +39,7 @@ export function startShardWorker(init: ShardInit, parentPort: MessagePort): void
     stats: () => outcomeOf(() => worker.stats()),
     flush: () => outcomeOf(() => worker.shard.flush()),
     compact: () => outcomeOf(() => worker.shard.compact()),
-    check: () => outcomeOf(() => worker.check()),
+    check: (board) => outcomeOf(() => worker.check(board)),
     reserveFiles: (count) => outcomeOf(() => worker.shard.reserveFiles(count)),
     link: (intent) => outcomeOf(() => worker.shard.link(intent)),
     connectCoordinator: (port) => outcomeOf(() => worker.connectCoordinator(port)),
@@ -67,7 +68,7 @@ class ShardWorker {
         outcomeOf(() => this.#shard?.state.becomeReadOnly(deserializeError(reason))),
       flush: () => outcomeOf(() => this.shard.flush()),
       compact: () => outcomeOf(() => this.shard.compact()),
-      check: (): Promise<Outcome<CheckReport>> => outcomeOf(() => this.check()),
+      check: (board): Promise<Outcome<CheckReport>> => outcomeOf(() => this.check(board)),
       stats: (): Promise<Outcome<ShardStats>> => outcomeOf(() => this.stats()),
     };
     this.#jobs = new CoordinatorJobs(service);
@@ -119,8 +120,9 @@ class ShardWorker {
     return shardStats(this.shard);
   }
 
-  check(): Promise<CheckReport> {
-    return checkShard(this.shard.state);
+  check(board?: SharedArrayBuffer): Promise<CheckReport> {
+    const { state } = this.shard;
+    return checkShard(state, board === undefined ? undefined : new CheckBoard(board));
   }
 
   connectCoordinator(port: MessagePort): void {

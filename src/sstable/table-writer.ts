@@ -49,14 +49,25 @@ export class TableWriter {
   readonly #kernel: Kernel;
   readonly #region: MemoryRegion;
   readonly #target: TableTarget;
+  readonly #beforeWrite: (bytes: number) => void;
   readonly #finished: Finished[] = [];
   #id: number;
   #file: FileHandle | undefined;
   #fileBytes = 0;
   #bytesWritten = 0;
 
-  /** The region has at least 6 MiB; the kernel's builder is this writer's until it is finished. */
-  constructor(fs: FileSystem, kernel: Kernel, region: MemoryRegion, target: TableTarget) {
+  /**
+   * The region has at least 6 MiB; the kernel's builder is this writer's until it is finished.
+   * `beforeWrite` may hold up what is about to be written.
+   */
+  constructor(
+    fs: FileSystem,
+    kernel: Kernel,
+    region: MemoryRegion,
+    target: TableTarget,
+    beforeWrite: (bytes: number) => void = () => {},
+  ) {
+    this.#beforeWrite = beforeWrite;
     this.#fs = fs;
     this.#kernel = kernel;
     this.#region = region;
@@ -144,6 +155,7 @@ export class TableWriter {
 
   #write(bytes: Uint8Array): void {
     this.#file ??= this.#create();
+    this.#beforeWrite(bytes.length);
     this.#file.write(bytes, this.#fileBytes);
     this.#fileBytes += bytes.length;
     this.#bytesWritten += bytes.length;

@@ -3,7 +3,7 @@
  * reopened database, in flushed tables and in compacted ones: the answers must not differ.
  */
 
-import { LightningDb, LightningError } from 'lightning-db';
+import { type CheckProgress, LightningDb, LightningError } from 'lightning-db';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { temporaryDirectory } from './temporary-directory.js';
 
@@ -201,8 +201,19 @@ describe.each([1, 2, 5])('a database of %i shards', (shards) => {
       expect((await db.stats()).snapshots.open).toBe(0);
     });
 
-    it('check finds nothing wrong', async () => {
-      expect((await db.check()).problems).toEqual([]);
+    it('check finds nothing wrong, says how far it is, and can be called off', async () => {
+      let seen: CheckProgress | undefined;
+      const report = await db.check({
+        onProgress: (progress) => {
+          seen = progress;
+        },
+      });
+      expect(report.problems).toEqual([]);
+      expect(seen?.blocks).toBe(report.blocks);
+      expect(seen?.blocksTotal).toBe(report.blocks);
+      expect(seen?.bytes).toBe(seen?.bytesTotal);
+      const signal = AbortSignal.abort();
+      await expect(db.check({ signal })).rejects.toMatchObject({ code: 'LIGHTNING_ABORTED' });
     });
   });
 

@@ -1,4 +1,6 @@
+import type { WriteStream } from 'node:tty';
 import type { Command } from 'commander';
+import { CheckProgressView } from '../check-progress.js';
 import { EXIT_NEGATIVE } from '../exit-codes.js';
 import { formatBytes, formatPlural, formatSeconds } from '../number-format.js';
 import {
@@ -10,7 +12,7 @@ import {
 } from './command.js';
 
 /** Exit code 1 when something is wrong. */
-export function checkCommand({ output, setExitCode }: CommandContext): Command {
+export function checkCommand({ output, notes, setExitCode }: CommandContext): Command {
   return newCommand(
     'check',
     'Read everything and verify checksums, order, filters and indexes. ' +
@@ -18,7 +20,10 @@ export function checkCommand({ output, setExitCode }: CommandContext): Command {
     'lightning-db check --path ./data',
   ).action(async (options: CommonOptions) => {
     const startedAtMs = performance.now();
-    const report = await withDatabase(openForReading(options), (db) => db.check());
+    const progress = new CheckProgressView(notes as WriteStream, { quiet: options.json });
+    const report = await withDatabase(openForReading(options), (db) =>
+      db.check({ onProgress: (state) => progress.show(state) }).finally(() => progress.end()),
+    );
     const seconds = (performance.now() - startedAtMs) / 1000;
     if (report.problems.length > 0) setExitCode(EXIT_NEGATIVE);
     if (options.json) {

@@ -45,6 +45,8 @@ function statsText({ shards, total, lastSequence }: DatabaseStats): string {
       damagedTables.map(({ extent, message }) => `damaged        ${DAMAGE[extent]}: ${message}`),
     ),
     `log            ${formatBytes(total.walBytes)}`,
+    `indexes        ${formatBytes(total.indexBytes)} in memory, filters included`,
+    `compaction     ${formatBytes(total.pendingCompactionBytes)} to be merged`,
     `last sequence  ${formatCount(lastSequence)}`,
   ];
   const rows = shards.map(({ shard, runs, memtables, wal, readOnlyReason, fencedReason }) => [
@@ -58,5 +60,18 @@ function statsText({ shards, total, lastSequence }: DatabaseStats): string {
     noteOf(readOnlyReason, fencedReason),
   ]);
   const header = ['shard', 'runs', 'tables', 'bytes', 'entries', 'memtables', 'log', ''];
-  return [...lines, '', ...table([header, ...rows])].join('\n');
+  const runRows = shards.flatMap(({ shard, runs }) =>
+    runs.map(({ tables, bytes, entries }, i) => [
+      String(shard),
+      i === runs.length - 1 ? 'bottom' : String(i),
+      formatCount(tables),
+      formatBytes(bytes),
+      formatCount(entries),
+      '',
+    ]),
+  );
+  const runHeader = ['shard', 'run', 'tables', 'bytes', 'entries', ''];
+  return [...lines, '', ...table([header, ...rows]), '', ...table([runHeader, ...runRows])].join(
+    '\n',
+  );
 }
