@@ -100,6 +100,7 @@ async function buildLibrary() {
         bench: 'bench/main.ts',
         'bench-client': 'bench/client.ts',
         'compaction-policies': 'bench/compaction-policies.ts',
+        'steady-writes': 'bench/steady-writes.ts',
       },
       format: 'esm',
       outdir: 'dist/dev',

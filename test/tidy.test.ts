@@ -47,6 +47,7 @@ const ENTRIES = [
   'bench/main.ts',
   'bench/client.ts',
   'bench/compaction-policies.ts',
+  'bench/steady-writes.ts',
   'workers/shard.ts',
   'workers/coordinator.ts',
   'workers/job.ts',

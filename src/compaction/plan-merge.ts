@@ -19,7 +19,7 @@ export interface PlanOptions {
   readonly tableBytesMax: number;
   /** Jobs that may run at once. */
   readonly parallelism: number;
-  /** Most input of one job, as far as table boundaries allow. Default: 256 MiB. */
+  /** Most input of one job, as far as table boundaries allow. Default: 64 MiB. */
   readonly jobBytesMax?: number | undefined;
   /** Ascending keys at each of which a table of the result ends. */
   readonly cuts?: readonly Uint8Array[] | undefined;
@@ -61,7 +61,8 @@ export interface Plan {
   readonly parts: readonly PlanPart[];
 }
 
-const JOB_BYTES_MAX = 256 * 1024 * 1024;
+/** A job holds its thread to the end, and younger merges, which are more urgent, wait that long. */
+const JOB_BYTES_MAX = 64 * 1024 * 1024;
 /** A job smaller than this is not worth dividing. */
 const JOB_BYTES_MIN = 16 * 1024 * 1024;
 /** So many neighbours that are small for a table are put together. */

@@ -5,6 +5,7 @@
  * keep reads fast; then merges into the bottom run; then checks. Merges never take the last
  * thread, so that a flush never waits for one. Bulk loads have a queue of their own.
  */
+import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { Piscina } from 'piscina';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
@@ -144,6 +145,8 @@ export class JobScheduler {
     let jobs = this.#shards.get(shard);
     if (jobs === undefined) {
       jobs = { abort: new AbortController(), running: new Set() };
+      // One listener per queued job: a merge may have dozens.
+      setMaxListeners(0, jobs.abort.signal);
       this.#shards.set(shard, jobs);
     }
     return jobs;

@@ -37,6 +37,7 @@ export class Memtables {
   readonly #kernel: Kernel;
   readonly arenaBytes: number;
   readonly #free: number[] = [];
+  readonly #count: number;
   #active: Memtable;
   /** Newest first. */
   #immutables: Memtable[] = [];
@@ -46,6 +47,7 @@ export class Memtables {
     const base = kernel.u32[H_ARENA_BASE >>> 2] as number;
     this.arenaBytes = kernel.u32[H_ARENA_BYTES >>> 2] as number;
     const count = Math.min(kernel.u32[H_ARENA_COUNT >>> 2] as number, MEMTABLES_MAX);
+    this.#count = count;
     for (let i = count - 1; i >= 0; i--) this.#free.push(base + i * this.arenaBytes);
     this.#active = this.#take();
   }
@@ -63,8 +65,10 @@ export class Memtables {
     return this.#immutables.at(-1);
   }
 
-  get freeCount(): number {
-    return this.#free.length;
+  /** Share of all arenas together that is taken: the active one as far as it is filled. */
+  get fill(): number {
+    const taken = this.#count - this.#free.length - 1;
+    return (taken + this.bytesUsed(this.#active) / this.arenaBytes) / this.#count;
   }
 
   get canSwitch(): boolean {

@@ -198,8 +198,7 @@ export class Shard {
     const { memtables, version } = this.state;
     const pressure: WritePressure = {
       groupBytes,
-      freeMemtables: memtables.freeCount,
-      activeFill: memtables.bytesUsed(memtables.active) / memtables.arenaBytes,
+      memtableFill: memtables.fill,
       flushBytesPerMs: this.flusher.bytesPerMs,
       runs: version.runs.length,
       runsSlow: RUNS_SLOW,

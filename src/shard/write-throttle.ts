@@ -5,10 +5,8 @@
 
 export interface WritePressure {
   readonly groupBytes: number;
-  /** Memtables that may still be switched to. */
-  readonly freeMemtables: number;
-  /** How full the active memtable is, 0 to 1. */
-  readonly activeFill: number;
+  /** Share of all memtables together that is filled and waits for its flush to end, 0 to 1. */
+  readonly memtableFill: number;
   /** Bytes of memtable that flushes have lately written per millisecond; 0: not known yet. */
   readonly flushBytesPerMs: number;
   readonly runs: number;
@@ -18,6 +16,8 @@ export interface WritePressure {
   readonly runsStop: number;
 }
 
+/** Filled memtables, as a share of all, from which on writes are slowed: one fills, one is flushed. */
+const MEMTABLE_FILL_SLOW = 0.6;
 /** A single delay stays short, so that a stall that ends is noticed soon. */
 export const DELAY_MS_MAX = 20;
 const FLUSH_BYTES_PER_MS_DEFAULT = 50_000;
@@ -36,9 +36,9 @@ export function isStopped(pressure: Pick<WritePressure, 'runs' | 'runsStop'>): b
   return pressure.runs >= pressure.runsStop;
 }
 
-/** The last memtable is filling and all others wait for their flush: slow down as it fills. */
-function memtableFactor({ freeMemtables, activeFill }: WritePressure): number {
-  return freeMemtables > 0 ? 0 : activeFill;
+/** Flushes fall behind: slow down as what is left fills. */
+function memtableFactor({ memtableFill }: WritePressure): number {
+  return (memtableFill - MEMTABLE_FILL_SLOW) / (1 - MEMTABLE_FILL_SLOW);
 }
 
 function runFactor({ runs, runsSlow, runsStop }: WritePressure): number {

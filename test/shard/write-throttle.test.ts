@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import {
+  DELAY_MS_MAX,
+  isStopped,
+  type WritePressure,
+  writeDelayMs,
+} from '../../src/shard/write-throttle.js';
+
+const AT_EASE: WritePressure = {
+  groupBytes: 100_000,
+  memtableFill: 0.3,
+  flushBytesPerMs: 100_000,
+  runs: 5,
+  runsSlow: 20,
+  runsStop: 28,
+};
+const delay = (changes: Partial<WritePressure>): number => writeDelayMs({ ...AT_EASE, ...changes });
+
+describe('writes', () => {
+  it('are not delayed while one memtable fills and another is flushed', () => {
+    expect(delay({})).toBe(0);
+    expect(delay({ memtableFill: 0.6, runs: 19 })).toBe(0);
+  });
+
+  it('are delayed more and more as memtables fill, from nothing on', () => {
+    const delays = [0.61, 0.7, 0.8, 0.9, 1].map((memtableFill) => delay({ memtableFill }));
+    expect(delays[0]).toBeLessThan(0.1);
+    for (let i = 1; i < delays.length; i++) {
+      expect(delays[i]).toBeGreaterThan(delays[i - 1] as number);
+    }
+    // Half way, writes come as fast as flushes take them away.
+    expect(delays[2]).toBeCloseTo(1, 5);
+  });
+
+  it('are delayed more and more as runs gather, and stop when a scan could not open more', () => {
+    expect(delay({ runs: 20 })).toBeGreaterThan(0);
+    expect(delay({ runs: 27 })).toBeGreaterThan(delay({ runs: 22 }));
+    expect(isStopped({ ...AT_EASE, runs: 27 })).toBe(false);
+    expect(isStopped({ ...AT_EASE, runs: 28 })).toBe(true);
+  });
+
+  it('are never delayed long at a time', () => {
+    expect(delay({ memtableFill: 1, groupBytes: 1e9 })).toBe(DELAY_MS_MAX);
+  });
+});
