@@ -115,6 +115,9 @@ export function fencedStats(shard: number, reason: string): ShardStats {
     },
     flushes: job,
     compactions: job,
+    writes: { bytes: 0, amplification: 0 },
+    pendingCompactionBytes: 0,
+    indexes: { bytes: 0, bytesMax: 0 },
     stalls: { delays: 0, stops: 0, delayedMs: 0 },
   };
 }

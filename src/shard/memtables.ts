@@ -71,6 +71,10 @@ export class Memtables {
     return (taken + this.bytesUsed(this.#active) / this.arenaBytes) / this.#count;
   }
 
+  get freeCount(): number {
+    return this.#free.length;
+  }
+
   get canSwitch(): boolean {
     return this.#free.length > 0;
   }
