@@ -10,7 +10,7 @@
  *   ERROR    JSON of a SerializedError, UTF-8; to any request
  */
 
-import { deserializeError, type LightningError, type SerializedError } from '../errors.js';
+import { deserializeError, LightningError, type SerializedError } from '../errors.js';
 
 export const VALUE_MISSING = 0xffffffff;
 
@@ -18,8 +18,29 @@ export function encodeError(error: SerializedError): Buffer {
   return Buffer.from(JSON.stringify(error));
 }
 
+/** Always an error to throw: of bytes that cannot be read, one that says so. */
 export function decodeError(payload: Buffer): LightningError {
-  return deserializeError(JSON.parse(payload.toString()) as SerializedError);
+  try {
+    const error: unknown = JSON.parse(payload.toString());
+    if (isSerializedError(error)) return deserializeError(error);
+  } catch {
+    // Said below.
+  }
+  return new LightningError(
+    'LIGHTNING_IO',
+    'A shard refused a request for a reason that is no text',
+  );
+}
+
+function isSerializedError(error: unknown): error is SerializedError {
+  if (typeof error !== 'object' || error === null) return false;
+  const { code, message, details } = error as Record<string, unknown>;
+  return (
+    typeof code === 'string' &&
+    typeof message === 'string' &&
+    typeof details === 'object' &&
+    details !== null
+  );
 }
 
 export function encodeValues(values: readonly (Uint8Array | undefined)[]): Buffer {

@@ -125,11 +125,19 @@ export function decodeDatabaseFile(bytes: Buffer, file: string): DatabaseFile {
   if (bytes.readBigUInt64LE(16) !== xxh64(payload)) {
     throw new CorruptionError('DATABASE file has a wrong checksum', { file, offset: 16 });
   }
-  const fields: unknown = JSON.parse(payload.toString());
+  const fields = parsed(payload);
   if (!isDatabaseFile(fields)) {
     throw new CorruptionError('DATABASE file lacks fields', { file, offset: FRAME_HEAD_BYTES });
   }
   return { id: fields.id, shards: fields.shards, createdAtMs: fields.createdAtMs };
+}
+
+function parsed(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString());
+  } catch {
+    return undefined;
+  }
 }
 
 function isDatabaseFile(fields: unknown): fields is DatabaseFile & { hash: string } {
