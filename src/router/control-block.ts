@@ -93,8 +93,10 @@ const SNAPSHOT_TAKEN = 16;
 /** A client looks for a free slot from a place of its own, so that clients do not share lines. */
 const SNAPSHOT_HOME_SLOTS = SNAPSHOT_COUNT / CLIENT_COUNT;
 
-/** Its active transactions, i32; a line each, all of which `beginTransaction` reads. */
+/** Its active transactions, i32; a line each, which `beginTransaction` reads up to the last in use. */
 const ACTIVE_BYTES = 64;
+/** No client has this slot: its line says which slot is the highest that ever was in use. */
+const CLIENT_LAST = 0;
 /** Counters of one client, f64. */
 const COUNTERS_BYTES = 1024;
 export const COUNTERS_MAX = COUNTERS_BYTES / 8;
@@ -369,6 +371,7 @@ export class ControlBlock {
       const word = this.#clientWord(slot, CLIENT_OWNER);
       if (Atomics.compareExchange(this.#i32, word, 0, threadId + 1) === 0) {
         Atomics.store(this.#i32, this.#clientWord(slot, CLIENT_WAITING), 0);
+        this.#raiseLastClient(slot);
         return slot;
       }
     }
@@ -560,8 +563,9 @@ export class ControlBlock {
 
   /** Active transactions of all clients. */
   activeTransactions(): number {
+    const last = Atomics.load(this.#i32, this.#activeWord(CLIENT_LAST));
     let active = 0;
-    for (let slot = CLIENT_FIRST; slot < CLIENT_COUNT; slot++) {
+    for (let slot = CLIENT_FIRST; slot <= last; slot++) {
       active += Atomics.load(this.#i32, this.#activeWord(slot));
     }
     return active;
@@ -573,6 +577,14 @@ export class ControlBlock {
       this.#snapshots +
       (SNAPSHOT_COUNT * SNAPSHOT_BYTES + CLIENT_COUNT * ACTIVE_BYTES + client * COUNTERS_BYTES) / 8;
     return this.#f64.subarray(start, start + COUNTERS_MAX) as Float64Array<SharedArrayBuffer>;
+  }
+
+  #raiseLastClient(slot: number): void {
+    const word = this.#activeWord(CLIENT_LAST);
+    for (;;) {
+      const last = Atomics.load(this.#i32, word);
+      if (last >= slot || Atomics.compareExchange(this.#i32, word, last, slot) === last) return;
+    }
   }
 
   #activeWord(client: number): number {

@@ -92,7 +92,6 @@ function commitAlone(client: Client, request: CommitRequest, index: number): Pro
   const operations = shard.fits(part.length) ? part.bytes.subarray(0, part.length) : part.lend();
   try {
     shard.send(REQUEST_WRITE, flags, part.count, operations, sink);
-    shard.flush();
   } catch (error) {
     sink.fail(error);
   }
@@ -157,7 +156,6 @@ function sendPrepare(
   const flags = sync ? RECORD_FLAG_SYNC : 0;
   try {
     shard.sendJoined(REQUEST_PREPARE, flags, part?.count ?? 0, first, part, sink);
-    shard.flush();
   } catch (error) {
     client.control.transactions.abort(head.slot, head.word, ABORT_UNAVAILABLE);
     client.dropUnsent(index, head.slot, head.word);

@@ -55,6 +55,18 @@ export interface TransactionStats {
   readonly commitLatency: LatencyHistogram;
   /** From the beginning to the end, whatever it is. */
   readonly duration: LatencyHistogram;
+  /** Commits of transactions and batches over several shards; counted in any case. */
+  readonly acrossShards: {
+    readonly committed: number;
+    /** Aborted by a plain write to a key that they had prepared. */
+    readonly wounded: number;
+    /** Prepared and undecided in a log: found at the opening, or when a shard's worker had died. */
+    readonly inDoubt: number;
+    /** Prepared or being prepared now. */
+    readonly preparing: number;
+    /** Decided, and not visible yet. */
+    readonly unreleased: number;
+  };
 }
 
 export class TransactionTally {
@@ -106,6 +118,7 @@ export function transactionStats(control: ControlBlock): TransactionStats {
   const aborts = Object.fromEntries(
     ABORT_REASONS.map((reason, index) => [reason, of(ABORTS + index)]),
   ) as Record<AbortReason, number>;
+  const { committed, wounded, inDoubt, preparing, unreleased } = control.transactions.counts();
   const attempts = of(TALLY_COMMITS) + aborts.conflict;
   return {
     active: control.activeTransactions(),
@@ -116,6 +129,7 @@ export function transactionStats(control: ControlBlock): TransactionStats {
     retries: of(TALLY_RETRIES),
     commitLatency: histogram(sums, COMMIT_LATENCY),
     duration: histogram(sums, DURATION),
+    acrossShards: { committed, wounded, inDoubt, preparing, unreleased },
   };
 }
 
