@@ -8,8 +8,7 @@
  *   1024  CLIENTS     CLIENT_COUNT lines
  *         SHARDS      one line per shard
  *         SNAPSHOTS   SNAPSHOT_COUNT slots
- *         ACTIVE      a line per client: its active transactions
- *         COUNTERS    COUNTERS_BYTES per client: what its transactions came to
+ *         COUNTS      of the clients' transactions: client-counts.ts
  *         TRANSACTIONS  commits over several shards: transaction-table.ts
  *
  * Who writes: shard workers allocate sequences and write their own line; a client writes its own
@@ -35,6 +34,7 @@
 
 import { READER_COUNT } from '../kernel/assembly/layout.js';
 import { raise } from './atomic-raise.js';
+import { ClientCounts } from './client-counts.js';
 import type { ClientDoorbell } from './client-doorbell.js';
 import { REASON_BYTES, readReason, writeReason } from './fence-reasons.js';
 import { TransactionTable } from './transaction-table.js';
@@ -93,14 +93,6 @@ const SNAPSHOT_TAKEN = 16;
 /** A client looks for a free slot from a place of its own, so that clients do not share lines. */
 const SNAPSHOT_HOME_SLOTS = SNAPSHOT_COUNT / CLIENT_COUNT;
 
-/** Its active transactions, i32; a line each, which `beginTransaction` reads up to the last in use. */
-const ACTIVE_BYTES = 64;
-/** No client has this slot: its line says which slot is the highest that ever was in use. */
-const CLIENT_LAST = 0;
-/** Counters of one client, f64. */
-const COUNTERS_BYTES = 1024;
-export const COUNTERS_MAX = COUNTERS_BYTES / 8;
-
 export const DATABASE_OPENING = 0;
 export const DATABASE_SERVING = 1;
 export const DATABASE_CLOSING = 2;
@@ -140,6 +132,7 @@ export class ControlBlock {
   readonly buffer: SharedArrayBuffer;
   readonly shards: number;
   readonly transactions: TransactionTable;
+  readonly counts: ClientCounts;
   readonly #i32: Int32Array;
   readonly #i64: BigInt64Array;
   readonly #f64: Float64Array;
@@ -158,6 +151,7 @@ export class ControlBlock {
     this.shards = this.#i32[SHARDS_WORD] as number;
     this.#snapshots = (SHARDS + this.shards * LINE_BYTES) >>> 3;
     this.transactions = new TransactionTable(buffer, transactionsAt(this.shards));
+    this.counts = new ClientCounts(buffer, countsAt(this.shards), CLIENT_COUNT);
   }
 
   static create(shards: number): ControlBlock {
@@ -371,7 +365,7 @@ export class ControlBlock {
       const word = this.#clientWord(slot, CLIENT_OWNER);
       if (Atomics.compareExchange(this.#i32, word, 0, threadId + 1) === 0) {
         Atomics.store(this.#i32, this.#clientWord(slot, CLIENT_WAITING), 0);
-        this.#raiseLastClient(slot);
+        this.counts.claimed(slot);
         return slot;
       }
     }
@@ -390,7 +384,7 @@ export class ControlBlock {
       return false;
     }
     this.releaseSnapshotsOf(slot);
-    Atomics.store(this.#i32, this.#activeWord(slot), 0);
+    this.counts.retired(slot);
     return true;
   }
 
@@ -542,55 +536,6 @@ export class ControlBlock {
     return { open, oldest, oldestTakenMs };
   }
 
-  // ---- transactions ---------------------------------------------------------------
-
-  /**
-   * Counts one more active transaction of the client, unless all clients together would have more
-   * than `max`. Two that meet at the limit may both be refused; it is never passed.
-   */
-  beginTransaction(client: number, max: number): boolean {
-    const own = this.#activeWord(client);
-    Atomics.store(this.#i32, own, (this.#i32[own] as number) + 1);
-    if (this.activeTransactions() <= max) return true;
-    this.endTransaction(client);
-    return false;
-  }
-
-  endTransaction(client: number): void {
-    const own = this.#activeWord(client);
-    Atomics.store(this.#i32, own, (this.#i32[own] as number) - 1);
-  }
-
-  /** Active transactions of all clients. */
-  activeTransactions(): number {
-    const last = Atomics.load(this.#i32, this.#activeWord(CLIENT_LAST));
-    let active = 0;
-    for (let slot = CLIENT_FIRST; slot <= last; slot++) {
-      active += Atomics.load(this.#i32, this.#activeWord(slot));
-    }
-    return active;
-  }
-
-  /** The client's counters, which it alone writes; they outlive it. */
-  counters(client: number): Float64Array<SharedArrayBuffer> {
-    const start =
-      this.#snapshots +
-      (SNAPSHOT_COUNT * SNAPSHOT_BYTES + CLIENT_COUNT * ACTIVE_BYTES + client * COUNTERS_BYTES) / 8;
-    return this.#f64.subarray(start, start + COUNTERS_MAX) as Float64Array<SharedArrayBuffer>;
-  }
-
-  #raiseLastClient(slot: number): void {
-    const word = this.#activeWord(CLIENT_LAST);
-    for (;;) {
-      const last = Atomics.load(this.#i32, word);
-      if (last >= slot || Atomics.compareExchange(this.#i32, word, last, slot) === last) return;
-    }
-  }
-
-  #activeWord(client: number): number {
-    return (this.#snapshots << 1) + (SNAPSHOT_COUNT * SNAPSHOT_BYTES + client * ACTIVE_BYTES) / 4;
-  }
-
   #shardWord64(shard: number, offset: number): number {
     return (SHARDS + shard * LINE_BYTES + offset) >>> 3;
   }
@@ -604,8 +549,11 @@ export class ControlBlock {
   }
 }
 
-/** Where the transaction table begins. */
+/** Where the clients' counts begin, and behind them the transaction table. */
+function countsAt(shards: number): number {
+  return SHARDS + shards * LINE_BYTES + SNAPSHOT_COUNT * SNAPSHOT_BYTES;
+}
+
 function transactionsAt(shards: number): number {
-  const clients = CLIENT_COUNT * (ACTIVE_BYTES + COUNTERS_BYTES);
-  return SHARDS + shards * LINE_BYTES + SNAPSHOT_COUNT * SNAPSHOT_BYTES + clients;
+  return countsAt(shards) + ClientCounts.bytes(CLIENT_COUNT);
 }

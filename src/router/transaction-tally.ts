@@ -74,7 +74,7 @@ export class TransactionTally {
   readonly #counters: Float64Array | undefined;
 
   constructor(control: ControlBlock, client: number, isEnabled: boolean) {
-    this.#counters = isEnabled ? control.counters(client) : undefined;
+    this.#counters = isEnabled ? control.counts.counters(client) : undefined;
   }
 
   get isEnabled(): boolean {
@@ -111,7 +111,7 @@ export class TransactionTally {
 export function transactionStats(control: ControlBlock): TransactionStats {
   const sums = new Float64Array(DURATION + HISTOGRAM_WORDS);
   for (let client = CLIENT_FIRST; client < CLIENT_COUNT; client++) {
-    const counters = control.counters(client);
+    const counters = control.counts.counters(client);
     for (let i = 0; i < sums.length; i++) sums[i] = (sums[i] as number) + (counters[i] as number);
   }
   const of = (which: number): number => sums[which] as number;
@@ -121,7 +121,7 @@ export function transactionStats(control: ControlBlock): TransactionStats {
   const { committed, wounded, inDoubt, preparing, unreleased } = control.transactions.counts();
   const attempts = of(TALLY_COMMITS) + aborts.conflict;
   return {
-    active: control.activeTransactions(),
+    active: control.counts.activeTransactions(),
     started: of(TALLY_STARTED),
     commits: of(TALLY_COMMITS),
     aborts,

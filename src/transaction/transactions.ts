@@ -39,7 +39,7 @@ export class Transactions {
     const { session } = this;
     session.checkOpen();
     const { client, config } = session;
-    if (!client.control.beginTransaction(client.slot, config.transactionsMax)) {
+    if (!client.control.counts.beginTransaction(client.slot, config.transactionsMax)) {
       throw new TooManyTransactionsError(
         `Too many transactions are active: at most ${config.transactionsMax} ("maxActiveTransactions") may be at one time`,
         { details: { max: config.transactionsMax } },
@@ -50,7 +50,7 @@ export class Transactions {
     try {
       core = new TransactionCore(this, isolation === 'serializable', nowMs, nowMs + timeoutMs);
     } catch (error) {
-      client.control.endTransaction(client.slot);
+      client.control.counts.endTransaction(client.slot);
       throw error;
     }
     this.#link(core);
@@ -63,7 +63,7 @@ export class Transactions {
   ended(core: TransactionCore): void {
     this.#unlink(core);
     const { client } = this.session;
-    client.control.endTransaction(client.slot);
+    client.control.counts.endTransaction(client.slot);
   }
 
   takeWriteSet(): WriteSet {
