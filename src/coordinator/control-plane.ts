@@ -132,6 +132,8 @@ export interface ShardStats {
     readonly inserts: number;
     readonly evictions: number;
     readonly promotions: number;
+    /** Blocks of new tables that were read because those they replaced were cached. */
+    readonly carried: number;
   };
   readonly wal: {
     readonly segments: number;

@@ -35,6 +35,7 @@ export interface KernelExports extends TableExports, CommitExports {
     scan: number,
   ): number;
   cacheDropTable(meta: number): void;
+  cacheCarry(meta: number, from: number, most: number, tables: number, count: number): number;
   cacheUsedBytes(): number;
 
   // epoch.ts

@@ -17,9 +17,11 @@ import { deserializeError, LightningError, serializeError } from '../errors.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { BOTTOM_ORDER, type Run } from '../version/version.js';
 import { Backoff } from './backoff.js';
+import { carryCache } from './carry-cache.js';
 import { DiskFailures } from './disk-failures.js';
 import { deleteTables, JobCounters, reserveTables } from './flusher.js';
 import type { ShardState } from './shard-state.js';
+import type { TableReads } from './table-reads.js';
 
 /** Compactions of one shard at a time: a long one must not hold up the small ones. */
 const CONCURRENT_MAX = 2;
@@ -46,6 +48,7 @@ interface Choice {
 
 export class Compactor {
   readonly #state: ShardState;
+  readonly #reads: TableReads;
   readonly #onCompacted: () => void;
   readonly counters = new JobCounters();
   readonly #backoff = new Backoff();
@@ -62,8 +65,9 @@ export class Compactor {
   /** Bytes of the parts of running compactions that are not installed. */
   #runningBytes = 0;
 
-  constructor(state: ShardState, onCompacted: () => void) {
+  constructor(state: ShardState, reads: TableReads, onCompacted: () => void) {
     this.#state = state;
+    this.#reads = reads;
     this.#onCompacted = onCompacted;
     this.#diskFailures = new DiskFailures(state);
   }
@@ -382,6 +386,7 @@ export class Compactor {
     const live = this.#state.options.control.liveSnapshots();
     const retention = { ...live, bottom: choice.isBottom };
     const results = await this.#runJobs(part, retention, choice.isBottom);
+    await this.#warm(part, results);
     this.#install(choice, part, results);
     const tables = results.flatMap((result) => result.tables);
     this.#state.kept.note(tables, retention);
@@ -424,6 +429,31 @@ export class Compactor {
     };
   }
 
+  /** Nobody reads the new tables yet: what is read of the old ones is brought into the cache. */
+  async #warm(part: PlanPart, results: readonly BuildResult[]): Promise<void> {
+    const state = this.#state;
+    const tables = results.flatMap((result) => result.tables);
+    try {
+      state.tables.load(tables);
+      await carryCache({
+        state,
+        reads: this.#reads,
+        from: part.replaced,
+        to: tables,
+        isCancelled: () => this.#isClosed,
+      });
+    } catch (error) {
+      this.#discard(idsOf(results));
+      throw error;
+    }
+  }
+
+  /** Takes back tables that no Version names. */
+  #discard(ids: readonly number[]): void {
+    for (const id of ids) this.#state.tables.unload(id);
+    deleteTables(this.#state, ids);
+  }
+
   #install(choice: Choice, part: PlanPart, results: readonly BuildResult[]): void {
     const state = this.#state;
     const tables = results.flatMap((result) => result.tables);
@@ -440,7 +470,7 @@ export class Compactor {
       );
     } catch (error) {
       // A manifest that failed may name them after all: then recovery decides.
-      if (state.readOnlyReason === undefined) deleteTables(state, idsOf(results));
+      if (state.readOnlyReason === undefined) this.#discard(idsOf(results));
       throw error;
     }
   }

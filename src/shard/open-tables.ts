@@ -61,12 +61,13 @@ export class OpenTables {
 
   /**
    * Loads tables; when one fails, none is. Throws `CorruptionError` for one that is damaged, unless
-   * it is to be served as far as that goes.
+   * it is to be served as far as that goes. Passes over those that are loaded.
    */
   load(tables: readonly TableInfo[], { damaged = false } = {}): void {
     const loaded: number[] = [];
     try {
       for (const table of tables) {
+        if (this.#tables.has(table.id)) continue;
         if (damaged) this.#loadAnyway(table);
         else this.#loadOne(table);
         loaded.push(table.id);
@@ -129,6 +130,7 @@ export class OpenTables {
     this.#tables.delete(table);
     this.#damage.delete(table);
     this.#closeFile(table);
+    this.#options.kernel.exports.cacheDropTable(loaded.meta);
     for (const address of loaded.allocations) this.#options.allocator.free(address);
   }
 

@@ -2,6 +2,7 @@
 import type { ShardStats } from '../coordinator/control-plane.js';
 import {
   COUNTER_BYTES_APPLIED,
+  COUNTER_CACHE_CARRIED,
   COUNTER_CACHE_EVICTIONS,
   COUNTER_CACHE_INSERTS,
   COUNTER_CACHE_PROMOTIONS,
@@ -56,6 +57,7 @@ export function shardStats(shard: Shard): ShardStats {
       inserts: counter(kernel, COUNTER_CACHE_INSERTS),
       evictions: counter(kernel, COUNTER_CACHE_EVICTIONS),
       promotions: counter(kernel, COUNTER_CACHE_PROMOTIONS),
+      carried: counter(kernel, COUNTER_CACHE_CARRIED),
     },
     wal: {
       segments: commit.wal?.segmentCount ?? 0,

@@ -52,7 +52,6 @@ export class Shard {
     const state = new ShardState(options);
     this.state = state;
     this.flusher = new Flusher(state, () => this.#onBackground());
-    this.compactor = new Compactor(state, () => this.#onBackground());
     state.onMemtableQueued = () => this.flusher.maybeSchedule();
     const { staging, tables } = state;
     this.reads = new TableReads({
@@ -62,6 +61,7 @@ export class Shard {
       version: () => state.version,
       releases: control.transactions,
     });
+    this.compactor = new Compactor(state, this.reads, () => this.#onBackground());
     const refusal = (): LightningError | undefined => this.#refusal();
     const inlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     const handler = new RequestHandler({

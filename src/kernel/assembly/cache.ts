@@ -24,7 +24,17 @@
  */
 
 import { retire, epochReached } from './epoch';
+import {
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  blockCount,
+  blockEntry,
+  blockPrefixLen,
+  blockPrefixPtr,
+} from './block';
+import { compareBytes, copyBytes } from './bytes';
 import { hintNoteAll } from './hint';
+import { tableFindBlock } from './table-index';
 import { storedRawBytes, storedUnpack, storedVerify } from './stored-block';
 import {
   CACHE_BLOCK,
@@ -33,6 +43,7 @@ import {
   CACHE_HEAD_BYTES,
   CACHE_META,
   CACHE_TOUCHED,
+  COUNTER_CACHE_CARRIED,
   COUNTER_CACHE_EVICTIONS,
   COUNTER_CACHE_INSERTS,
   COUNTER_CACHE_PROMOTIONS,
@@ -45,6 +56,8 @@ import {
   T_BLOCKS,
   T_CACHE_REFS,
   T_ID,
+  T_LARGEST,
+  T_LARGEST_BYTES,
 } from './layout';
 
 /** CACHE_TOUCHED: a point read used the block. */
@@ -82,7 +95,7 @@ function queue(which: i32): Queue {
 
 // @ts-ignore: decorator
 @inline
-function count(counter: u32): void {
+function tally(counter: u32): void {
   const at = H_COUNTERS + counter * 8;
   store<u64>(at, load<u64>(at) + 1);
 }
@@ -153,7 +166,7 @@ function evict(which: i32, bytes: u32): void {
       moved = append(MAIN, meta, block, size);
       if (moved) {
         memory.copy(moved + CACHE_HEAD_BYTES, entry + CACHE_HEAD_BYTES, size - CACHE_HEAD_BYTES);
-        if (which == SMALL) count(COUNTER_CACHE_PROMOTIONS);
+        if (which == SMALL) tally(COUNTER_CACHE_PROMOTIONS);
         hintNoteAll(moved + CACHE_HEAD_BYTES, keyRoom());
       }
     }
@@ -161,7 +174,7 @@ function evict(which: i32, bytes: u32): void {
       atomic.store<u32>(ref, moved);
     } else {
       atomic.store<u32>(ref, which == SMALL && mark != FROM_SCAN ? CACHE_GHOST : 0);
-      count(COUNTER_CACHE_EVICTIONS);
+      tally(COUNTER_CACHE_EVICTIONS);
     }
   }
 }
@@ -250,7 +263,7 @@ export function cacheInsert(
   }
   if (scan) store<u32>(entry, FROM_SCAN, CACHE_TOUCHED);
   atomic.store<u32>(ref, entry);
-  count(COUNTER_CACHE_INSERTS);
+  tally(COUNTER_CACHE_INSERTS);
   hintNoteAll(target, keyRoom());
   return <i32>target;
 }
@@ -266,6 +279,76 @@ export function cacheDropTable(meta: u32): void {
       atomic.store<u32>(refs + (block << 2), 0);
     }
   }
+}
+
+/** Whether a cached block is worth a place when its keys move to another. */
+function isHot(entry: u32): bool {
+  const main = queue(MAIN);
+  if (entry - main.base < main.bytes) return true;
+  const mark = atomic.load<u32>(entry, CACHE_TOUCHED);
+  // While the main queue has never been full, whatever a point read brought stays.
+  return mark == TOUCHED || (mark != FROM_SCAN && main.head <= main.bytes);
+}
+
+/** Room behind the key in `keyRoom`: a decoded entry. */
+const KEY_ROOM_BYTES: u32 = 66560;
+const NO_BLOCK: u64 = u64.MAX_VALUE;
+
+/** Table (by its place in the list) and block that may hold entry `i` of a raw block, or NO_BLOCK. */
+function placeOf(raw: u32, i: i32, tables: u32, count: u32): u64 {
+  const key = keyRoom();
+  const decoded = key + KEY_ROOM_BYTES;
+  blockEntry(raw, i, decoded);
+  const prefixBytes = blockPrefixLen(raw);
+  const suffixBytes = load<u32>(decoded, ENTRY_SUFFIX_BYTES);
+  const length = prefixBytes + suffixBytes;
+  copyBytes(key, blockPrefixPtr(raw), prefixBytes);
+  copyBytes(key + prefixBytes, load<u32>(decoded, ENTRY_SUFFIX), suffixBytes);
+  let low: u32 = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const meta = load<u32>(tables + (middle << 2));
+    const largest = load<u32>(meta, T_LARGEST);
+    if (compareBytes(largest, load<u32>(meta, T_LARGEST_BYTES), key, length) < 0) low = middle + 1;
+    else high = middle;
+  }
+  if (low == count) return NO_BLOCK;
+  const block = tableFindBlock(load<u32>(tables + (low << 2)), key, length);
+  return (<u64>low << 32) | <u64>block;
+}
+
+/**
+ * Marks the blocks of new tables, which nobody reads yet, into which the keys of hot cached blocks of
+ * a table go that they replace: with CACHE_GHOST, so that they enter the main queue when they are
+ * inserted. `tables` lists the TableMetas of `count` new tables in key order. Looks at `most` blocks of the old
+ * table from `from` on; returns the next one, or -1 at the end.
+ */
+export function cacheCarry(meta: u32, from: u32, most: u32, tables: u32, count: u32): i32 {
+  const refs = load<u32>(meta, T_CACHE_REFS);
+  const end = min(from + most, load<u32>(meta, T_BLOCKS));
+  for (let block = from; block < end; block++) {
+    const entry = load<u32>(refs + (block << 2));
+    if (entry <= CACHE_GHOST || !isHot(entry)) continue;
+    const raw = entry + CACHE_HEAD_BYTES;
+    const first = placeOf(raw, 0, tables, count);
+    const last = placeOf(raw, blockCount(raw) - 1, tables, count);
+    if (first != NO_BLOCK) mark(tables, first);
+    if (last == NO_BLOCK) continue;
+    mark(tables, last);
+    // Within one table they are neighbours, or nearly.
+    if (first >> 32 != last >> 32) continue;
+    for (let place = first + 1; place < last; place++) mark(tables, place);
+  }
+  return end < load<u32>(meta, T_BLOCKS) ? <i32>end : -1;
+}
+
+function mark(tables: u32, place: u64): void {
+  const meta = load<u32>(tables + (<u32>(place >> 32) << 2));
+  const ref = load<u32>(meta, T_CACHE_REFS) + (<u32>place << 2);
+  if (load<u32>(ref) != 0) return;
+  store<u32>(ref, CACHE_GHOST);
+  tally(COUNTER_CACHE_CARRIED);
 }
 
 /** Bytes of live and dead entries in both queues. */

@@ -80,6 +80,8 @@ export const COUNTER_CACHE_PROMOTIONS: u32 = 2;
 export const COUNTER_CACHE_BYTES: u32 = 3;
 export const COUNTER_OPS_APPLIED: u32 = 4;
 export const COUNTER_BYTES_APPLIED: u32 = 5;
+/** Blocks that new tables took over from the cached ones of the tables they replaced. */
+export const COUNTER_CACHE_CARRIED: u32 = 6;
 export const COUNTER_COUNT: u32 = 32;
 /**
  * Two u32, atomic: bitmap of the client slots whose request ring is in use. A client sets its bit
