@@ -71,6 +71,8 @@ async function main(): Promise<void> {
   process.stdout.write(`${[...tables, '', ...text].join('\n')}\n`);
   if (args.json !== undefined) writeFileSync(args.json, `${JSON.stringify(result, null, 1)}\n`);
   writeAll([result]);
+  const all = result.stores.flatMap(({ rounds }) => rounds.flat());
+  if (all.some(({ failed }) => failed !== undefined)) process.exitCode = 1;
 }
 
 function mergeReports(files: readonly string[]): void {

@@ -14,6 +14,7 @@ import { runRound } from '../src/cli/bench/round.js';
 import type { Suite } from '../src/cli/bench/suites.js';
 import { formatRate } from '../src/cli/number-format.js';
 import { newStore } from './stores.js';
+import { transactionWorkloads } from './transactions.js';
 
 export interface RoundSpec {
   readonly store: string;
@@ -48,9 +49,11 @@ export async function runRoundProcess(specFile: string): Promise<void> {
     records,
     clientEntry: new URL('./bench-client.js', import.meta.url),
     crash: (path) => writeAndDie(spec, path),
-    onMeasured({ name, perSecond, note }) {
+    extras: (store, durability) => transactionWorkloads(store, durability, spec.settings.shards),
+    onMeasured({ name, perSecond, note, failed }) {
       endBytes = residentBytes();
-      const suffix = note === undefined ? '' : `  (${note})`;
+      const text = failed === undefined ? note : `FAILED: ${failed}`;
+      const suffix = text === undefined ? '' : `  (${text})`;
       process.stderr.write(`  ${name.padEnd(34)} ${formatRate(perSecond)}${suffix}\n`);
     },
   });

@@ -70,58 +70,58 @@ function* entriesOf(records: Records): Generator<[Buffer, Buffer]> {
   }
 }
 
-class LightningStore implements BenchStore {
+export class LightningStore implements BenchStore {
   readonly threadRoles: readonly string[];
-  readonly #db: LightningDb<Buffer, Buffer>;
+  readonly db: LightningDb<Buffer, Buffer>;
   readonly #path: string;
 
   constructor(db: LightningDb<Buffer, Buffer>, path: string, shards: number) {
-    this.#db = db;
+    this.db = db;
     this.#path = path;
     this.threadRoles = [...Array.from({ length: shards }, () => 'shard'), 'coordinator'];
   }
 
   getSync(key: Buffer): Buffer | undefined {
-    return this.#db.getSync(key);
+    return this.db.getSync(key);
   }
 
   get(key: Buffer): Promise<Buffer | undefined> {
-    return this.#db.get(key);
+    return this.db.get(key);
   }
 
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#db.getMany(keys);
+    return this.db.getMany(keys);
   }
 
   put(key: Buffer, value: Buffer): Promise<void> {
-    return this.#db.put(key, value);
+    return this.db.put(key, value);
   }
 
   delete(key: Buffer): Promise<void> {
-    return this.#db.delete(key);
+    return this.db.delete(key);
   }
 
   writeBatch(fill: (sink: BatchSink) => void): Promise<void> {
-    const batch = this.#db.batch();
+    const batch = this.db.batch();
     fill(batch);
     return batch.write();
   }
 
   scanSync(from: Buffer | undefined, limit: number, visit: Visit): void {
-    for (const [key, value] of this.#db.scanSync(rangeOf(from, limit))) visit(key, value);
+    for (const [key, value] of this.db.scanSync(rangeOf(from, limit))) visit(key, value);
   }
 
   async scan(from: Buffer | undefined, limit: number, visit: Visit): Promise<void> {
-    for await (const entries of this.#db.scan(rangeOf(from, limit)).batches()) {
+    for await (const entries of this.db.scan(rangeOf(from, limit)).batches()) {
       for (const [key, value] of entries) visit(key, value);
     }
   }
 
   async settle(): Promise<number> {
-    await this.#db.flush();
+    await this.db.flush();
     let idleSinceMs = performance.now();
     for (let idle = 0; idle < SETTLED_POLLS; ) {
-      const { background, shards } = await this.#db.stats();
+      const { background, shards } = await this.db.stats();
       const running = shards.some((shard) => shard.flushes.running + shard.compactions.running > 0);
       idle = running || background.queued + background.running > 0 ? 0 : idle + 1;
       if (idle === 0) idleSinceMs = performance.now();
@@ -131,12 +131,12 @@ class LightningStore implements BenchStore {
   }
 
   async compact(): Promise<void> {
-    await this.#db.compact();
+    await this.db.compact();
     await this.settle();
   }
 
   async counters(): Promise<StoreCounters> {
-    const { shards } = await this.#db.stats();
+    const { shards } = await this.db.stats();
     type Shard = (typeof shards)[number];
     const sum = (value: (shard: Shard) => number): number =>
       shards.reduce((total, shard) => total + value(shard), 0);
@@ -154,11 +154,11 @@ class LightningStore implements BenchStore {
   }
 
   clientAccess(): ClientAccess {
-    return { store: LIGHTNING, path: this.#path, handle: this.#db.share() };
+    return { store: LIGHTNING, path: this.#path, handle: this.db.share() };
   }
 
   close(): Promise<void> {
-    return this.#db.close();
+    return this.db.close();
   }
 }
 

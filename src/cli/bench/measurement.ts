@@ -41,6 +41,8 @@ export interface Measurement {
   readonly residentSamples?: readonly number[];
   /** Further figures, by name. */
   readonly figures?: Readonly<Record<string, number>>;
+  /** What was wrong with what the workload read or left: the figures count for nothing then. */
+  readonly failed?: string;
   /** How this differs from what the name says. */
   readonly note?: string | undefined;
 }

@@ -8,86 +8,70 @@
  *   fillrandom   the database of all that follow: reads of compacted data, YCSB, writes, deletes
  */
 
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClientThreads, type ClientWork } from './client-thread.js';
 import { writeCsv } from './csv-file.js';
 import { uniform, zipfian } from './key-choice.js';
 import { LatencyHistogram } from './latency-histogram.js';
-import { type Measurement, measure, ThreadCensus } from './measurement.js';
+import { type Measurement, measure, type ThreadCensus } from './measurement.js';
 import { Pace } from './pace.js';
-import { diskBytes, residentBytes } from './process-counters.js';
+import { diskBytes } from './process-counters.js';
 import { ANY_VERSION, RECORD_BYTES, Records } from './records.js';
+import { FOREVER, type RoundOptions, Stage } from './stage.js';
 import type { BenchStore, Durability, StoreKind } from './store.js';
-import { isInSuite, OPEN_AFTER_KILL, type Suite, WORKLOAD_NAMES, YCSB_NAMES } from './suites.js';
-import type { WorkloadContext } from './workloads.js';
+import { OPEN_AFTER_KILL, WORKLOAD_NAMES, YCSB_NAMES } from './suites.js';
 import * as workloads from './workloads.js';
 import { Inserted, ycsb } from './ycsb.js';
 
-export interface RoundOptions {
-  readonly directory: string;
-  readonly records: Records;
-  /** How long a workload that has no end of its own goes on. */
-  readonly seconds: number;
-  readonly seed: number;
-  /** Workloads to run: beginnings of their names. Undefined: `suite` decides. */
-  readonly only?: readonly string[] | undefined;
-  readonly suite: Suite;
-  /** Operations a second of the open loops. */
-  readonly openLoopPerSecond: number;
-  /** The program that runs client threads; undefined: none. */
-  readonly clientEntry: URL | undefined;
-  /** Writes to the database at a path and dies without closing it; undefined: that is left out. */
-  readonly crash?: ((path: string) => Promise<void>) | undefined;
-  readonly onMeasured?: (measurement: Measurement) => void;
-}
-
-const FOREVER = Number.POSITIVE_INFINITY;
-/** Of the workload's time: the pass that records the latency of each operation. */
-const LATENCY_SHARE = 0.4;
-const WARM_UP_SECONDS = 0.15;
+const SYNC_RECORDS_MAX = 100_000;
 
 export async function runRound(kind: StoreKind, options: RoundOptions): Promise<Measurement[]> {
   const round = new Round(kind, options);
   await round.run();
-  return round.measurements;
+  return round.stage.measurements;
 }
 
 class Round {
-  readonly measurements: Measurement[] = [];
+  readonly stage: Stage;
   readonly #kind: StoreKind;
   readonly #options: RoundOptions;
   readonly #records: Records;
-  readonly #census = new ThreadCensus();
+  readonly #census: ThreadCensus;
 
   constructor(kind: StoreKind, options: RoundOptions) {
+    this.stage = new Stage(kind, options);
     this.#kind = kind;
     this.#options = options;
     this.#records = options.records;
+    this.#census = this.stage.census;
   }
 
   async run(): Promise<void> {
-    if (this.#wants('fillseq batch 1000')) {
-      await this.#withStore('seq', 'async', (store) => this.#fillSequential(store));
+    if (this.stage.wants('fillseq batch 1000')) {
+      await this.stage.withStore('seq', 'async', (store) => this.#fillSequential(store));
     }
-    if (this.#wants('bulkload random order')) {
+    if (this.stage.wants('bulkload random order')) {
       const { kind, records } = this.#bulkRecords();
       await this.#bulkLoad('bulkload random order', records, (path) =>
         kind.bulkLoad(path, records),
       );
     }
-    if (this.#wants('bulkload csv')) await this.#bulkLoadCsv();
-    const sync = ['fillsync awaited 64 in flight', 'fillsync awaited alone'] as const;
-    if (sync.some((name) => this.#wants(name))) {
-      await this.#withStore('sync', 'sync', async (store) => {
-        await this.#puts(store, sync[0], 64, 'sync');
-        await this.#puts(store, sync[1], 1, 'sync');
+    if (this.stage.wants('bulkload csv')) await this.#bulkLoadCsv();
+    const syncs = ['fillsync awaited 64 in flight', 'fillsync awaited alone'] as const;
+    if (this.stage.mayWantExtras() || syncs.some((name) => this.stage.wants(name))) {
+      await this.stage.withStore('sync', 'sync', async (store) => {
+        await this.stage.puts(store, syncs[0], 64, 'sync');
+        await this.stage.puts(store, syncs[1], 1, 'sync');
+        await this.#syncExtras(store);
       });
     }
     const first = WORKLOAD_NAMES.indexOf('fillrandom batch 1000');
-    if (WORKLOAD_NAMES.slice(first).some((name) => this.#wants(name))) {
-      await this.#withStore(
+    if (
+      this.stage.mayWantExtras() ||
+      WORKLOAD_NAMES.slice(first).some((name) => this.stage.wants(name))
+    ) {
+      await this.stage.withStore(
         'db',
         'async',
         (store) => this.#main(store),
@@ -96,49 +80,10 @@ class Round {
     }
   }
 
-  #wants(name: string): boolean {
-    const { only, suite } = this.#options;
-    if (only !== undefined) return only.some((beginning) => name.startsWith(beginning));
-    return isInSuite(name, suite);
-  }
-
-  #keep(measurement: Measurement): void {
-    this.measurements.push(measurement);
-    this.#options.onMeasured?.(measurement);
-  }
-
-  async #withStore(
-    name: string,
-    durability: Durability,
-    use: (store: BenchStore) => Promise<void>,
-    useClosed?: (path: string) => Promise<void>,
-  ): Promise<void> {
-    const path = this.#fresh(name);
-    try {
-      const store = await this.#kind.open(path, durability);
-      this.#census.enlist(store.threadRoles ?? []);
-      try {
-        await use(store);
-      } finally {
-        await store.close();
-      }
-      await useClosed?.(path);
-    } finally {
-      rmSync(path, { recursive: true, force: true });
-    }
-  }
-
-  #fresh(name: string): string {
-    const path = join(this.#options.directory, name);
-    rmSync(path, { recursive: true, force: true });
-    mkdirSync(path, { recursive: true });
-    return path;
-  }
-
   // ---- fills --------------------------------------------------------------------------
 
   async #fillSequential(store: BenchStore): Promise<void> {
-    await this.#batches(store, 'fillseq batch 1000', (index) => index, 0, 'put');
+    await this.stage.batches(store, 'fillseq batch 1000', (index) => index, 0, 'put');
   }
 
   /** What is loaded in bulk: everything, or as much as a slow store gets. */
@@ -155,12 +100,12 @@ class Round {
     load: (path: string) => Promise<void>,
     bytesPerOperation?: number,
   ): Promise<void> {
-    const path = this.#fresh('bulk');
+    const path = this.stage.fresh('bulk');
     const pace = new Pace({ seconds: FOREVER, operationsMax: FOREVER });
     const note =
       records.count === this.#records.count ? undefined : `${records.count} records, not all`;
     const options = { name, note, store: undefined, census: this.#census, bytesPerOperation };
-    this.#keep(
+    this.stage.keep(
       await measure(options, pace, async () => {
         await load(path);
         pace.more(records.count);
@@ -183,81 +128,36 @@ class Round {
     rmSync(file);
   }
 
-  /** A fill in batches; counted until nothing is left to do in the background. */
-  async #batches(
-    store: BenchStore,
-    name: string,
-    idAt: (index: number) => number,
-    version: number,
-    operation: 'put' | 'delete',
-    operations = this.#records.count,
-  ): Promise<Measurement> {
-    const records = this.#records;
-    const residentSamples: number[] = [];
-    const pace = new Pace({
-      seconds: FOREVER,
-      operationsMax: operations,
-      histogram: new LatencyHistogram(),
-      onSample: () => residentSamples.push(residentBytes()),
-    });
-    let acknowledgedSeconds = 0;
-    const measurement = await measure(
-      { name, store, census: this.#census, durability: 'async', samples: true },
-      pace,
-      async () => {
-        await workloads.writeBatches({ store, records, pace }, idAt, version, operation);
-        acknowledgedSeconds = (performance.now() - pace.startedAtMs) / 1000;
-        pace.discount(await store.settle());
-      },
-    );
-    const raw = operations * RECORD_BYTES;
-    const kept = {
-      ...measurement,
-      residentSamples,
-      figures: {
-        perSecondAcknowledged: operations / acknowledgedSeconds,
-        settleSeconds: measurement.seconds - acknowledgedSeconds,
-        ...(measurement.io === undefined
-          ? {}
-          : {
-              writeAmplification: measurement.io.deviceWritten / raw,
-              writeAmplificationCalls: measurement.io.callWritten / raw,
-            }),
-      },
-    };
-    this.#keep(kept);
-    return kept;
-  }
-
   // ---- the main database --------------------------------------------------------------
 
   async #main(store: BenchStore): Promise<void> {
     const records = this.#records;
     const { count } = records;
-    await this.#batches(store, 'fillrandom batch 1000', (i) => records.shuffled(i), 0, 'put');
+    await this.stage.batches(store, 'fillrandom batch 1000', (i) => records.shuffled(i), 0, 'put');
     await this.#compacted(store);
     await this.#reads(store);
     await this.#threads(store);
-    await this.#openLoop(store, 'readrandom open loop', 'get');
+    await this.stage.openLoop(store, 'readrandom open loop', 'get');
     const inserted = new Inserted(count);
     for (const name of YCSB_NAMES) {
-      await this.#timed(`ycsb ${name}`, store, ANY_VERSION, (context) =>
+      await this.stage.timed(`ycsb ${name}`, store, ANY_VERSION, (context) =>
         ycsb(context, name, inserted),
       );
     }
+    await this.#extras(store, 'async', count);
     await this.#readWhileWriting(store);
     await this.#writingThreads(store);
-    await this.#puts(store, 'overwrite awaited 64 in flight', 64, 'async');
-    await this.#puts(store, 'overwrite awaited 256 in flight', 256, 'async');
-    await this.#puts(store, 'overwrite awaited alone', 1, 'async');
-    await this.#openLoop(store, 'overwrite open loop', 'put');
-    if (this.#wants('overwrite batch 1000')) {
-      await this.#batches(store, 'overwrite batch 1000', (i) => records.shuffled(i), 2, 'put');
+    await this.stage.puts(store, 'overwrite awaited 64 in flight', 64, 'async');
+    await this.stage.puts(store, 'overwrite awaited 256 in flight', 256, 'async');
+    await this.stage.puts(store, 'overwrite awaited alone', 1, 'async');
+    await this.stage.openLoop(store, 'overwrite open loop', 'put');
+    if (this.stage.wants('overwrite batch 1000')) {
+      await this.stage.batches(store, 'overwrite batch 1000', (i) => records.shuffled(i), 2, 'put');
     }
-    if (this.#wants('deleterandom batch 1000')) {
+    if (this.stage.wants('deleterandom batch 1000')) {
       const half = Math.max(1, count >> 1);
       const idAt = (index: number): number => records.shuffled(count - 1 - index);
-      await this.#batches(store, 'deleterandom batch 1000', idAt, 0, 'delete', half);
+      await this.stage.batches(store, 'deleterandom batch 1000', idAt, 0, 'delete', half);
       const absent = await store.get(records.key(records.shuffled(count - 1)));
       if (absent !== undefined) throw new Error('A deleted record is still there');
     }
@@ -277,8 +177,8 @@ class Round {
     );
     const bytes = diskBytes(join(this.#options.directory, 'db'));
     await workloads.checkAll(store, records, 0);
-    if (!this.#wants('compacted')) return;
-    this.#keep({
+    if (!this.stage.wants('compacted')) return;
+    this.stage.keep({
       ...measurement,
       figures: {
         diskBytesPerRecord: bytes / records.count,
@@ -291,7 +191,7 @@ class Round {
     const { count } = this.#records;
     const sync = store.getSync !== undefined;
     const instead = sync ? undefined : 'no synchronous get: awaited, 64 in flight';
-    await this.#timed(
+    await this.stage.timed(
       'readrandom sync',
       store,
       0,
@@ -299,7 +199,7 @@ class Round {
         sync ? workloads.readRandomSync(store, context) : workloads.awaitedGets(context, 64),
       instead,
     );
-    await this.#timed(
+    await this.stage.timed(
       'readmissing sync',
       store,
       0,
@@ -308,7 +208,7 @@ class Round {
       instead,
     );
     if (!store.readsAreSynchronous) await this.#awaitedReads(store);
-    await this.#timed(
+    await this.stage.timed(
       'readseq sync',
       store,
       0,
@@ -316,7 +216,7 @@ class Round {
       store.scanSync === undefined ? 'no synchronous iterator: the asynchronous one' : undefined,
       'one',
     );
-    await this.#timed(
+    await this.stage.timed(
       'readseq async',
       store,
       0,
@@ -324,10 +224,10 @@ class Round {
       undefined,
       'one',
     );
-    await this.#timed('seekrandom', store, 0, (context) => workloads.seekRandom(context));
-    if (this.#wants('readrandom sync zipfian') && sync) {
+    await this.stage.timed('seekrandom', store, 0, (context) => workloads.seekRandom(context));
+    if (this.stage.wants('readrandom sync zipfian') && sync) {
       const choose = zipfian(count, this.#options.seed);
-      await this.#timed('readrandom sync zipfian', store, 0, (context) =>
+      await this.stage.timed('readrandom sync zipfian', store, 0, (context) =>
         workloads.readRandomSync(store, { ...context, choose }),
       );
     }
@@ -335,96 +235,54 @@ class Round {
 
   async #awaitedReads(store: BenchStore): Promise<void> {
     for (const lanes of [256, 64]) {
-      await this.#timed(`readrandom awaited ${lanes} in flight`, store, 0, (context) =>
+      await this.stage.timed(`readrandom awaited ${lanes} in flight`, store, 0, (context) =>
         workloads.awaitedGets(context, lanes),
       );
     }
-    await this.#timed('readrandom awaited alone', store, 0, (context) =>
+    await this.stage.timed('readrandom awaited alone', store, 0, (context) =>
       workloads.awaitedGets(context, 1),
     );
-    await this.#timed('multireadrandom 256 keys', store, 0, (context) =>
+    await this.stage.timed('multireadrandom 256 keys', store, 0, (context) =>
       workloads.multiReadRandom(context),
     );
   }
 
-  /** A pass to warm up, one for throughput, and a shorter one that records the latency of every operation. */
-  async #timed(
-    name: string,
-    store: BenchStore,
-    version: number,
-    run: (context: WorkloadContext) => void | Promise<void>,
-    note?: string,
-    passes: 'all' | 'one' = 'all',
-  ): Promise<void> {
-    if (!this.#wants(name)) return;
-    const { seconds, seed } = this.#options;
+  /** Fills a part of what there is, which is enough, and runs the program's workloads on it. */
+  async #syncExtras(store: BenchStore): Promise<void> {
+    const wanted = this.#options.extras?.(store, 'sync').some(({ name }) => this.stage.wants(name));
+    if (!wanted) return;
     const records = this.#records;
-    const context = (pace: Pace): WorkloadContext => ({
-      store,
-      records,
-      pace,
-      version,
-      seed,
-      choose: uniform(records.count, seed),
-    });
-    const pass = async (passSeconds: number, histogram?: LatencyHistogram): Promise<void> => {
-      const pace = new Pace({ seconds: passSeconds, operationsMax: FOREVER, histogram });
-      pace.start();
-      await run(context(pace));
-    };
-    if (passes === 'all') await pass(Math.min(WARM_UP_SECONDS, seconds));
-    const pace = new Pace({ seconds, operationsMax: FOREVER });
-    const measurement = await measure({ name, store, census: this.#census, note }, pace, () =>
-      run(context(pace)),
-    );
-    if (passes === 'one') return this.#keep(measurement);
-    const histogram = new LatencyHistogram();
-    await pass(seconds * LATENCY_SHARE, histogram);
-    this.#keep({ ...measurement, latency: histogram.summary() });
+    const count = Math.min(SYNC_RECORDS_MAX, records.count);
+    const pace = new Pace({ seconds: FOREVER, operationsMax: count });
+    pace.start();
+    await workloads.writeBatches({ store, records, pace }, (index) => index, 0);
+    await this.#extras(store, 'sync', count);
   }
 
-  async #puts(
-    store: BenchStore,
-    name: string,
-    lanes: number,
-    durability: Durability,
-  ): Promise<void> {
-    if (!this.#wants(name)) return;
-    const { seconds, seed } = this.#options;
+  async #extras(store: BenchStore, durability: Durability, count: number): Promise<void> {
+    const { seconds, seed, extras } = this.#options;
     const records = this.#records;
-    const pace = new Pace({ seconds, operationsMax: FOREVER, histogram: new LatencyHistogram() });
-    this.#keep(
-      await measure({ name, store, census: this.#census, durability }, pace, () =>
-        workloads.awaitedPuts(
-          {
-            store,
-            records,
-            pace,
-            seed,
-            version: ANY_VERSION,
-            choose: uniform(records.count, seed + 5),
-          },
-          lanes,
-          1,
-        ),
-      ),
-    );
-  }
-
-  async #openLoop(store: BenchStore, name: string, operation: 'get' | 'put'): Promise<void> {
-    if (!this.#wants(name)) return;
-    const { seconds, seed, openLoopPerSecond } = this.#options;
-    const records = this.#records;
-    const pace = new Pace({ seconds, operationsMax: FOREVER, histogram: new LatencyHistogram() });
-    const choose = uniform(records.count, seed);
-    const measurement = await measure({ name, store, census: this.#census }, pace, () =>
-      workloads.openLoop(
-        { store, records, pace, seed, version: ANY_VERSION, choose },
-        operation,
-        openLoopPerSecond,
-      ),
-    );
-    this.#keep({ ...measurement, figures: { perSecondDue: openLoopPerSecond } });
+    for (const extra of extras?.(store, durability) ?? []) {
+      const { name } = extra;
+      if (!this.stage.wants(name)) continue;
+      const pace = new Pace({ seconds, operationsMax: FOREVER, histogram: new LatencyHistogram() });
+      let failed: string | undefined;
+      // The other workloads are worth measuring even so.
+      const attempt = async (step: (() => Promise<void>) | undefined): Promise<void> => {
+        if (failed !== undefined) return;
+        await step?.().catch((error: unknown) => {
+          failed = String(error);
+        });
+      };
+      await attempt(extra.prepare);
+      const measurement = await measure(
+        { name, store, census: this.#census, durability },
+        pace,
+        () => attempt(() => extra.run({ records, pace, seed, count })),
+      );
+      await attempt(extra.check);
+      this.stage.keep({ ...measurement, ...(failed === undefined ? {} : { failed }) });
+    }
   }
 
   // ---- opening ------------------------------------------------------------------------
@@ -433,14 +291,14 @@ class Round {
     if (this.#kind.keepsNothing) return;
     await this.#open(path, 'open after close');
     const { crash } = this.#options;
-    if (crash === undefined || !this.#wants(OPEN_AFTER_KILL)) return;
+    if (crash === undefined || !this.stage.wants(OPEN_AFTER_KILL)) return;
     await crash(path);
     await this.#open(path, OPEN_AFTER_KILL);
   }
 
   /** From nothing to the first answer. */
   async #open(path: string, name: string): Promise<void> {
-    if (!this.#wants(name)) return;
+    if (!this.stage.wants(name)) return;
     const records = this.#records;
     const pace = new Pace({ seconds: FOREVER, operationsMax: FOREVER });
     const opened: { store?: BenchStore } = {};
@@ -455,7 +313,7 @@ class Round {
       },
     );
     await opened.store?.close();
-    this.#keep(measurement);
+    this.stage.keep(measurement);
   }
 
   // ---- client threads -----------------------------------------------------------------
@@ -464,11 +322,11 @@ class Round {
     const { clientEntry, seconds } = this.#options;
     for (const threads of [1, 2, 4]) {
       const name = `readrandom sync ${threads} thread${threads === 1 ? '' : 's'}`;
-      if (!this.#wants(name) || clientEntry === undefined) continue;
-      const clients = await this.#startClients(store, 'readrandom', threads);
+      if (!this.stage.wants(name) || clientEntry === undefined) continue;
+      const clients = await this.stage.startClients(store, 'readrandom', threads);
       if (clients === undefined) {
         const lanes = threads;
-        await this.#timed(
+        await this.stage.timed(
           name,
           store,
           0,
@@ -482,7 +340,7 @@ class Round {
         clients.go();
         for (const { operations } of await clients.done()) pace.more(operations);
       });
-      this.#keep(measurement);
+      this.stage.keep(measurement);
       await clients.end();
     }
   }
@@ -491,8 +349,8 @@ class Round {
   async #writingThreads(store: BenchStore): Promise<void> {
     for (const threads of [1, 2, 4]) {
       const name = `overwrite batch 100 ${threads} thread${threads === 1 ? '' : 's'}`;
-      if (!this.#wants(name)) continue;
-      const clients = await this.#startClients(store, 'overwrite', threads);
+      if (!this.stage.wants(name)) continue;
+      const clients = await this.stage.startClients(store, 'overwrite', threads);
       if (clients === undefined) return;
       const pace = new Pace({ seconds: FOREVER, operationsMax: FOREVER });
       const measurement = await measure(
@@ -505,40 +363,17 @@ class Round {
           for (const { operations } of await clients.done()) pace.more(operations);
         },
       );
-      this.#keep(measurement);
+      this.stage.keep(measurement);
       await clients.end();
     }
-  }
-
-  async #startClients(
-    store: BenchStore,
-    work: ClientWork,
-    threads: number,
-  ): Promise<ClientThreads | undefined> {
-    const { clientEntry, seconds, seed } = this.#options;
-    const access = store.clientAccess?.();
-    if (access === undefined || clientEntry === undefined) return undefined;
-    const clients = await ClientThreads.start({
-      entry: clientEntry,
-      threads,
-      access,
-      work,
-      count: this.#records.count,
-      recordsSeed: this.#records.seed,
-      seed: seed + 17,
-      seconds,
-      version: work === 'readrandom' ? 0 : 1,
-    });
-    for (const id of clients.threadIds) this.#census.enlistClient(id);
-    return clients;
   }
 
   /** Reads on this thread while another writes batches as fast as it can. */
   async #readWhileWriting(store: BenchStore): Promise<void> {
     const name = 'readwhilewriting';
-    if (!this.#wants(name)) return;
+    if (!this.stage.wants(name)) return;
     if (store.getSync === undefined) return;
-    const writer = await this.#startClients(store, 'overwrite', 1);
+    const writer = await this.stage.startClients(store, 'overwrite', 1);
     if (writer === undefined) return;
     const records = this.#records;
     const { seconds, seed } = this.#options;
@@ -557,7 +392,7 @@ class Round {
       (sum, done) => sum + done.operations / done.seconds,
       0,
     );
-    this.#keep({ ...measurement, figures: { writesPerSecond: written } });
+    this.stage.keep({ ...measurement, figures: { writesPerSecond: written } });
     await writer.end();
   }
 }

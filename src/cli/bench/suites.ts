@@ -1,5 +1,6 @@
 /** Names of the workloads, and which of them a run is made of. */
 
+import type { WorkloadContext } from './workloads.js';
 import { YCSB, type YcsbName } from './ycsb.js';
 
 /** 'targets': what the table of targets needs; 'large': what is of interest with many records. */
@@ -88,3 +89,17 @@ export function isInSuite(name: string, suite: Suite): boolean {
   if (suite === 'all') return true;
   return (suite === 'targets' ? TARGET_WORKLOADS : LARGE_WORKLOADS).has(name);
 }
+
+/** A workload that a program adds for a store that is open. It runs once, latencies and all. */
+export interface ExtraWorkload {
+  readonly name: string;
+  readonly prepare?: () => Promise<void>;
+  /** `count`: so many records are there. */
+  run(context: ExtraContext): Promise<void>;
+  /** Throws when what it left is wrong. */
+  readonly check?: () => Promise<void>;
+}
+
+export type ExtraContext = Pick<WorkloadContext, 'records' | 'pace' | 'seed'> & {
+  readonly count: number;
+};

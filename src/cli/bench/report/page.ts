@@ -358,7 +358,7 @@ function harnessSection({ stores }: BenchResult): string {
 function allFigures(result: BenchResult): string {
   const parts = storesOf(result).map((store) => {
     const rows = summariesOf(store).map(({ name, median, perSecondMin, perSecondMax }) => [
-      escapeText(name),
+      escapeText(name) + failureText(store, name),
       formatCount(median.perSecond),
       `${formatCount(perSecondMin)}–${formatCount(perSecondMax)}`,
       (median.bytesPerSecond / 1e6).toFixed(1),
@@ -384,6 +384,12 @@ function allFigures(result: BenchResult): string {
     'drained. R: bytes read by system calls per operation. Resident memory counts mapped files too.</p>' +
     parts.join('')
   );
+}
+
+/** What any of the rounds found wrong. */
+function failureText({ rounds }: StoreResult, name: string): string {
+  const failed = rounds.flat().find((m) => m.name === name && m.failed !== undefined)?.failed;
+  return failed === undefined ? '' : ` <span class="short">failed: ${escapeText(failed)}</span>`;
 }
 
 const ALL_FIGURES_HEAD = [
