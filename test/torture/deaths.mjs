@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { EngineWorkers } from './engine-workers.mjs';
-import { openBank, perform, readLane, verify } from './load.mjs';
+import { perform, readLane, verify } from './load.mjs';
 import { LANES, LaneState, operationOf, random } from './operations.mjs';
 
 const { LightningDb } = await import('lightning-db');
@@ -78,7 +78,6 @@ async function runEpisode(run) {
   const db = await LightningDb.open(path, options);
   const isOver = { value: false, failure: undefined };
   try {
-    await openBank(db);
     const noted = (work) =>
       work.catch((error) => {
         isOver.failure ??= error;
@@ -125,7 +124,7 @@ async function runEpisode(run) {
 /** As `verify`, of states that no operation is under way of. */
 async function verifyStates(db, { states, seed, isAtomic }) {
   const copies = states.map((state) => LaneState.parse(JSON.parse(JSON.stringify(state))));
-  const applied = await verify(db, copies, seed, isAtomic);
+  const applied = await verify(db, copies, { seed, isAtomic });
   const due = states.filter((state) => {
     const { changes } = operationOf(seed, state.lane, state.next);
     return changes.every(([key, version]) => (state.versions.get(key) ?? null) === version);

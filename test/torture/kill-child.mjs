@@ -35,7 +35,7 @@ process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 
 const task = JSON.parse(readFileSync(0, 'utf8'));
-const { path, options, seed, round, isAtomic, bulk } = task;
+const { path, options, seed, round, hasBank, bulk } = task;
 const states = task.states.map(LaneState.parse);
 
 if (bulk !== undefined) {
@@ -55,7 +55,7 @@ if (bulk !== undefined) {
 }
 
 const db = await LightningDb.open(path, options);
-const applied = await verify(db, states, seed, isAtomic);
+const applied = await verify(db, states, task);
 await verifyBulk();
 report(`resolved ${applied} ${JSON.stringify(states)}`);
 if (task.only === 'verify') {
@@ -106,8 +106,10 @@ async function bank() {
   }
 }
 
-await openBank(db);
 const work = [...states.map(lane), upkeep()];
-if (typeof db.transaction === 'function') work.push(bank(), bank());
+if (hasBank) {
+  await openBank(db);
+  work.push(bank(), bank());
+}
 report('ready');
 await Promise.all(work);

@@ -28,7 +28,7 @@ class Victim {
   }
 }
 
-export async function runKillRounds({ rounds, seed, isAtomic, log, every = 50 }) {
+export async function runKillRounds({ rounds, seed, isAtomic, hasBank, log, every = 50 }) {
   const root = mkdtempSync(join(tmpdir(), 'lightning-db-torture-'));
   const next = random(seed);
   const victims = MODES.flatMap((walSyncMode, mode) =>
@@ -42,12 +42,20 @@ export async function runKillRounds({ rounds, seed, isAtomic, log, every = 50 })
     for (let round = 0; round < rounds; round++) {
       const victim = victims[Math.floor(next() * victims.length)];
       victim.isTouched = true;
-      await runRound(victim, { seed, round, isAtomic, next, totals });
+      await runRound(victim, { seed, round, isAtomic, hasBank, next, totals });
       totals.rounds++;
       if (totals.rounds % every === 0) log(summary(totals));
     }
     for (const victim of victims.filter(({ isTouched }) => isTouched)) {
-      await runRound(victim, { seed, round: rounds, isAtomic, next, totals, only: 'verify' });
+      await runRound(victim, {
+        seed,
+        round: rounds,
+        isAtomic,
+        hasBank,
+        next,
+        totals,
+        only: 'verify',
+      });
     }
     log(summary(totals));
     return totals;
@@ -67,7 +75,7 @@ function summary({ rounds, acknowledged, applied, inRecovery, bulkLoads }) {
   );
 }
 
-async function runRound(victim, { seed, round, isAtomic, next, totals, only }) {
+async function runRound(victim, { seed, round, isAtomic, hasBank, next, totals, only }) {
   const { path, options } = victim;
   const isBulk = only === undefined && next() < 0.12;
   if (isBulk) victim.bulk.under = { version: ++victim.bulkVersion, count: BULK_COUNT };
@@ -77,6 +85,7 @@ async function runRound(victim, { seed, round, isAtomic, next, totals, only }) {
     seed,
     round,
     isAtomic,
+    hasBank,
     states: victim.states,
     only,
     bulkKnown: victim.bulk,

@@ -14,7 +14,7 @@ export async function perform(db, { kind, changes, sync }) {
     return db.put(key, storedValue(key, version, kind === 'large'), options);
   }
   if (kind === 'delete') return db.delete(changes[0][0], options);
-  if (kind === 'transaction' && typeof db.transaction === 'function') {
+  if (kind === 'transaction') {
     return db.transaction(async (tx) => {
       await tx.get(changes[0][0]);
       for (const [key, version] of changes) {
@@ -42,7 +42,7 @@ export async function readLane(db, state) {
  * Compares every lane with what is in the database, and the number of keys. Throws what differs.
  * Brings the states up to date; returns how many operations that were under way had been applied.
  */
-export async function verify(db, states, seed, isAtomic) {
+export async function verify(db, states, { seed, isAtomic }) {
   let applied = 0;
   for (const state of states) {
     const found = await readLane(db, state);
@@ -61,14 +61,14 @@ export async function verify(db, states, seed, isAtomic) {
     for (const version of (await readLane(db, state)).values()) if (version !== null) present++;
   }
   if (scanned !== present) throw new Error(`A scan finds ${scanned} keys, reads find ${present}`);
-  if (typeof db.transaction === 'function') await checkBank(db);
+  await checkBank(db);
   return applied;
 }
 
 // ---- money that must not get lost -------------------------------------------------------
 
 export async function openBank(db) {
-  if (typeof db.transaction !== 'function' || (await db.get(account(0))) !== undefined) return;
+  if ((await db.get(account(0))) !== undefined) return;
   const batch = db.batch();
   for (let n = 0; n < ACCOUNTS; n++) batch.put(account(n), String(BALANCE));
   await batch.write();

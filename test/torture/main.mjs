@@ -1,5 +1,5 @@
 /**
- * npm run torture -- [rounds] [--rounds 1000] [--seed 1] [--not-atomic]
+ * npm run torture -- [rounds] [--rounds 1000] [--seed 1] [--not-atomic] [--no-bank]
  *
  *   rounds   kill -9 of processes under load, recovery compared with what was acknowledged
  *   deaths   shard workers, coordinator and pool threads that throw, end or are terminated
@@ -18,6 +18,7 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string', default: '30' },
     every: { type: 'string', default: '50' },
     'not-atomic': { type: 'boolean', default: false },
+    'no-bank': { type: 'boolean', default: false },
   },
 });
 const [mode = 'rounds'] = positionals;
@@ -33,6 +34,7 @@ const options = {
   minutes: Number(values.minutes),
   every: Number(values.every),
   isAtomic: !values['not-atomic'],
+  hasBank: !values['no-bank'],
   seed,
   log,
 };
@@ -52,6 +54,6 @@ try {
   process.exitCode = 1;
   log(`FAILED ${error instanceof Error ? error.message : error}`);
   const rounds = error.round === undefined ? values.rounds : error.round + 1;
-  const flags = `--rounds ${rounds} --seed ${seed}${values['not-atomic'] ? ' --not-atomic' : ''}`;
+  const flags = `--rounds ${rounds} --seed ${seed}${values['not-atomic'] ? ' --not-atomic' : ''}${values['no-bank'] ? ' --no-bank' : ''}`;
   log(`repeat with: npm run torture -- ${mode} ${flags}`);
 }
