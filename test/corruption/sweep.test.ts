@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { parseShardFileName } from '../../src/file-system/file-names.js';
 import { type Files, judge, makeVictim, type Outcome, type Victim, withFile } from './victim.js';
 
-const STEP = Number(process.env['LIGHTNING_CORRUPTION_STEP'] ?? 29);
+const STEP = Number(process.env['LIGHTNING_CORRUPTION_STEP'] ?? 41);
 
 let victim: Victim;
 beforeAll(async () => {

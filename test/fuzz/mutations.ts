@@ -2,7 +2,7 @@
 import { seededRandom } from '../../src/file-system/memory.js';
 
 /** Inputs per decoder. LIGHTNING_FUZZ_INPUTS=1000000 is a long run. */
-export const INPUTS = Number(process.env['LIGHTNING_FUZZ_INPUTS'] ?? 3000);
+export const INPUTS = Number(process.env['LIGHTNING_FUZZ_INPUTS'] ?? 2000);
 export const SEED = Number(process.env['LIGHTNING_FUZZ_SEED'] ?? 20261125);
 
 const INTERESTING = [0, 1, 2, 7, 0x7f, 0x80, 0xff, 0xfff8, 0xffff, 0x10000, 0x7fffffff, 0x80000000];

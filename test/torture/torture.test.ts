@@ -24,12 +24,12 @@ async function torture(...args: string[]): Promise<string> {
 
 describe('torture', () => {
   it('by kill -9 loses nothing that was acknowledged, in all modes, on 1, 2 and 4 shards', async () => {
-    const output = await torture('rounds', '--rounds', '20', '--no-bank');
-    expect(output).toMatch(/20 kills: \d+ acknowledged operations there/);
+    const output = await torture('rounds', '--rounds', '14', '--no-bank');
+    expect(output).toMatch(/14 kills: \d+ acknowledged operations there/);
   }, 240_000);
 
   it('by deaths of threads rejects what is under way, and nothing else', async () => {
-    const output = await torture('deaths', '--rounds', '10');
-    expect(output).toMatch(/10 deaths: \d+ operations right/);
+    const output = await torture('deaths', '--rounds', '6');
+    expect(output).toMatch(/6 deaths: \d+ operations right/);
   }, 240_000);
 });
