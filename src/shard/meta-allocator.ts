@@ -10,6 +10,8 @@ import { LightningError } from '../errors.js';
 
 /** Filters are laid out in cache lines. */
 const ALIGNMENT = 64;
+/** What tables leave free, unless a 16th is less. */
+const RESERVE_BYTES_MAX = 4 * 1024 * 1024;
 
 interface FreeRange {
   address: number;
@@ -28,6 +30,10 @@ export class MetaAllocator {
     this.#free = [{ address: start, bytes: this.bytesTotal }];
   }
 
+  get #reserveBytes(): number {
+    return Math.min(RESERVE_BYTES_MAX, this.bytesTotal / 16);
+  }
+
   get bytesUsed(): number {
     return this.#bytesUsed;
   }
@@ -36,11 +42,7 @@ export class MetaAllocator {
   allocate(bytes: number): number {
     const address = this.tryAllocate(bytes);
     if (address >= 0) return address;
-    throw new LightningError(
-      'LIGHTNING_LIMIT_EXCEEDED',
-      `Tables' indexes and filters do not fit the ${this.bytesTotal} bytes a shard has for them: use more shards or fewer filter bits per key`,
-      { details: { bytesUsed: this.#bytesUsed, bytesTotal: this.bytesTotal } },
-    );
+    throw this.#tooMuch();
   }
 
   /** As `allocate`; -1 when there is no such room. */
@@ -58,6 +60,15 @@ export class MetaAllocator {
       return address;
     }
     return -1;
+  }
+
+  /**
+   * The same, for what a table needs: a reserve is left for the Versions that come. A change that is
+   * durable can so be shown, and what is too much fails before.
+   */
+  allocateForTable(bytes: number): number {
+    if (this.#bytesUsed + bytes > this.bytesTotal - this.#reserveBytes) throw this.#tooMuch();
+    return this.allocate(bytes);
   }
 
   free(address: number): void {
@@ -79,6 +90,14 @@ export class MetaAllocator {
     } else {
       this.#free.splice(at, 0, { address, bytes });
     }
+  }
+
+  #tooMuch(): LightningError {
+    return new LightningError(
+      'LIGHTNING_LIMIT_EXCEEDED',
+      `Tables' indexes and filters do not fit the ${this.bytesTotal} bytes a shard has for them: use more shards or fewer filter bits per key`,
+      { details: { bytesUsed: this.#bytesUsed, bytesTotal: this.bytesTotal } },
+    );
   }
 
   /** Index of the first free range above `address`. */

@@ -1,6 +1,10 @@
 /**
  * The tables whose index and filter are in the shard's memory, and their files.
  *
+ * Indexes and filters have a region of their own beside the cache (stats: `indexes`). When it is
+ * nearly full tables are loaded without their filters; when that does not fit either, the flush or
+ * merge that made them fails with `LIGHTNING_LIMIT_EXCEEDED` and is tried again.
+ *
  * A table is loaded before the Version that holds it is published. Once no Version holds it any
  * more it is dropped: its cached blocks are unlinked at once, its memory is freed and its file
  * deleted when readers are out. Files may be pinned (a check, a copy): then deleting waits.
@@ -11,12 +15,12 @@
  * one. What was found is kept here until the table is gone: compaction stays away from it.
  */
 import { assert } from '../assert.js';
-import { CorruptionError } from '../errors.js';
+import { CorruptionError, LightningError } from '../errors.js';
 import { parseShardFileName, shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { loadStandIn, loadWithoutFilter } from '../sstable/stand-in.js';
-import type { TableInfo } from '../sstable/table-info.js';
+import type { TableInfo, TableRef } from '../sstable/table-info.js';
 import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { Retirement } from './retirement.js';
@@ -97,11 +101,11 @@ export class OpenTables {
   }
 
   #loadOne(expected: TableInfo, read: typeof loadWithoutFilter = loadTable): void {
-    const { fs, kernel, allocator } = this.#options;
+    const { allocator } = this.#options;
     const path = this.path(expected.id);
     let table: LoadedTable;
     try {
-      table = read(fs, kernel, { path, id: expected.id }, allocator);
+      table = this.#read(read, { path, id: expected.id });
     } catch (error) {
       if (!isNotFound(error)) throw error;
       throw new CorruptionError(
@@ -121,6 +125,22 @@ export class OpenTables {
       });
     }
     this.#tables.set(expected.id, table);
+  }
+
+  /** Without a filter when there is no room for it: reads are slower, and go on. */
+  #read(read: typeof loadWithoutFilter, ref: TableRef): LoadedTable {
+    const { fs, kernel, allocator } = this.#options;
+    const memory = {
+      allocate: (bytes: number) => allocator.allocateForTable(bytes),
+      free: (address: number) => allocator.free(address),
+    };
+    try {
+      return read(fs, kernel, ref, memory);
+    } catch (error) {
+      const isFull = error instanceof LightningError && error.code === 'LIGHTNING_LIMIT_EXCEEDED';
+      if (!isFull || read === loadWithoutFilter) throw error;
+      return loadWithoutFilter(fs, kernel, ref, memory);
+    }
   }
 
   /** Takes back a load of a table that was never published. */

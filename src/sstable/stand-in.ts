@@ -36,12 +36,17 @@ export function loadWithoutFilter(
   ref: TableRef,
   memory: TableMemory,
 ): LoadedTable {
-  const { info, meta, allocations } = loadTable(fs, kernel, ref, memory, false);
   const filter = memory.allocate(aligned(OPEN_FILTER_BYTES));
-  writeOpenFilter(kernel, filter);
-  kernel.u32[(meta + layout.T_FILTER) >>> 2] = filter + FILTER_HEAD_BYTES;
-  kernel.u32[(meta + layout.T_FILTER_LINES) >>> 2] = 1;
-  return { info, meta, allocations: [...allocations, filter] };
+  try {
+    const { info, meta, allocations } = loadTable(fs, kernel, ref, memory, false);
+    writeOpenFilter(kernel, filter);
+    kernel.u32[(meta + layout.T_FILTER) >>> 2] = filter + FILTER_HEAD_BYTES;
+    kernel.u32[(meta + layout.T_FILTER_LINES) >>> 2] = 1;
+    return { info, meta, allocations: [...allocations, filter] };
+  } catch (error) {
+    memory.free(filter);
+    throw error;
+  }
 }
 
 /** A table of which nothing but its description can be used. */

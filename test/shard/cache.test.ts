@@ -102,3 +102,52 @@ describe('the block cache', () => {
     await opened.shard.close();
   });
 });
+
+describe('indexes and filters', () => {
+  /** Takes all room for tables but so many bytes; a 16th is left for Versions. */
+  const fill = ({ shard: { state } }: TestShard, free: number): number => {
+    const { bytesTotal, bytesUsed } = state.allocator;
+    return state.allocator.allocate(Math.floor((bytesTotal * 15) / 16) - bytesUsed - free);
+  };
+
+  it('show in the statistics with their bound', async () => {
+    const opened = await TestShard.open(place());
+    const before = shardStats(opened.shard).indexes;
+    await write(opened, range(0, 2000), 100);
+    await opened.shard.flush();
+    const after = shardStats(opened.shard).indexes;
+    expect(after.bytes - before.bytes).toBeGreaterThan(2000 * 1.25);
+    expect(after.bytesMax).toBeLessThan(20 * MIB);
+    await opened.shard.close();
+  });
+
+  it('go without the filter when memory runs short, and reads go on', async () => {
+    const opened = await TestShard.open(place());
+    await write(opened, range(0, 4000), 10);
+    // The index fits what is left above the reserve, the filter of 5000 bytes does not.
+    fill(opened, 6000);
+    await opened.shard.flush();
+    expect(await opened.client.get(name(3999))).toBe(noise(3999, 10));
+    expect(opened.shard.state.version.tableCount).toBe(1);
+    const { reads } = shardStats(opened.shard);
+    expect(await opened.client.get(`${name(3000)}x`)).toBeUndefined();
+    const later = shardStats(opened.shard).reads;
+    expect(later.filterNegatives).toBe(reads.filterNegatives);
+    await opened.shard.close();
+  });
+
+  it('that find no room fail their flush, and nothing is lost', async () => {
+    const opened = await TestShard.open(place());
+    await write(opened, range(0, 4000), 10);
+    const filler = fill(opened, 100);
+    await expect(opened.shard.flush()).rejects.toMatchObject({
+      code: 'LIGHTNING_LIMIT_EXCEEDED',
+    });
+    expect(await opened.client.get(name(3999))).toBe(noise(3999, 10));
+    opened.shard.state.allocator.free(filler);
+    await opened.shard.flush();
+    expect(await opened.client.get(name(3999))).toBe(noise(3999, 10));
+    expect(opened.shard.state.version.tableCount).toBe(1);
+    await opened.shard.close();
+  });
+});
