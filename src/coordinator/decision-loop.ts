@@ -3,7 +3,7 @@
  * numbers, writes the decisions to the log, all that are ready in one write, and tells the shards.
  *
  * The thread waits in slices for a while after work, which wakes it fastest, then asynchronously; the
- * event loop has its turn at least every millisecond.
+ * event loop has its turn at least every millisecond of work, and after each slice.
  *
  * Invariants:
  * 1. A number is allocated before its commit becomes DECIDING, and the table tells of it before
@@ -26,11 +26,16 @@ import {
 import type { DecisionLog } from './decision-log.js';
 import type { Decision } from './log-format.js';
 
-/** Length of one blocking wait, and how long after the last decision the thread waits so. */
-const SLICE_MS = 1;
-const LINGER_MS = 4;
+/** Time between two visits to the event loop. */
+const BUSY_MS_MAX = 1;
+/**
+ * Length of one blocking wait, and how long after the last decision the thread waits so. No shorter:
+ * an end before the system's next tick costs a timer each (shard-driver.ts).
+ */
+const SLICE_MS = 4;
+const LINGER_MS = 8;
 /** Longest time parked: a safety net, not a poll. */
-const PARKED_MS_MAX = 1000;
+const PARKED_MS_MAX = 10_000;
 
 export interface DecisionLoopOptions {
   readonly control: ControlBlock;
@@ -189,7 +194,7 @@ export class DecisionLoop {
         Atomics.wait(words, at, seen, SLICE_MS);
         Atomics.store(words, sleeping, 0);
       }
-      if (performance.now() - visitedMs < SLICE_MS) continue;
+      if (performance.now() - visitedMs < BUSY_MS_MAX) continue;
       await visitEventLoop();
       visitedMs = performance.now();
     }
