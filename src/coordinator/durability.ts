@@ -14,7 +14,7 @@ import { LightningError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import type { ControlBlock } from '../router/control-block.js';
-import { syncSegments } from '../wal/segment-files.js';
+import { rewriteSegments, syncSegments } from '../wal/segment-files.js';
 import { Barriers } from './barriers.js';
 import type { RecoveredLog } from './control-plane.js';
 import { DecisionLog } from './decision-log.js';
@@ -60,8 +60,8 @@ export class CommitDurability {
       isSyncRun: config.walSync === 'sync',
       onFull: () => void durability?.runDue().catch(ignoreRefusal),
       syncShards: () => {
-        for (let shard = 0; shard < config.shards; shard++)
-          syncSegments(fs, shardPath(options, shard));
+        const shards = Array.from({ length: config.shards }, (_, shard) => shard);
+        for (const shard of shards) rewriteSegments(fs, shardPath(options, shard));
       },
     });
     durability = new CommitDurability(options, log);

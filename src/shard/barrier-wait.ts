@@ -3,9 +3,8 @@
  * in the modes that do not sync each group, that takes a barrier over all shards. One at a time.
  */
 import { assert } from '../assert.js';
-import type { LightningError } from '../errors.js';
+import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import type { Durability } from './shard-options.js';
-import { refusalOf } from './wal-commit.js';
 
 export interface BarrierWaitOptions {
   /** Absent: no write waits for a barrier. */
@@ -47,7 +46,7 @@ export class BarrierWait {
     };
     durability.covering(sequence).then(
       () => end({ isDurable: true }),
-      (error: unknown) => end({ isDurable: false, error: refusalOf(error) }),
+      (error: unknown) => end({ isDurable: false, error: notDurable(error) }),
     );
   }
 
@@ -59,4 +58,14 @@ export class BarrierWait {
     this.#isWaiting = false;
     return outcome;
   }
+}
+
+/** The write took place, for as long as the system runs: whether it stays, nobody can say. */
+function notDurable(error: unknown): LightningError {
+  const reason = error instanceof Error ? error.message : String(error);
+  const message = `The write is applied, but could not be made durable: ${reason}`;
+  const options = { cause: error, details: { outcome: 'unknown' } };
+  return error instanceof NoSpaceError
+    ? new NoSpaceError(message, options)
+    : new ReadOnlyError(message, options);
 }

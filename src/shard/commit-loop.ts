@@ -339,14 +339,14 @@ export class CommitLoop {
     if (refusal !== undefined) return refusal;
     if (nowMs < this.#resumeAtMs) return 'wait';
     if (commit.isApplying) return 'wait';
-    const wanted = Math.min(
-      bytes + operations * OPERATION_OVERHEAD_BYTES,
-      Math.floor(memtables.arenaBytes / 2),
-    );
+    const total = bytes + operations * OPERATION_OVERHEAD_BYTES;
+    const wanted = Math.min(total, Math.floor(memtables.arenaBytes / 2));
     const { active } = memtables;
+    const failure = this.#options.flushFailure();
+    // What is written must be applied: that would wait for a flush in the middle.
+    if (failure !== undefined && memtables.bytesFreeTotal < total) return failure;
     if (memtables.bytesFree(active) >= wanted) return undefined;
     if (memtables.canSwitch && this.#options.switchMemtable()) return undefined;
-    const failure = this.#options.flushFailure();
     if (failure !== undefined) return failure;
     this.#noteStop(nowMs);
     return 'wait';

@@ -127,6 +127,12 @@ export class Memtables {
     return this.#word(memtable, ARENA_END) - this.#word(memtable, ARENA_TOP);
   }
 
+  /** Of the active memtable and the free arenas. */
+  get bytesFreeTotal(): number {
+    const arenaBytes = this.arenaBytes - ARENA_HEAD_BYTES;
+    return this.bytesFree(this.#active) + this.#free.length * arenaBytes;
+  }
+
   sequenceMax(memtable: Memtable): number {
     return Number(this.#kernel.u64[(memtable.arena + ARENA_SEQUENCE_MAX) >>> 3]);
   }

@@ -148,6 +148,7 @@ export class WalCommit {
    * says about commits only what the coordinator's log says, too, and need not be durable.
    */
   writeGroup(isSync: boolean, blobs: readonly number[], isRecords = false): WriteOutcome {
+    if (this.#poison !== undefined) return { kind: 'refused', error: this.#readOnly() };
     const { kernel, control, shard, clock } = this.#options;
     const { exports } = kernel;
     const wal = this.#writable();
@@ -191,6 +192,7 @@ export class WalCommit {
   }
 
   #writeChain(commit: LargeCommit, kind: number, transactionId: number): WriteOutcome {
+    if (this.#poison !== undefined) return { kind: 'refused', error: this.#readOnly() };
     const { control, shard, clock } = this.#options;
     const wal = this.#writable();
     const sequence = control.allocateSequences(shard, 1);
@@ -335,13 +337,17 @@ export class WalCommit {
     return syncGroups === 'all' || (isAsked && syncGroups === 'asked');
   }
 
+  #readOnly(): ReadOnlyError {
+    return new ReadOnlyError('The shard takes no writes since an earlier one failed', {
+      cause: this.#poison,
+    });
+  }
+
   #writable(): Wal {
     assert(this.#wal !== undefined, 'the log is open');
     assert(this.#applying === undefined, 'one commit is applied at a time');
     if (this.#poison === undefined) return this.#wal;
-    throw new ReadOnlyError('The shard takes no writes since an earlier one failed', {
-      cause: this.#poison,
-    });
+    throw this.#readOnly();
   }
 
   #writeSealed(

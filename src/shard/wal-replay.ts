@@ -20,6 +20,7 @@ import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle } from '../file-system/file-system.js';
 import { H_WAL_BASE, H_WAL_BYTES } from '../kernel/assembly/layout.js';
+import { rewriteDurably } from '../wal/segment-files.js';
 import {
   COMMIT_ABORT,
   COMMIT_COMMIT,
@@ -184,7 +185,7 @@ class Replay {
           return;
         }
         // What is read is relied on: it must not go away again.
-        if (!options.config.readOnly) file.sync();
+        if (!options.config.readOnly) rewriteDurably(file);
         const reader = new SegmentReader(file, {
           buffer,
           check: (_buffer, bytes, segment, offset) => {

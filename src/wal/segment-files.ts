@@ -1,15 +1,45 @@
 /** A shard's log as files, for those who look at it from outside of its worker. */
 import { parseShardFileName } from '../file-system/file-names.js';
-import { type FileSystem, isNotFound } from '../file-system/file-system.js';
+import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
 
 /** Bytes of all segments in a shard's directory. */
 export function segmentBytes(fs: FileSystem, directory: string): number {
   return segmentPaths(fs, directory).reduce((sum, path) => sum + fs.fileSize(path), 0);
 }
 
+const REWRITE_BYTES = 1024 * 1024;
+
 /**
- * Makes a shard's log durable: for a shard that has no worker at present, or before it has one. What
- * a worker wrote before it died is with the operating system.
+ * Makes durable what is read from a file of an earlier run. A sync alone would not do: if one has
+ * failed in that run, the system takes for clean what it could not write, and shows it all the same.
+ * What is written again is dirty again.
+ */
+export function rewriteDurably(file: FileHandle): void {
+  const buffer = Buffer.alloc(Math.min(REWRITE_BYTES, file.size()));
+  let at = 0;
+  for (let got = file.read(buffer, at); got > 0; got = file.read(buffer, at)) {
+    file.write(buffer.subarray(0, got), at);
+    at += got;
+  }
+  file.sync();
+}
+
+/** Makes durable what the logs of an earlier run hold. Nobody has them open. */
+export function rewriteSegments(fs: FileSystem, directory: string): void {
+  for (const path of segmentPaths(fs, directory)) {
+    const file = fs.open(path, 'r+');
+    try {
+      rewriteDurably(file);
+    } finally {
+      file.close();
+    }
+  }
+  fs.syncDirectory(directory);
+}
+
+/**
+ * Makes a shard's log durable: for a shard that has no worker at present. What one wrote before it
+ * died is with the operating system.
  */
 export function syncSegments(fs: FileSystem, directory: string): void {
   for (const path of segmentPaths(fs, directory)) syncFile(fs, path);

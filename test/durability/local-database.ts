@@ -12,6 +12,7 @@ import { ControlBlock } from '../../src/router/control-block.js';
 import type { Clock } from '../../src/shard/shard-options.js';
 import { COORDINATOR_DIRECTORY } from '../../src/version/database-file.js';
 import { DATABASE_ID, TestShard } from '../shard/harness.js';
+import { type Plant, SOUND } from './plants.js';
 
 export const DATABASE_PATH = '/db';
 
@@ -19,6 +20,7 @@ export interface LocalDatabaseOptions {
   readonly fs: FileSystem;
   readonly config: ResolvedConfig;
   readonly clock?: Clock;
+  readonly plant?: Plant;
 }
 
 let opens = 0;
@@ -41,8 +43,10 @@ export class LocalDatabase {
   #durability: CommitDurability | undefined;
 
   private constructor(options: LocalDatabaseOptions) {
-    this.#options = options;
-    this.control = ControlBlock.create(options.config.shards);
+    const { plant = SOUND, fs } = options;
+    this.#options = { ...options, fs: plant.fileSystem?.(fs) ?? fs };
+    const control = ControlBlock.create(options.config.shards);
+    this.control = plant.control?.(control) ?? control;
   }
 
   /** When it throws, nothing of it goes on. */
@@ -85,11 +89,12 @@ export class LocalDatabase {
   }
 
   async #openShards(cutSequence: number | undefined): Promise<void> {
-    const { fs, config, clock } = this.#options;
+    const { fs, config, clock, plant = SOUND } = this.#options;
     const isOrdered = config.walSync !== 'sync' && config.shards > 1;
     const durability = {
       covering: async (sequence: number) => this.#durability?.covering(sequence),
     };
+    const cut = plant.cutSequence === undefined ? cutSequence : plant.cutSequence(cutSequence);
     for (let shard = 0; shard < config.shards; shard++) {
       this.shards.push(
         await TestShard.open({
@@ -99,8 +104,12 @@ export class LocalDatabase {
           ...(clock === undefined ? {} : { clock }),
           control: this.control,
           shard,
-          durability: isOrdered ? durability : undefined,
-          cutSequence,
+          before: async (job) => {
+            if (job.kind === 'flush')
+              plant.beforeFlush?.(fs, `${DATABASE_PATH}/${shardDirectoryName(shard)}`);
+          },
+          durability: isOrdered ? (plant.durability?.(durability) ?? durability) : undefined,
+          cutSequence: cut,
         }),
       );
     }

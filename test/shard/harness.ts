@@ -241,6 +241,8 @@ export class TestClient {
   #nextId = 1;
   /** Pieces of larger requests have this many bytes at most. */
   pieceBytesMax: number;
+  /** Turns after which a wait is given up. */
+  turnsMax = 100_000;
 
   constructor(shard: Shard, kernel: Kernel, client: number) {
     this.#shard = shard;
@@ -306,7 +308,7 @@ export class TestClient {
 
   /** Takes turns until the answer is there. Throws the error that came instead. */
   async wait(requestId: number): Promise<Answer> {
-    for (let turns = 0; turns < 100_000; turns++) {
+    for (let turns = 0; turns < this.turnsMax; turns++) {
       const answer = this.poll(requestId);
       if (answer !== undefined) {
         if (answer.kind === RESPONSE_ERROR) {
@@ -334,9 +336,13 @@ export class TestClient {
     return this.commit([put(key, value)]);
   }
 
-  async putBlob(key: string, value: Buffer): Promise<number> {
+  writeBlob(key: string, value: Buffer, flags = 0): number {
     const payload = Buffer.concat([encodeBlobHead(value.length, Buffer.from(key)), value]);
-    const answer = await this.wait(this.send(REQUEST_BLOB_BEGIN, 0, payload));
+    return this.send(REQUEST_BLOB_BEGIN, 0, payload, flags);
+  }
+
+  async putBlob(key: string, value: Buffer): Promise<number> {
+    const answer = await this.wait(this.writeBlob(key, value));
     return answer.payload.readDoubleLE(0);
   }
 

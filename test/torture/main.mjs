@@ -3,12 +3,18 @@
  *
  *   rounds   kill -9 of processes under load, recovery compared with what was acknowledged
  *   deaths   shard workers, coordinator and pool threads that throw, end or are terminated
+ *   faults   --seeds 3 --every 37: a fault at calls of a file system in memory (see faults.mjs)
  *   soak     --minutes 30: mixed load; memory, files and descriptors stay flat, totals are right
  *
  * Prints a line now and then, and at a failure the line that repeats it. Exit code 1: a failure.
  */
 
 import { parseArgs } from 'node:util';
+
+if (process.argv[2] === 'faults') {
+  const { faults } = await import('./faults.mjs');
+  process.exit((await faults(process.argv.slice(3))) ? 0 : 1);
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,0 +1,412 @@
+/**
+ * One point of the sweep: a script against a database in memory, a fault at one call of the file
+ * system, and whether what comes back is what was promised.
+ *
+ * A point is a line: `<script>/<mode>/<fault>/<call>`. It repeats exactly, but for pauses of
+ * background work that failed.
+ */
+
+import { LightningError } from '../../src/errors.js';
+import { type CrashMode, MemoryFileSystem } from '../../src/file-system/memory.js';
+import { RECORD_FLAG_SYNC } from '../../src/kernel/assembly/layout.js';
+import { checkShard } from '../../src/shard/check-shard.js';
+import { testConfig } from '../shard/harness.js';
+import { Account, type Demand } from './account.js';
+import { createPlace, LocalDatabase } from './local-database.js';
+import { type Plant, SOUND } from './plants.js';
+import { allKeys, type Contents, planScript, type Step, type Write } from './script.js';
+
+export const MODES = ['sync', 'periodic', 'async'] as const;
+export type Mode = (typeof MODES)[number];
+
+export const FAULTS = [
+  'process',
+  'power-synced',
+  'power-random',
+  'eio-once',
+  'eio-sticky',
+  'enospc-once',
+  'enospc-sticky',
+  'emfile-once',
+  'emfile-sticky',
+  'sync-once',
+  'sync-sticky',
+] as const;
+export type FaultKind = (typeof FAULTS)[number];
+
+export interface Point {
+  readonly script: number;
+  readonly mode: Mode;
+  readonly fault: FaultKind;
+  /** The call of the file system at which it comes. */
+  readonly call: number;
+}
+
+export function formatPoint({ script, mode, fault, call }: Point): string {
+  return `${script}/${mode}/${fault}/${call}`;
+}
+
+/** Throws when the line is no point. */
+export function parsePoint(line: string): Point {
+  const [script, mode, fault, call] = line.split('/');
+  const point = { script: Number(script), mode, fault, call: Number(call) } as Point;
+  const isPoint =
+    Number.isInteger(point.script) &&
+    Number.isInteger(point.call) &&
+    MODES.includes(point.mode) &&
+    FAULTS.includes(point.fault);
+  if (!isPoint) throw new TypeError(`"${line}" is not <script>/<mode>/<fault>/<call>`);
+  return point;
+}
+
+export interface PointResult {
+  /** What is wrong; undefined: nothing. */
+  readonly failure: string | undefined;
+  /** Whether the fault came before the script was over. */
+  readonly isHit: boolean;
+}
+
+export async function runPoint(point: Point, plant: Plant = SOUND): Promise<PointResult> {
+  const run = new PointRun(point, plant);
+  return run.run();
+}
+
+/** The rule that was broken. */
+class BrokenPromise extends Error {}
+
+const ERRNOS: Readonly<Record<string, readonly [string, 'all' | 'open' | 'write' | 'sync']>> = {
+  eio: ['EIO', 'all'],
+  enospc: ['ENOSPC', 'write'],
+  emfile: ['EMFILE', 'open'],
+  sync: ['EIO', 'sync'],
+};
+
+class PointRun {
+  readonly #point: Point;
+  readonly #plant: Plant;
+  readonly #fs: MemoryFileSystem;
+  readonly #account = new Account();
+  readonly #script;
+  #db: LocalDatabase | undefined;
+
+  constructor(point: Point, plant: Plant) {
+    this.#point = point;
+    this.#plant = plant;
+    this.#script = planScript(point.script);
+    this.#fs = new MemoryFileSystem(point.script * 100_003 + point.call);
+    createPlace(this.#fs, this.#script.shards);
+  }
+
+  async run(): Promise<PointResult> {
+    let isHit = false;
+    try {
+      this.#plan();
+      await this.#runScript();
+      isHit = this.#fs.powerLost || this.#fs.faultsHit > 0;
+      await this.#end();
+      return { failure: undefined, isHit };
+    } catch (error) {
+      const message = error instanceof BrokenPromise ? error.message : describe(error);
+      this.#fs.clearFaults();
+      await this.#db?.abandon().catch(() => undefined);
+      return { failure: `${formatPoint(this.#point)}: ${message}`, isHit };
+    }
+  }
+
+  get #isCrash(): boolean {
+    return this.#crashMode !== undefined;
+  }
+
+  get #crashMode(): CrashMode | undefined {
+    const { fault } = this.#point;
+    if (fault === 'process') return 'all';
+    if (fault === 'power-synced') return 'synced';
+    return fault === 'power-random' ? 'random' : undefined;
+  }
+
+  #plan(): void {
+    const { fault, call } = this.#point;
+    if (this.#isCrash) {
+      this.#fs.crashAt(call);
+      return;
+    }
+    const [kind, times] = fault.split('-') as [string, string];
+    const [errno, calls] = ERRNOS[kind] as (typeof ERRNOS)[string];
+    if (times === 'once') this.#fs.failOnce(call, errno, calls);
+    else this.#fs.failFrom(call, errno, calls);
+  }
+
+  // ---- the script -----------------------------------------------------------------------
+
+  async #runScript(): Promise<void> {
+    try {
+      await this.#open();
+      for (const step of this.#script.steps) {
+        await this.#take(step);
+        // Sometimes the end comes soon after the fault, before flushes hide what it did.
+        if (this.#point.call % 4 === 1 && this.#fs.faultsHit > 0) return;
+      }
+    } catch (error) {
+      if (this.#fs.powerLost) return;
+      // An open that is refused: the database stays closed.
+      if (!(error instanceof LightningError)) throw error;
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { mode } = this.#point;
+    const config = testConfig({
+      shards: this.#script.shards,
+      walSync: mode,
+      // Intervals pass when the script says so.
+      walSyncIntervalMs: 2 ** 30,
+      arenaBytes: 96 * 1024,
+      memtableBytes: 192 * 1024,
+      tableBytesMax: 64 * 1024,
+    });
+    const startMs = performance.now();
+    // Patience runs out soon.
+    const clock = {
+      nowMs: () => startMs + (performance.now() - startMs) * 100,
+      wallMs: () => 1_700_000_000_000,
+    };
+    this.#db = undefined;
+    this.#db = await LocalDatabase.open({ fs: this.#fs, config, clock, plant: this.#plant });
+  }
+
+  get #opened(): LocalDatabase {
+    if (this.#db === undefined) throw new BrokenPromise('the database is not open');
+    return this.#db;
+  }
+
+  async #take(step: Step): Promise<void> {
+    const db = this.#opened;
+    switch (step.kind) {
+      case 'writes':
+        await this.#write(db, step.writes);
+        break;
+      case 'flush':
+        await this.#tolerate(() => db.shard(step.shard).shard.flush());
+        break;
+      case 'compact':
+        await this.#tolerate(() => db.shard(step.shard).shard.compact());
+        break;
+      case 'interval':
+        if (this.#point.mode === 'periodic') await this.#passInterval(db);
+        break;
+      case 'pause':
+        await new Promise((resolve) => setImmediate(resolve));
+        break;
+      case 'reopen':
+        await this.#reopen(db);
+        break;
+    }
+  }
+
+  async #write(db: LocalDatabase, writes: readonly Write[]): Promise<void> {
+    const after = db.control.lastSequence();
+    const sent = writes.map((write) => {
+      const { client } = db.shard(write.shard);
+      const flags = write.isSync ? RECORD_FLAG_SYNC : 0;
+      const [first] = write.operations;
+      const isBlob = write.isBlob && first?.type === 'put';
+      const id = isBlob
+        ? client.writeBlob(first.key, Buffer.from(first.value), flags)
+        : client.write(write.operations, flags);
+      return { write, id };
+    });
+    for (const [i, { write, id }] of sent.entries()) {
+      try {
+        const { payload } = await this.#answer(db, write.shard, id);
+        const sequence = payload.readDoubleLE(0);
+        this.#account.acknowledge(write, sequence);
+        const isDurable = write.isSync || this.#point.mode === 'sync';
+        if (isDurable) this.#raiseDurable(sequence);
+      } catch (error) {
+        if (this.#fs.powerLost) {
+          for (const { write: lost } of sent.slice(i)) this.#account.doubt(lost, after);
+          throw error;
+        }
+        this.#noteRefusal(write, after, error);
+      }
+    }
+  }
+
+  /**
+   * A commit that is in the log and larger than the memtables that are left waits for a flush: the
+   * answer comes when there is room again, at the latest.
+   */
+  async #answer(db: LocalDatabase, shard: number, id: number) {
+    const { client } = db.shard(shard);
+    if (this.#isCrash) return client.wait(id);
+    client.turnsMax = 2000;
+    try {
+      return await client.wait(id);
+    } catch (error) {
+      if (error instanceof LightningError || !db.shard(shard).shard.loop.isCommitting) throw error;
+      this.#fs.clearFaults();
+      client.turnsMax = 10_000_000;
+      return await client.wait(id);
+    }
+  }
+
+  #noteRefusal(write: Write, after: number, error: unknown): void {
+    if (!(error instanceof LightningError)) throw error;
+    const expected = ['LIGHTNING_NO_SPACE', 'LIGHTNING_READ_ONLY', 'LIGHTNING_IO'];
+    if (!expected.includes(error.code)) throw error;
+    if (error.details['outcome'] === 'unknown') this.#account.doubt(write, after);
+  }
+
+  #raiseDurable(sequence: number): void {
+    this.#account.durableSequence = Math.max(this.#account.durableSequence, sequence);
+  }
+
+  async #passInterval(db: LocalDatabase): Promise<void> {
+    const sequence = db.control.lastSequence();
+    await this.#tolerate(async () => {
+      await db.passInterval();
+      this.#raiseDurable(sequence);
+    });
+  }
+
+  /** Work that may be refused, with a typed error. */
+  async #tolerate(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (this.#fs.powerLost || !(error instanceof LightningError)) throw error;
+    }
+  }
+
+  async #reopen(db: LocalDatabase): Promise<void> {
+    const sequence = db.control.lastSequence();
+    await this.#tolerate(async () => {
+      await db.close();
+      // What a close has left survives.
+      const isWhole = db.shards.every(({ shard }) => shard.state.readOnlyReason === undefined);
+      if (isWhole) this.#raiseDurable(sequence);
+    });
+    await this.#open();
+  }
+
+  // ---- what comes back --------------------------------------------------------------------
+
+  async #end(): Promise<void> {
+    if (!this.#isCrash && this.#db !== undefined) await this.#checkAlive(this.#db);
+    await this.#db?.abandon();
+    const mode = this.#crashMode ?? (this.#point.call % 2 === 0 ? 'all' : 'random');
+    this.#fs.crash(mode);
+    const isProcess = mode === 'all';
+    await this.#interruptRecovery(isProcess);
+    await this.#open();
+    const { mode: syncMode } = this.#point;
+    const demand: Demand =
+      isProcess || syncMode === 'sync'
+        ? { kind: 'all' }
+        : { kind: 'prefix', from: this.#account.durableSequence };
+    const found = await this.#contents();
+    this.#expect(this.#account.fault(found, demand));
+    await this.#expectSound();
+    await this.#expectOpenIsDurable(found);
+  }
+
+  /** Reads go on after any refusal; so do writes, after want of room is over. */
+  async #checkAlive(db: LocalDatabase): Promise<void> {
+    // Without descriptors, a table that is not open cannot be read.
+    if (this.#point.fault.startsWith('emfile')) this.#fs.clearFaults();
+    this.#expect(this.#account.fault(await this.#contents(), { kind: 'all' }));
+    this.#fs.clearFaults();
+    for (const { client, shard } of db.shards) {
+      if (shard.state.readOnlyReason !== undefined) continue;
+      const id = 1_000_000 + shard.state.options.shard;
+      const write: Write = {
+        id,
+        shard: shard.state.options.shard,
+        operations: [{ type: 'put', key: 'key-0', value: `${id}:0:` }],
+        isSync: false,
+        isBlob: false,
+      };
+      const deadlineMs = performance.now() + 20_000;
+      for (;;) {
+        try {
+          this.#account.acknowledge(write, await client.commit(write.operations));
+          break;
+        } catch (error) {
+          const code = error instanceof LightningError ? error.code : undefined;
+          if (code !== 'LIGHTNING_NO_SPACE' && code !== 'LIGHTNING_IO') throw error;
+          if (performance.now() > deadlineMs) throw new BrokenPromise('writes do not resume');
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      }
+    }
+  }
+
+  /** Recovery may meet the same fate, more than once. */
+  async #interruptRecovery(isProcess: boolean): Promise<void> {
+    const fs = this.#fs;
+    for (let attempts = 0; attempts < 3 && fs.random() < 0.4; attempts++) {
+      fs.crashAt(1 + Math.floor(fs.random() * 60));
+      try {
+        await this.#open();
+        await this.#opened.abandon();
+      } catch (error) {
+        if (!fs.powerLost) throw error;
+      }
+      fs.crash(isProcess ? 'all' : 'random');
+    }
+  }
+
+  async #contents(): Promise<Contents> {
+    const contents = new Map<string, string>();
+    const keys = allKeys();
+    for (const [shard, { client }] of this.#opened.shards.entries()) {
+      for (const key of keys) {
+        const value = await client.get(key);
+        if (value !== undefined) contents.set(`${shard}/${key}`, value);
+      }
+    }
+    return contents;
+  }
+
+  async #expectSound(): Promise<void> {
+    for (const { shard } of this.#opened.shards) {
+      const { problems } = await checkShard(shard.state);
+      if (problems.length > 0) throw new BrokenPromise(`check found ${JSON.stringify(problems)}`);
+    }
+  }
+
+  /** What an open has found survives the next power loss, in any mode; later writes may not. */
+  async #expectOpenIsDurable(found: Contents): Promise<void> {
+    const db = this.#opened;
+    this.#account.settle(found, db.control.lastSequence());
+    for (const { client, shard } of db.shards) {
+      const id = 2_000_000 + shard.state.options.shard;
+      const write: Write = {
+        id,
+        shard: shard.state.options.shard,
+        operations: [{ type: 'put', key: 'key-1', value: `${id}:0:` }],
+        isSync: false,
+        isBlob: false,
+      };
+      this.#account.acknowledge(write, await client.commit(write.operations));
+    }
+    await db.abandon();
+    this.#fs.crash('synced');
+    await this.#open();
+    const isAll = this.#point.mode === 'sync';
+    const demand: Demand = isAll
+      ? { kind: 'all' }
+      : { kind: 'prefix', from: this.#account.durableSequence };
+    const fault = this.#account.fault(await this.#contents(), demand);
+    this.#expect(fault === undefined ? undefined : `after a second power loss: ${fault}`);
+    await this.#opened.close();
+  }
+
+  #expect(fault: string | undefined): void {
+    if (fault !== undefined) throw new BrokenPromise(fault);
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
