@@ -172,7 +172,7 @@ export class ChunkWriter {
   #writeJoined(): void {
     const joined = this.#joined;
     if (this.#joinedEntries === 0) return;
-    const written = this.#bytes.utf8Write(joined, this.#top);
+    const written = this.#bytes.utf8Write(joined, this.#top, joined.length * 3);
     if (written === joined.length) this.#top += written;
     else this.#writeApart(joined);
     this.#joined = '';
@@ -186,7 +186,8 @@ export class ChunkWriter {
       descriptor -= CHUNK_DESCRIPTOR_BYTES;
       for (const word of [descriptor >>> 2, (descriptor >>> 2) + 1]) {
         const units = this.#words[word] as number;
-        const length = this.#bytes.utf8Write(joined.slice(unit, unit + units), this.#top);
+        const text = joined.slice(unit, unit + units);
+        const length = this.#bytes.utf8Write(text, this.#top, text.length * 3);
         this.#words[word] = length;
         this.#top += length;
         unit += units;
@@ -202,7 +203,7 @@ export class ChunkWriter {
   }
 
   #write(text: string | Uint8Array, at: number): number {
-    if (typeof text === 'string') return this.#bytes.utf8Write(text, at);
+    if (typeof text === 'string') return this.#bytes.utf8Write(text, at, text.length * 3);
     this.#bytes.set(text, at);
     return text.length;
   }

@@ -46,6 +46,41 @@ export interface CommitExports {
   groupAckRetry(): number;
   groupForget(client: number): void;
 
+  // locks.ts
+  setHeldRanges(isHeld: number): void;
+  groupKeysBegin(): void;
+  groupKeysKnown(): number;
+  locksHeld(): number;
+  locksHit(operations: number, bytes: number, bitmap: number): number;
+  locksInit(address: number, lockSlots: number, setSlots: number): void;
+  locksKeys(keys: number, bytes: number, holder: number, isAdded: number): void;
+  locksOps(operations: number, bytes: number, holder: number, isAdded: number): void;
+  rangeChanged(
+    start: number,
+    startLength: number,
+    end: number,
+    endLength: number,
+    flags: number,
+    snapshot: number,
+  ): number;
+  validateKeys(
+    keys: number,
+    bytes: number,
+    snapshot: number,
+    holder: number,
+    isTableNewer: number,
+  ): number;
+  validateOps(
+    operations: number,
+    bytes: number,
+    snapshot: number,
+    holder: number,
+    isTableNewer: number,
+  ): number;
+  validatedKey(): number;
+  validatedKeyBytes(): number;
+  validatedTo(): number;
+
   // ring.ts
   ringPeek(client: number): number;
   ringPop(client: number): void;

@@ -40,7 +40,8 @@ export function writePut(
     writeVarint(bytes, lengthAt, value.length);
     return valueAt + value.length;
   }
-  const valueBytes = value.length === 0 ? 0 : bytes.utf8Write(value, valueAt);
+  // The length is given: over more than 2 GiB of memory, Node's own default writes nothing.
+  const valueBytes = value.length === 0 ? 0 : bytes.utf8Write(value, valueAt, value.length * 3);
   const shift = varintBytes(valueBytes) - guess;
   if (shift !== 0) bytes.copyWithin(keyAt + shift, keyAt, valueAt + valueBytes);
   writeVarint(bytes, lengthAt, valueBytes);

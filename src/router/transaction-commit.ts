@@ -11,6 +11,7 @@ import { RECORD_FLAG_SYNC, REQUEST_PREPARE, REQUEST_WRITE } from '../kernel/asse
 import {
   encodePrepareHead,
   newPrepareHead,
+  PREPARE_ALONE,
   PREPARE_HEAD_BYTES,
   PREPARE_VALIDATE_WRITES,
 } from '../protocol/prepare.js';
@@ -19,7 +20,7 @@ import type { Client } from './client.js';
 import type { CommitRequest } from './commit-request.js';
 import { CommitSink } from './commit-sink.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
-import { SequenceSink } from './response-sink.js';
+import { type ResponseSink, SequenceSink } from './response-sink.js';
 import { unavailable } from './shard-client.js';
 import { ABORT_UNAVAILABLE } from './transaction-table.js';
 
@@ -81,13 +82,28 @@ function takesPart({ parts, reads, ranges }: CommitRequest, shard: number): bool
   );
 }
 
+/** Whether anything is to be looked at before the commit. */
+function isValidated({ validateWrites, reads, ranges }: CommitRequest): boolean {
+  return validateWrites || reads !== undefined || ranges !== undefined;
+}
+
 function commitAlone(client: Client, request: CommitRequest, index: number): Promise<number> {
   const promise = newPromise<number>();
   const sink = new SequenceSink(1, resolvePart(), rejectPart());
   const shard = client.shards[index];
   const part = request.parts[index];
   const flags = request.sync ? RECORD_FLAG_SYNC : 0;
-  if (shard === undefined || !hasOperations(part)) return Promise.resolve(0);
+  if (shard === undefined) return Promise.resolve(0);
+  if (isValidated(request)) {
+    head.slot = PREPARE_ALONE;
+    head.word = 0;
+    head.id = 0;
+    head.snapshot = request.snapshot;
+    head.flags = request.validateWrites ? PREPARE_VALIDATE_WRITES : 0;
+    sendPrepare(client, request, index, sink);
+    return promise;
+  }
+  if (!hasOperations(part)) return Promise.resolve(0);
   // What fits is copied into the ring at once; what has to wait keeps the part's own bytes.
   const operations = shard.fits(part.length) ? part.bytes.subarray(0, part.length) : part.lend();
   try {
@@ -139,7 +155,7 @@ function sendPrepare(
   client: Client,
   { parts, reads, ranges, sync }: CommitRequest,
   index: number,
-  sink: CommitSink,
+  sink: ResponseSink,
 ): void {
   const shard = client.shards[index];
   if (shard === undefined) return;
@@ -157,8 +173,10 @@ function sendPrepare(
   try {
     shard.sendJoined(REQUEST_PREPARE, flags, part?.count ?? 0, first, part, sink);
   } catch (error) {
-    client.control.transactions.abort(head.slot, head.word, ABORT_UNAVAILABLE);
-    client.dropUnsent(index, head.slot, head.word);
+    if (head.slot !== PREPARE_ALONE) {
+      client.control.transactions.abort(head.slot, head.word, ABORT_UNAVAILABLE);
+      client.dropUnsent(index, head.slot, head.word);
+    }
     sink.fail(error);
   }
 }

@@ -203,8 +203,10 @@ export class TransactionTable {
   /** Aborts what is PREPARING under `word`. False: it is not any more, or it is another. */
   abort(slot: number, word: number, reason: number): boolean {
     const preparing = withState(word, TRANSACTION_PREPARING);
-    if (!this.#move(slot, preparing, TRANSACTION_ABORTED)) return false;
+    if (this.word(slot) !== preparing) return false;
+    // Before it is aborted: whoever sees that finds a reason. Of several at a time, any will do.
     Atomics.store(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2, reason);
+    if (!this.#move(slot, preparing, TRANSACTION_ABORTED)) return false;
     this.#count(COUNT_ABORTED + reason);
     if (reason === ABORT_WOUNDED) this.#count(COUNT_WOUNDED);
     return true;
@@ -229,8 +231,8 @@ export class TransactionTable {
 
   /** The coordinator: the decision is not in the log, and never will be. */
   revoke(slot: number, word: number): void {
-    if (!this.#move(slot, withState(word, TRANSACTION_DECIDING), TRANSACTION_ABORTED)) return;
     Atomics.store(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2, ABORT_LOG);
+    if (!this.#move(slot, withState(word, TRANSACTION_DECIDING), TRANSACTION_ABORTED)) return;
     this.#count(COUNT_ABORTED + ABORT_LOG);
   }
 

@@ -35,6 +35,10 @@ export class ClientSession {
   readonly uploads = new Map<number, BlobUpload>();
   /** Requests in pieces, blobs left out, whose last piece has not come. */
   readonly partial = new Set<number>();
+  /** Its commits over several shards that are prepared and not decided. */
+  undecided = 0;
+  /** Its next request waits for one of them. */
+  isStalled = false;
   readonly #kernel: Kernel;
   readonly #location: RingLocation;
   readonly #responseBlockedWord: number;

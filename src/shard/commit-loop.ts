@@ -129,7 +129,7 @@ export class CommitLoop {
     return this.#connected.slots().some((client) => {
       if (!this.#connected.hasRequests(client)) return false;
       const session = this.#session(client);
-      if (this.#isUnanswerable(session)) return false;
+      if (this.#isUnanswerable(session) || session.isStalled) return false;
       return takesWrites || !isWrite(session.nextKind());
     });
   }
@@ -298,6 +298,8 @@ export class CommitLoop {
     const refusal = this.#admit(operations.length, 0, nowMs);
     if (refusal === 'wait') return false;
     let error: LightningError | undefined = refusal;
+    const verdict = error === undefined ? this.#options.intake.admitLarge(ready) : undefined;
+    error ??= verdict?.error;
     if (error === undefined) {
       const { commit } = this.#options;
       const { prepare } = ready;
@@ -320,13 +322,13 @@ export class CommitLoop {
     }
     // When the write may survive, so must what it refers to; recovery knows.
     if (this.#options.commit.poison === undefined) this.#options.deleteBlobs(ready.blobs);
-    this.#refuseLarge(ready, error);
+    this.#refuseLarge(ready, error, verdict?.reason);
     return true;
   }
 
-  #refuseLarge(ready: ReadyCommit, error: LightningError): void {
+  #refuseLarge(ready: ReadyCommit, error: LightningError, reason?: number): void {
     this.#large = undefined;
-    this.#answerLarge(ready, () => this.#options.intake.refuseReady(ready, error));
+    this.#answerLarge(ready, () => this.#options.intake.refuseReady(ready, error, reason));
   }
 
   /**
@@ -452,7 +454,7 @@ export class CommitLoop {
     const { kernel, groupOpsMax, refusal } = this.#options;
     const isRefusing = refusal() !== undefined;
     for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
-      if (!isRefusing && session.partial.size === 0) {
+      if (!isRefusing && session.partial.size === 0 && session.undecided === 0) {
         const status = kernel.exports.groupCollect(session.client, groupOpsMax);
         if (status === COLLECT_EMPTY || status === COLLECT_BLOCKED) return 'some';
         if (status === MALFORMED) {
@@ -462,7 +464,8 @@ export class CommitLoop {
         if (status !== COLLECT_OTHER) return 'full';
       }
       const outcome = this.#takeRecord(session, nowMs);
-      if (outcome !== 'taken') return outcome === 'none' ? 'some' : 'full';
+      if (outcome === 'none') return records === 0 ? 'nothing' : 'some';
+      if (outcome === 'full') return 'full';
     }
     return 'some';
   }
@@ -483,6 +486,7 @@ export class CommitLoop {
     }
     const status = this.#options.intake.take(session);
     if (status === 'full') return 'full';
+    if (status === 'stalled') return 'none';
     if (status === 'gathered') {
       requests.release();
       return 'taken';

@@ -36,6 +36,7 @@ import {
 import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
 import type { ClientSession } from './client-session.js';
 import { abortError } from './conflict.js';
+import type { HeldRange } from './held-range.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { Durability } from './shard-options.js';
 import type { Staging } from './staging.js';
@@ -59,9 +60,21 @@ export interface PreparedCommit {
   readonly requestId: number;
   /** The client is told only when the commit is on the medium. */
   readonly isSync: boolean;
+  /** It validates nothing. */
+  readonly isBlind: boolean;
+  /** Memory of the shard that is given back at the end; 0: none. */
+  readonly block: number;
   /** The operations, in the shard's memory (0: elsewhere, or none). */
   readonly address: number;
   readonly bytes: number;
+  /** Keys that were read, and operations that tell the keys that are written: see `Validation`. */
+  readonly keysAt: number;
+  readonly keyBytes: number;
+  readonly lockAt: number;
+  readonly lockBytes: number;
+  /** Its keys are in the lock table. */
+  isEntered: boolean;
+  ranges: readonly HeldRange[];
   /** The operations, when they are too many to be applied from one place. */
   readonly operations: Uint8Array | undefined;
   /** Blob files that the operations refer to. */
@@ -94,6 +107,8 @@ export interface PreparedCommitsOptions {
   readonly wake: () => void;
   /** Applies it as far as memtables allow; true when it is done. */
   readonly apply: (commit: PreparedCommit) => boolean;
+  /** It is applied, or dropped: others may have its keys. */
+  readonly unlock: (commit: PreparedCommit) => void;
   /** An aborted one had these. */
   readonly deleteBlobs: (blobs: readonly number[]) => void;
   /** Something was sent to the client. */
@@ -122,6 +137,33 @@ export class PreparedCommits {
 
   get count(): number {
     return this.#commits.length + this.#committed.size;
+  }
+
+  /** Those that are not applied: what they write or depend on is theirs. */
+  get holders(): readonly PreparedCommit[] {
+    return this.#commits.filter(({ stage }) => stage === 'gathered' || stage === 'voted');
+  }
+
+  /** Whether the commit may still get its number. */
+  isUndecided({ slot, word }: PreparedCommit): boolean {
+    return this.#options.control.transactions.word(slot) === word;
+  }
+
+  /**
+   * Whether the client has a batch that is undecided, and that something by it could overtake. What
+   * goes to all of the batch's shards, `participants`, and maybe more, is decided after it.
+   */
+  undecidedOf(session: ClientSession, participants: bigint | undefined): boolean {
+    if (session.undecided === 0) return false;
+    const { transactions } = this.#options.control;
+    for (const commit of this.#commits) {
+      if (commit.session !== session || !commit.isBlind || commit.sequence > 0) continue;
+      if (!this.isUndecided(commit)) continue;
+      if (participants === undefined) return true;
+      const own = transactions.participants(commit.slot);
+      if ((own & participants) !== own) return true;
+    }
+    return false;
   }
 
   /** Whether one is decided and can be applied. */
@@ -234,12 +276,12 @@ export class PreparedCommits {
   refuse(
     session: ClientSession,
     requestId: number,
-    slot: number,
-    word: number,
+    { slot, word }: { readonly slot: number; readonly word: number },
     why: unknown,
+    reason = ABORT_UNAVAILABLE,
   ): void {
     const { control, shard } = this.#options;
-    control.transactions.abort(slot, word, ABORT_UNAVAILABLE);
+    control.transactions.abort(slot, word, reason);
     control.letGo(slot, word, shard);
     session.responses.error(requestId, why);
   }
@@ -253,6 +295,7 @@ export class PreparedCommits {
 
   add(commit: PreparedCommit): void {
     this.#commits.push(commit);
+    if (commit.session !== undefined) commit.session.undecided++;
   }
 
   /** Address of a copy of operations that stand in the shard's memory; 0 when there is no room. */
@@ -263,6 +306,20 @@ export class PreparedCommits {
     if (address < 0) return 0;
     kernel.bytes.copyWithin(address, from, from + bytes);
     return address;
+  }
+
+  /** As `keep`, of bytes that stand elsewhere. */
+  keepBytes(bytes: Uint8Array): number {
+    const { allocator, kernel } = this.#options;
+    if (bytes.length === 0) return 0;
+    const address = allocator.tryAllocate(bytes.length);
+    if (address < 0) return 0;
+    kernel.bytes.set(bytes, address);
+    return address;
+  }
+
+  free(block: number): void {
+    this.#options.allocator.free(block);
   }
 
   /** What was gathered is in `segment` of the log, durably if that was wanted: votes for it. */
@@ -317,6 +374,7 @@ export class PreparedCommits {
       } else if (state === TRANSACTION_COMMITTED && commit.sequence === 0) {
         commit.sequence = transactions.sequence(commit.slot);
         commit.timestampUs = transactions.timestampUs(commit.slot);
+        if (commit.session !== undefined) commit.session.undecided--;
         decided ??= [];
         decided.push(commit);
       }
@@ -360,6 +418,7 @@ export class PreparedCommits {
       this.#isApplying = false;
       this.#due.shift();
       commit.stage = 'applied';
+      this.#options.unlock(commit);
       this.#unrecorded++;
     }
   }
@@ -498,6 +557,7 @@ export class PreparedCommits {
     for (const commit of [...this.#commits, ...this.#committed]) {
       if (commit.session === session) commit.session = undefined;
     }
+    session.undecided = 0;
   }
 
   // ---- the end ------------------------------------------------------------------------
@@ -519,13 +579,15 @@ export class PreparedCommits {
   }
 
   #remove(commit: PreparedCommit): void {
+    if (commit.sequence === 0 && commit.session !== undefined) commit.session.undecided--;
+    this.#options.unlock(commit);
     const at = this.#commits.indexOf(commit);
     if (at === 0) this.#commits.shift();
     else this.#commits.splice(at, 1);
   }
 
-  #forget({ address, blobs }: PreparedCommit, areBlobsDropped: boolean): void {
-    if (address !== 0) this.#options.allocator.free(address);
+  #forget({ block, blobs }: PreparedCommit, areBlobsDropped: boolean): void {
+    if (block !== 0) this.#options.allocator.free(block);
     if (areBlobsDropped) this.#options.deleteBlobs(blobs);
   }
 

@@ -3,7 +3,7 @@
  * that the kernel leaves to it.
  */
 
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, LightningError } from '../errors.js';
 import {
   RECORD_FLAG_MORE,
   RECORD_FLAG_SYNC,
@@ -18,15 +18,21 @@ import {
   PREPARE_ALONE,
   type PrepareHead,
 } from '../protocol/prepare.js';
+import type { ControlBlock } from '../router/control-block.js';
+import { ABORT_UNAVAILABLE } from '../router/transaction-table.js';
 import { COMMIT_PLAIN, COMMIT_PREPARE } from '../wal/segment-format.js';
 import type { ClientSession } from './client-session.js';
 import { hasLongValue } from './large-commit.js';
 import type { PreparedCommit, PreparedCommits } from './prepared-commits.js';
 import type { PrepareRequest, ReadyCommit } from './request-handler.js';
+import type { Claim, ConflictFound, Validation } from './validation.js';
 import { NOBODY } from './wal-commit.js';
 
-/** `full`: it stays in its ring until the group is written; `other`: it is not for a group. */
-export type Intake = 'gathered' | 'full' | 'other';
+/**
+ * `full`: it stays in its ring until the group is written; `stalled`: until an earlier batch of its
+ * client is decided; `other`: it is not for a group.
+ */
+export type Intake = 'gathered' | 'full' | 'stalled' | 'other';
 
 export interface LargePrepare {
   readonly ready: ReadyCommit;
@@ -38,6 +44,8 @@ export interface LargePrepare {
 export interface RecordIntakeOptions {
   readonly kernel: Kernel;
   readonly prepared: PreparedCommits;
+  readonly validation: Validation;
+  readonly control: ControlBlock;
   /** Longer values do not go to memtables. */
   readonly inlineBytesMax: number;
 }
@@ -47,6 +55,8 @@ export class RecordIntake {
   /** Of the prepare that is looked at. */
   readonly #head = newPrepareHead();
   #isSync = false;
+  /** Copy of a large prepare that is looked at; 0: there is none. */
+  #largeBlock = 0;
 
   constructor(options: RecordIntakeOptions) {
     this.#options = options;
@@ -55,6 +65,7 @@ export class RecordIntake {
   /** A group begins. */
   begin(): void {
     this.#isSync = false;
+    this.#options.validation.beginGroup();
   }
 
   /** Whether a write that was taken wants to be durable. */
@@ -64,8 +75,15 @@ export class RecordIntake {
 
   /** Takes the record that the session's reader stands on. */
   take(session: ClientSession): Intake {
-    if (this.#isWholePrepare(session)) return this.#takePrepare(session);
-    return this.#isWholeWrite(session) ? this.#takeWrite(session) : 'other';
+    let intake: Intake = 'other';
+    if (this.#isWholePrepare(session)) intake = this.#takePrepare(session);
+    else if (this.#isWholeWrite(session)) intake = this.#takeWrite(session);
+    // Whatever else it writes: it is put together, and must not overtake what came before.
+    else if (isWrite(session) && this.#options.prepared.undecidedOf(session, undefined)) {
+      intake = 'stalled';
+    }
+    session.isStalled = intake === 'stalled';
+    return intake;
   }
 
   /**
@@ -80,20 +98,22 @@ export class RecordIntake {
     return !hasLongValue(kernel.bytes, payload, payload + payloadBytes, inlineBytesMax);
   }
 
-  #takeWrite({ client, requests, responses }: ClientSession): Intake {
-    const { exports } = this.#options.kernel;
-    const { payload, payloadBytes, argument, flags, requestId } = requests;
+  #takeWrite(session: ClientSession): Intake {
+    const { kernel, validation } = this.#options;
+    const { exports } = kernel;
+    const { payload, payloadBytes, argument, flags, requestId } = session.requests;
+    if (validation.yieldTo(session, payload, payloadBytes, undefined) === 'wait') return 'stalled';
     const status = exports.groupAppend(
       payload,
       payloadBytes,
       argument,
       COMMIT_PLAIN,
       0,
-      client,
+      session.client,
       requestId,
     );
     if (status === 1) return exports.groupCommits() >>> 0 === 0 ? 'other' : 'full';
-    if (status !== 0) responses.error(requestId, malformedWrite());
+    if (status !== 0) session.responses.error(requestId, malformedWrite());
     else if ((flags & RECORD_FLAG_SYNC) !== 0) this.#isSync = true;
     return 'gathered';
   }
@@ -111,51 +131,152 @@ export class RecordIntake {
   }
 
   #takePrepare(session: ClientSession): Intake {
-    const { kernel, prepared } = this.#options;
-    const { payload, payloadBytes, argument, flags, requestId } = session.requests;
+    const { kernel, prepared, validation } = this.#options;
+    const { payload, payloadBytes, flags, requestId } = session.requests;
     const head = this.#head;
     decodePrepare(kernel.bytes, payload, payloadBytes, head);
-    const { slot, word, id, operationsAt } = head;
-    if (!prepared.isWanted(slot, word)) {
-      prepared.refuseAborted(session, requestId, slot, word);
+    const isAlone = head.slot === PREPARE_ALONE;
+    if (!isAlone && !prepared.isWanted(head.slot, head.word)) {
+      prepared.refuseAborted(session, requestId, head.slot, head.word);
       return 'gathered';
     }
-    const bytes = payload + payloadBytes - operationsAt;
-    if (bytes > 0) {
-      const { exports } = kernel;
-      const status = exports.groupAppend(
-        operationsAt,
-        bytes,
-        argument,
-        COMMIT_PREPARE,
-        id,
-        NOBODY,
-        0,
-      );
-      if (status === 1) return exports.groupCommits() >>> 0 === 0 ? 'other' : 'full';
-      if (status !== 0) {
-        prepared.refuse(session, requestId, slot, word, malformedWrite());
-        return 'gathered';
-      }
+    const { keysAt, rangesAt, operationsAt } = head;
+    const operationBytes = payload + payloadBytes - operationsAt;
+    const claim = { head, keysAt, rangesAt, operationsAt, operationBytes };
+    const verdict = this.#judge(session, claim);
+    if (verdict === 'full' || verdict === 'stalled') return verdict;
+    if (verdict !== undefined) {
+      this.refusePrepare(session, requestId, head, verdict.error, verdict.reason);
+      return 'gathered';
     }
-    const address = prepared.keep(operationsAt, bytes);
-    const isElsewhere = address === 0 && bytes > 0;
-    const operations = isElsewhere
-      ? Buffer.from(kernel.bytes.subarray(operationsAt, payload + payloadBytes))
-      : undefined;
     const isSync = (flags & RECORD_FLAG_SYNC) !== 0;
-    const commit = newPrepared(head, session, requestId, isSync);
-    prepared.add({ ...commit, address, bytes, operations });
+    const logged = this.#log(session, head, operationBytes);
+    if (logged !== 'gathered') return logged === 'refused' ? 'gathered' : logged;
+    if (isAlone) {
+      if (operationBytes === 0) session.responses.ok(requestId, head.snapshot);
+      else if (isSync) this.#isSync = true;
+      return 'gathered';
+    }
+    const isBlind = !validation.isValidated(head);
+    const from = isBlind ? operationsAt : keysAt;
+    const block = prepared.keep(from, payload + payloadBytes - from);
+    if (block === 0 && payload + payloadBytes > from) {
+      this.refusePrepare(session, requestId, head, tooMuch(), ABORT_UNAVAILABLE);
+      return 'gathered';
+    }
+    const address = block + operationsAt - from;
+    const commit: PreparedCommit = {
+      ...newPrepared(head, session, requestId, isSync),
+      isBlind,
+      block,
+      address,
+      bytes: operationBytes,
+      keysAt: block,
+      keyBytes: isBlind ? 0 : head.keyBytes,
+      lockAt: address,
+      lockBytes: operationBytes,
+    };
+    prepared.add(commit);
+    if (!isBlind) validation.hold(commit, head, block + rangesAt - from);
     return 'gathered';
+  }
+
+  /** Validates, or makes those yield that hold what a blind batch writes. */
+  #judge(session: ClientSession, claim: Claim): ConflictFound | 'full' | 'stalled' | undefined {
+    const { validation, control } = this.#options;
+    const { head, operationsAt, operationBytes } = claim;
+    if (validation.isValidated(head)) return validation.check(claim);
+    const participants = control.transactions.participants(head.slot);
+    const yielded = validation.yieldTo(session, operationsAt, operationBytes, participants);
+    return yielded === 'wait' ? 'stalled' : undefined;
+  }
+
+  #log(
+    session: ClientSession,
+    head: PrepareHead,
+    bytes: number,
+  ): 'gathered' | 'full' | 'other' | 'refused' {
+    if (bytes === 0) return 'gathered';
+    const { exports } = this.#options.kernel;
+    const { argument, requestId } = session.requests;
+    const isAlone = head.slot === PREPARE_ALONE;
+    const status = exports.groupAppend(
+      head.operationsAt,
+      bytes,
+      argument,
+      isAlone ? COMMIT_PLAIN : COMMIT_PREPARE,
+      isAlone ? 0 : head.id,
+      isAlone ? session.client : NOBODY,
+      isAlone ? requestId : 0,
+    );
+    if (status === 1) return exports.groupCommits() >>> 0 === 0 ? 'other' : 'full';
+    if (status === 0) return 'gathered';
+    this.refusePrepare(session, requestId, head, malformedWrite(), ABORT_UNAVAILABLE);
+    return 'refused';
+  }
+
+  /**
+   * Why a commit that is written by itself is refused; undefined: it is not. What a validated one
+   * depends on is copied to the shard's memory, for `addLarge`.
+   */
+  admitLarge({ prepare }: ReadyCommit): ConflictFound | undefined {
+    const { validation, prepared, kernel } = this.#options;
+    this.#freeLarge();
+    if (prepare === undefined || !validation.isValidated(prepare.head)) {
+      validation.yieldAll();
+      return undefined;
+    }
+    const { head, payload } = prepare;
+    const block = prepared.keepBytes(payload);
+    if (block === 0) return { reason: ABORT_UNAVAILABLE, error: tooMuch() };
+    this.#largeBlock = block;
+    kernel.exports.groupBegin();
+    validation.beginGroup();
+    // Nothing is gathered, so there is no group that could be too large.
+    const found = validation.check({
+      head,
+      keysAt: block + head.keysAt,
+      rangesAt: block + head.rangesAt,
+      operationsAt: block + head.operationsAt,
+      operationBytes: payload.length - head.operationsAt,
+    });
+    return found === 'full' ? undefined : found;
+  }
+
+  /** After `admitLarge`: the commit is written as a plain one, or refused. */
+  #freeLarge(): void {
+    if (this.#largeBlock !== 0) this.#options.prepared.free(this.#largeBlock);
+    this.#largeBlock = 0;
   }
 
   /** A prepare that was written by itself, to `segment`: its operations stay where they are. */
   addLarge({ ready, prepare, session }: LargePrepare, segment: number): void {
     const { requestId, operations, blobs, isSync } = ready;
-    const commit = newPrepared(prepare.head, session, requestId, isSync);
-    const large = { ...commit, bytes: operations.length, operations, blobs, segment };
-    this.#options.prepared.add(large);
-    this.#options.prepared.vote(large);
+    const { head, payload } = prepare;
+    const { prepared, validation } = this.#options;
+    const isBlind = !validation.isValidated(head);
+    const block = isBlind ? prepared.keepBytes(operations) : this.#largeBlock;
+    this.#largeBlock = 0;
+    if (block === 0) {
+      this.refusePrepare(ready.session, requestId, head, tooMuch());
+      return;
+    }
+    const large: PreparedCommit = {
+      ...newPrepared(head, session, requestId, isSync),
+      isBlind,
+      block,
+      bytes: operations.length,
+      operations,
+      blobs,
+      segment,
+      keysAt: isBlind ? 0 : block + head.keysAt,
+      keyBytes: isBlind ? 0 : head.keyBytes,
+      lockAt: isBlind ? block : block + head.operationsAt,
+      lockBytes: isBlind ? operations.length : payload.length - head.operationsAt,
+    };
+    prepared.add(large);
+    if (!isBlind) validation.hold(large, head, block + head.rangesAt);
+    prepared.vote(large);
   }
 
   /** Answers the whole request that the session's reader stands on with an error. */
@@ -169,20 +290,25 @@ export class RecordIntake {
     }
   }
 
-  refuseReady({ session, requestId, prepare }: ReadyCommit, error: unknown): void {
+  refuseReady(
+    { session, requestId, prepare }: ReadyCommit,
+    error: unknown,
+    reason = ABORT_UNAVAILABLE,
+  ): void {
     if (prepare === undefined) session.responses.error(requestId, error);
-    else this.refusePrepare(session, requestId, prepare.head, error);
+    else this.refusePrepare(session, requestId, prepare.head, error, reason);
   }
 
   /** Answers a prepare with an error; the commit, if it is one over several shards, is aborted. */
   refusePrepare(
     session: ClientSession,
     requestId: number,
-    { slot, word }: PrepareHead,
+    head: PrepareHead,
     error: unknown,
+    reason = ABORT_UNAVAILABLE,
   ): void {
-    if (slot === PREPARE_ALONE) session.responses.error(requestId, error);
-    else this.#options.prepared.refuse(session, requestId, slot, word, error);
+    if (head.slot === PREPARE_ALONE) session.responses.error(requestId, error);
+    else this.#options.prepared.refuse(session, requestId, head, error, reason);
   }
 }
 
@@ -199,8 +325,16 @@ function newPrepared(
     id,
     session,
     requestId,
+    isBlind: true,
+    block: 0,
     address: 0,
     bytes: 0,
+    keysAt: 0,
+    keyBytes: 0,
+    lockAt: 0,
+    lockBytes: 0,
+    isEntered: false,
+    ranges: [],
     operations: undefined,
     blobs: [],
     segment: 0,
@@ -210,6 +344,18 @@ function newPrepared(
     pieceStart: 0,
     pieceEnd: 0,
   };
+}
+
+function tooMuch(): LightningError {
+  return new LightningError(
+    'LIGHTNING_LIMIT_EXCEEDED',
+    'Too many bytes of transactions are under way: commit smaller ones, or fewer at a time',
+  );
+}
+
+function isWrite({ requests }: ClientSession): boolean {
+  const { kind } = requests;
+  return kind === REQUEST_WRITE || kind === REQUEST_PREPARE || kind === REQUEST_BLOB_BEGIN;
 }
 
 /** What was begun before writes were refused is refused where it is put together. */

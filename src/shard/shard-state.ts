@@ -23,7 +23,7 @@ import { KeptVersions } from './kept-versions.js';
 import { type Memtable, Memtables } from './memtables.js';
 import { MetaAllocator } from './meta-allocator.js';
 import { OpenTables } from './open-tables.js';
-import { PreparedCommits } from './prepared-commits.js';
+import { type PreparedCommit, PreparedCommits } from './prepared-commits.js';
 import { PublishedVersion } from './published-version.js';
 import { Retirement } from './retirement.js';
 import type { ShardOptions } from './shard-options.js';
@@ -58,6 +58,8 @@ export class ShardState {
   readonly commit: WalCommit;
   readonly #ballast: Ballast;
   readonly prepared: PreparedCommits;
+  /** Called when a prepared commit is applied or dropped. */
+  onUnlock: (commit: PreparedCommit) => void = () => {};
   /** Called when an answer about a prepared commit went out. */
   onAnswered: (session: ClientSession) => void = () => {};
   /** Called after a memtable was queued for its flush. */
@@ -65,6 +67,9 @@ export class ShardState {
   #manifest: Manifest | undefined;
   /** In a read-only database there is no manifest to write to. */
   #version: Version = Version.EMPTY;
+  /** Of the Version that it was computed for. */
+  #tablesSequence = 0;
+  #tablesOf: Version | undefined;
   #readOnlyReason: LightningError | undefined;
   /** A memtable was switched inside a commit: the log rolls when that is done. */
   #shouldRoll = false;
@@ -116,6 +121,7 @@ export class ShardState {
       durability: options.durability,
       wake: () => options.wake(),
       apply: (commit) => this.commit.advancePrepared(commit),
+      unlock: (commit) => this.onUnlock(commit),
       deleteBlobs: (blobs) => this.deleteBlobs(blobs),
       answered: (session) => this.onAnswered(session),
     });
@@ -133,6 +139,18 @@ export class ShardState {
   /** Why the shard takes no writes; undefined while it does. */
   get readOnlyReason(): LightningError | undefined {
     return this.#readOnlyReason;
+  }
+
+  /** The highest sequence number in tables. */
+  get tablesSequence(): number {
+    if (this.#tablesOf !== this.#version) {
+      this.#tablesOf = this.#version;
+      this.#tablesSequence = 0;
+      for (const { sequenceMax } of this.#version.tables()) {
+        this.#tablesSequence = Math.max(this.#tablesSequence, sequenceMax);
+      }
+    }
+    return this.#tablesSequence;
   }
 
   /** Recovery: what was found on disk. Without a manifest nothing will be written. */

@@ -18,6 +18,7 @@ import { BarrierWait } from './barrier-wait.js';
 import { CommitLoop } from './commit-loop.js';
 import { Compactor } from './compactor.js';
 import { Flusher } from './flusher.js';
+import { overlaps } from './held-range.js';
 import { RUNS_MAX } from './published-version.js';
 import { RecordIntake } from './record-intake.js';
 import { type RecoveryResult, recoverShard } from './recovery.js';
@@ -25,6 +26,7 @@ import { RequestHandler } from './request-handler.js';
 import type { ShardOptions } from './shard-options.js';
 import { ShardState } from './shard-state.js';
 import { TableReads } from './table-reads.js';
+import { Validation } from './validation.js';
 import type { CommitOutcome } from './wal-replay.js';
 import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js';
 
@@ -73,7 +75,22 @@ export class Shard {
       refusePrepare: (session, requestId, head, error) =>
         intake.refusePrepare(session, requestId, head, error),
     });
-    const intake = new RecordIntake({ kernel, prepared: state.prepared, inlineBytesMax });
+    const { prepared } = state;
+    const validation = new Validation({
+      kernel,
+      control,
+      allocator: state.allocator,
+      prepared,
+      tablesSequence: () => state.tablesSequence,
+      newestSequence: (key) => this.reads.newestSequence(key),
+      isRangeInNewerTable: (range, snapshot) =>
+        [...state.version.tables()].some(
+          ({ sequenceMax, smallest, largest }) =>
+            sequenceMax > snapshot && overlaps(range, smallest, largest),
+        ),
+    });
+    state.onUnlock = (commit) => validation.letGo(commit);
+    const intake = new RecordIntake({ kernel, prepared, validation, control, inlineBytesMax });
     state.onAnswered = (session) => this.loop.touch(session);
     this.loop = new CommitLoop({
       kernel,
@@ -82,7 +99,7 @@ export class Shard {
       commit: state.commit,
       handler,
       barrier: new BarrierWait({ durability: options.durability, wake: options.wake }),
-      prepared: state.prepared,
+      prepared,
       intake,
       groupOpsMax: config.groupOpsMax,
       inlineBytesMax,

@@ -93,6 +93,22 @@ export class TableReads {
     return lookupUncached(this.#options, key, snapshot);
   }
 
+  /** Sequence number of the key's newest version, deletes included; 0: there is none. */
+  newestSequence(key: Uint8Array): number {
+    const { exports, bytes, u32, f64 } = this.#kernel;
+    const scratch = exports.scratchBase() >>> 0;
+    const result = (scratch + SCRATCH_RESULT) >>> 2;
+    for (let loads = 0; loads < LOADS_MAX; loads++) {
+      bytes.set(key, scratch + SCRATCH_KEY);
+      const status = exports.get(key.length, -1);
+      if (status === GET_FOUND_HELD) exports.readerLeave(SHARD_SLOT);
+      if (status !== GET_NEED_BLOCK) return f64[(scratch + SCRATCH_RESULT + 24) >>> 3] as number;
+      if (!this.#tryLoad(u32[result + 3] as number, u32[result + 4] as number)) break;
+    }
+    // Without room to look, the worst is assumed.
+    return Number.POSITIVE_INFINITY;
+  }
+
   /** Loads a block for a get; false when the cache has no room for it. */
   #tryLoad(table: number, block: number): boolean {
     try {

@@ -51,6 +51,16 @@ describe('a read-only open', () => {
   });
 });
 
+describe('a shard whose memory is larger than 2 GiB', () => {
+  it('keeps the values that are put', async () => {
+    const db = await LightningDb.open(directory.path, { shards: 1, cacheSize: 1 << 30 });
+    await db.put('key', 'value');
+    await db.put('empty', '');
+    expect([db.getSync('key'), await db.get('empty')]).toEqual(['value', '']);
+    await db.close();
+  });
+});
+
 describe('wrong arguments', () => {
   it('are refused by name', async () => {
     const open = (config: object): Promise<unknown> => LightningDb.open(directory.path, config);

@@ -52,6 +52,7 @@ import {
   KIND_PLAIN,
 } from './group-format';
 import { placementSeed, xxh64 } from './hash';
+import { heldKeys, heldRanges } from './held';
 import {
   H_UNSETTLED,
   H_VISIBLE,
@@ -104,6 +105,15 @@ function body(): u32 {
 }
 
 // ---- gathering ------------------------------------------------------------------
+
+/** Where the commits of the gathered group begin, and end. */
+export function groupBody(): u32 {
+  return body();
+}
+
+export function groupEnd(): u32 {
+  return bodyEnd;
+}
 
 /** Starts an empty group. Acknowledgements that still wait stay. */
 export function groupBegin(): void {
@@ -168,7 +178,8 @@ function addCommit(
  * Moves the client's complete plain WRITE records into the group, one commit each, and gives their
  * room back. Returns why it stopped: 0 the ring is empty; 1 the group is full (of bytes, commits,
  * or `opsMax` operations; one commit may have more); 2 the next record is for the host: no WRITE,
- * one of several pieces, larger than a whole group or than `groupRecordMax`; 3 the client has not
+ * one of several pieces, larger than a whole group or than `groupRecordMax`, or any while prepared
+ * transactions hold keys; 3 the client has not
  * made room for its earlier acknowledgements; -1 the next record is malformed (`groupMalformed` tells its address).
  *
  * Pieces: the last record of a WRITE in pieces looks like a complete one. While the host holds
@@ -202,6 +213,8 @@ function collectRecord(client: u32, record: u32, opsMax: u32): i32 {
   if (bytes > recordBytesMax) return COLLECT_OTHER;
   if (commits && (operations >= opsMax || count > opsMax - operations)) return COLLECT_FULL;
   if (!hasPlace(bytes)) return commits ? COLLECT_FULL : COLLECT_OTHER;
+  // What others hold is for the host to look at.
+  if (heldKeys | heldRanges) return COLLECT_OTHER;
   const requestId = load<u32>(record, RECORD_REQUEST_ID);
   const from = record + RECORD_HEADER_BYTES;
   if (!addCommit(from, bytes, count, KIND_PLAIN, 0, client, requestId)) return MALFORMED;

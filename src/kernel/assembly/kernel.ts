@@ -2,7 +2,24 @@
 
 export * from './epoch';
 export * from './memtable';
-export * from './commit';
+export {
+  groupAppend,
+  groupBegin,
+  groupBytes,
+  groupBytesWanted,
+  groupCollect,
+  groupCommits,
+  groupControls,
+  groupMalformed,
+  groupOpen,
+  groupOps,
+  groupOpsBytesMax,
+  groupPublish,
+  groupRecordMax,
+  groupSeal,
+  groupSync,
+  unsettledFrom,
+} from './commit';
 export { applyOps, groupApply, setActiveMemtable } from './apply';
 export {
   groupAck,
@@ -38,6 +55,22 @@ export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text
 export * from './cache';
 export { ownBlockBytesMax, ownBlockSource, ownBlockTake } from './own-block';
 export { prefetchKeys } from './prefetch';
+export { setHeldRanges } from './held';
+export {
+  groupKeysBegin,
+  groupKeysKnown,
+  locksHeld,
+  locksHit,
+  locksInit,
+  locksKeys,
+  locksOps,
+  rangeChanged,
+  validateKeys,
+  validateOps,
+  validatedKey,
+  validatedKeyBytes,
+  validatedTo,
+} from './locks';
 export { get, getSettled } from './get';
 export { attach, scratchBase } from './reader';
 export { scan } from './scan';

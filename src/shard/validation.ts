@@ -1,0 +1,350 @@
+/**
+ * Validation: whether what a transaction has read, and what it wants to write, is still as it was at
+ * its snapshot; and who yields when two want the same.
+ *
+ *   a prepared transaction   holds its keys and ranges from its vote until it is applied or dropped
+ *   another transaction      that meets them is aborted: nobody waits, so nothing locks up
+ *   a plain write, a batch   wounds the holder if that is undecided; else the holder has the lower
+ *                            number already, and the write goes on
+ *
+ * What others hold is looked at when a transaction, or a write, is taken into a group; from then on
+ * the group's own keys are looked at, too. A blind batch validates nothing. Its keys are entered only
+ * once somebody has to compare with them: a transaction, or a later write of its own client, which is
+ * not to overtake it.
+ *
+ * The memory for all this is taken when it is needed first.
+ */
+
+import type { LightningError } from '../errors.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { OperationReader } from '../protocol/operations.js';
+import { PREPARE_VALIDATE_WRITES, type PrepareHead } from '../protocol/prepare.js';
+import type { ControlBlock } from '../router/control-block.js';
+import {
+  ABORT_LOCKED,
+  ABORT_NEWER,
+  ABORT_RANGE,
+  ABORT_WOUNDED,
+} from '../router/transaction-table.js';
+import type { ClientSession } from './client-session.js';
+import { conflict } from './conflict.js';
+import { type HeldRange, isInRange, parseRanges } from './held-range.js';
+import type { MetaAllocator } from './meta-allocator.js';
+import type { PreparedCommit, PreparedCommits } from './prepared-commits.js';
+
+/** What the kernel's validation answers (locks.ts). */
+const VALID = 0;
+const NEWER = 1;
+const UNKNOWN = 3;
+
+const LOCK_BYTES = 16;
+const LOCK_SLOTS_MIN = 1 << 13;
+const SET_SLOTS = 1 << 15;
+const BITMAP_BYTES = 32;
+/** As a holder: of a transaction that touches this shard only, and holds nothing. */
+const NO_HOLDER = 0;
+
+/** What is to be validated, in the shard's memory. */
+export interface Claim {
+  readonly head: PrepareHead;
+  readonly keysAt: number;
+  readonly rangesAt: number;
+  readonly operationsAt: number;
+  readonly operationBytes: number;
+}
+
+export interface ConflictFound {
+  readonly reason: number;
+  readonly error: LightningError;
+}
+
+export interface ValidationOptions {
+  readonly kernel: Kernel;
+  readonly control: ControlBlock;
+  readonly allocator: MetaAllocator;
+  readonly prepared: PreparedCommits;
+  /** The highest sequence number that any table has. */
+  readonly tablesSequence: () => number;
+  /** The newest version of a key, memtables and tables, tombstones too. */
+  readonly newestSequence: (key: Uint8Array) => number;
+  /** Whether a table may have something newer than the snapshot in the range. */
+  readonly isRangeInNewerTable: (range: HeldRange, snapshot: number) => boolean;
+}
+
+export class Validation {
+  readonly #options: ValidationOptions;
+  #memory = 0;
+  #lockSlots = 0;
+  /** Ranges are held by so many prepared transactions. */
+  #rangeHolders = 0;
+
+  constructor(options: ValidationOptions) {
+    this.#options = options;
+  }
+
+  /** A group begins. */
+  beginGroup(): void {
+    if (this.#memory !== 0) this.#options.kernel.exports.groupKeysBegin();
+  }
+
+  /** Whether a request is one of a transaction, and not blind. */
+  isValidated({ flags, keys, ranges }: PrepareHead): boolean {
+    return (flags & PREPARE_VALIDATE_WRITES) !== 0 || keys > 0 || ranges > 0;
+  }
+
+  // ---- transactions -------------------------------------------------------------------
+
+  /** Validates. `full`: the group that is gathered has to be written first. */
+  check(claim: Claim): ConflictFound | 'full' | undefined {
+    const { kernel } = this.#options;
+    const { exports } = kernel;
+    const { head, keysAt, operationsAt, operationBytes } = claim;
+    this.#makeMemory();
+    this.#enterBlind(undefined);
+    if (exports.groupKeysKnown() === 0) return 'full';
+    if (head.ranges > 0 && exports.groupCommits() > exports.groupControls()) return 'full';
+    const isTableNewer = this.#options.tablesSequence() > head.snapshot;
+    return (
+      this.#checkKeys(keysAt, keysAt + head.keyBytes, head.snapshot, isTableNewer) ??
+      ((head.flags & PREPARE_VALIDATE_WRITES) === 0
+        ? undefined
+        : this.#checkOperations(operationsAt, operationsAt + operationBytes, head, isTableNewer)) ??
+      this.#checkRanges(claim, isTableNewer)
+    );
+  }
+
+  #checkKeys(
+    start: number,
+    end: number,
+    snapshot: number,
+    isTableNewer: boolean,
+  ): ConflictFound | undefined {
+    const { exports } = this.#options.kernel;
+    for (let at = start; at < end; at = exports.validatedTo() >>> 0) {
+      const newer = isTableNewer ? 1 : 0;
+      const status = exports.validateKeys(at, end - at, snapshot, NO_HOLDER, newer);
+      if (status === VALID) return undefined;
+      const found = this.#judge(status, snapshot);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  #checkOperations(
+    start: number,
+    end: number,
+    { snapshot }: PrepareHead,
+    isTableNewer: boolean,
+  ): ConflictFound | undefined {
+    const { exports } = this.#options.kernel;
+    for (let at = start; at < end; at = exports.validatedTo() >>> 0) {
+      const newer = isTableNewer ? 1 : 0;
+      const status = exports.validateOps(at, end - at, snapshot, NO_HOLDER, newer);
+      if (status === VALID) break;
+      const found = this.#judge(status, snapshot);
+      if (found !== undefined) return found;
+    }
+    if (this.#rangeHolders === 0) return undefined;
+    const key = this.#keyInHeldRange(start, end, () => true);
+    return key === undefined ? undefined : found(ABORT_LOCKED, key);
+  }
+
+  #judge(status: number, snapshot: number): ConflictFound | undefined {
+    const { kernel, newestSequence } = this.#options;
+    const at = kernel.exports.validatedKey() >>> 0;
+    const length = kernel.exports.validatedKeyBytes() >>> 0;
+    const key = Buffer.from(kernel.bytes.subarray(at, at + length));
+    if (status === UNKNOWN) {
+      return newestSequence(key) > snapshot ? found(ABORT_NEWER, key) : undefined;
+    }
+    return found(status === NEWER ? ABORT_NEWER : ABORT_LOCKED, key);
+  }
+
+  #checkRanges({ head, rangesAt }: Claim, isTableNewer: boolean): ConflictFound | undefined {
+    if (head.ranges === 0) return undefined;
+    const { kernel, prepared, isRangeInNewerTable } = this.#options;
+    for (const range of parseRanges(kernel.bytes, rangesAt, head.ranges)) {
+      const { startAt, start, endAt, end, flags } = range;
+      const changed = kernel.exports.rangeChanged(
+        startAt,
+        start.length,
+        endAt,
+        end.length,
+        flags,
+        head.snapshot,
+      );
+      if (changed !== 0) return found(ABORT_RANGE, undefined);
+      if (isTableNewer && isRangeInNewerTable(range, head.snapshot)) {
+        return found(ABORT_RANGE, undefined);
+      }
+      for (const commit of prepared.holders) {
+        if (this.#hasKeyIn(commit, range)) return found(ABORT_LOCKED, undefined);
+      }
+    }
+    return undefined;
+  }
+
+  #hasKeyIn({ lockAt, lockBytes }: PreparedCommit, range: HeldRange): boolean {
+    const { bytes } = this.#options.kernel;
+    const reader = new OperationReader(bytes, lockAt, lockAt + lockBytes);
+    while (reader.next()) {
+      const key = bytes.subarray(reader.keyStart, reader.keyStart + reader.keyBytes);
+      if (isInRange(key, range)) return true;
+    }
+    return false;
+  }
+
+  /** A validated transaction is prepared: holds what it depends on. */
+  hold(commit: PreparedCommit, head: PrepareHead, rangesAt: number): void {
+    this.#enter(commit);
+    if (head.ranges === 0) return;
+    const { kernel } = this.#options;
+    commit.ranges = parseRanges(kernel.bytes, rangesAt, head.ranges);
+    this.#rangeHolders++;
+    kernel.exports.setHeldRanges(1);
+  }
+
+  /** It is applied, or dropped. */
+  letGo(commit: PreparedCommit): void {
+    const { exports } = this.#options.kernel;
+    if (commit.isEntered) {
+      const holder = commit.slot + 1;
+      exports.locksKeys(commit.keysAt, commit.keyBytes, holder, 0);
+      exports.locksOps(commit.lockAt, commit.lockBytes, holder, 0);
+      commit.isEntered = false;
+    }
+    if (commit.ranges.length === 0) return;
+    commit.ranges = [];
+    if (--this.#rangeHolders === 0) exports.setHeldRanges(0);
+  }
+
+  // ---- writes that validate nothing ---------------------------------------------------
+
+  /**
+   * A write, or a blind batch, is about to be taken: wounds transactions that hold what it writes.
+   * `wait`: an earlier batch of the same client, which it would overtake, is undecided.
+   */
+  yieldTo(
+    session: ClientSession,
+    at: number,
+    bytes: number,
+    participants: bigint | undefined,
+  ): 'go' | 'wait' {
+    const { kernel, prepared } = this.#options;
+    const overtaken = prepared.undecidedOf(session, participants);
+    if (overtaken) {
+      this.#makeMemory();
+      this.#enterBlind(session);
+    }
+    if (this.#memory === 0) return 'go';
+    const { exports } = kernel;
+    let mustWait = false;
+    if (exports.locksHeld() > 0 && exports.locksHit(at, bytes, this.#bitmap) > 0) {
+      for (const commit of prepared.holders) {
+        if (!this.#isHit(commit.slot)) continue;
+        if (!commit.isBlind) this.#wound(commit);
+        else if (overtaken && commit.session === session && prepared.isUndecided(commit)) {
+          mustWait = true;
+        }
+      }
+    }
+    if (this.#rangeHolders > 0) this.#woundRanges(at, at + bytes);
+    prepared.poll();
+    return mustWait ? 'wait' : 'go';
+  }
+
+  /** As `yieldTo`, for a commit whose keys are too many to be compared: every holder is wounded. */
+  yieldAll(): void {
+    const { prepared } = this.#options;
+    for (const commit of prepared.holders) if (!commit.isBlind) this.#wound(commit);
+    prepared.poll();
+  }
+
+  #wound({ slot, word }: PreparedCommit): void {
+    this.#options.control.transactions.abort(slot, word, ABORT_WOUNDED);
+  }
+
+  #woundRanges(start: number, end: number): void {
+    this.#keyInHeldRange(start, end, (commit) => {
+      this.#wound(commit);
+      return false;
+    });
+  }
+
+  /** A key among operations that is in a held range, and whose holder `stops` the search. */
+  #keyInHeldRange(
+    start: number,
+    end: number,
+    stops: (commit: PreparedCommit) => boolean,
+  ): Buffer | undefined {
+    const { bytes } = this.#options.kernel;
+    const reader = new OperationReader(bytes, start, end);
+    while (reader.next()) {
+      const key = bytes.subarray(reader.keyStart, reader.keyStart + reader.keyBytes);
+      for (const commit of this.#options.prepared.holders) {
+        if (!commit.ranges.some((range) => isInRange(key, range))) continue;
+        if (stops(commit)) return Buffer.from(key);
+      }
+    }
+    return undefined;
+  }
+
+  // ---- the lock table -----------------------------------------------------------------
+
+  /** Enters the keys of blind batches, of the client or of all. */
+  #enterBlind(session: ClientSession | undefined): void {
+    for (const commit of this.#options.prepared.holders) {
+      if (commit.isEntered || (session !== undefined && commit.session !== session)) continue;
+      this.#enter(commit);
+    }
+  }
+
+  #enter(commit: PreparedCommit): void {
+    const { exports } = this.#options.kernel;
+    // An operation, and an entry of a list, has two bytes at least.
+    this.#makeRoom((commit.lockBytes + commit.keyBytes) >>> 1);
+    const holder = commit.slot + 1;
+    exports.locksKeys(commit.keysAt, commit.keyBytes, holder, 1);
+    exports.locksOps(commit.lockAt, commit.lockBytes, holder, 1);
+    commit.isEntered = true;
+  }
+
+  #makeMemory(): void {
+    if (this.#memory === 0) this.#resize(LOCK_SLOTS_MIN);
+  }
+
+  /** The table stays half empty. What `keys` promises is more than there will be. */
+  #makeRoom(keys: number): void {
+    const held = this.#options.kernel.exports.locksHeld() >>> 0;
+    let slots = this.#lockSlots;
+    while ((held + keys) * 2 > slots) slots *= 2;
+    if (slots > this.#lockSlots) this.#resize(slots);
+  }
+
+  #resize(slots: number): void {
+    const { kernel, allocator, prepared } = this.#options;
+    const entered = prepared.holders.filter(({ isEntered }) => isEntered);
+    const memory = allocator.allocate(slots * LOCK_BYTES + SET_SLOTS * 8 + BITMAP_BYTES);
+    if (this.#memory !== 0) allocator.free(this.#memory);
+    this.#memory = memory;
+    this.#lockSlots = slots;
+    kernel.exports.locksInit(memory, slots, SET_SLOTS);
+    for (const commit of entered) {
+      kernel.exports.locksKeys(commit.keysAt, commit.keyBytes, commit.slot + 1, 1);
+      kernel.exports.locksOps(commit.lockAt, commit.lockBytes, commit.slot + 1, 1);
+    }
+  }
+
+  get #bitmap(): number {
+    return this.#memory + this.#lockSlots * LOCK_BYTES + SET_SLOTS * 8;
+  }
+
+  #isHit(slot: number): boolean {
+    const word = this.#options.kernel.u32[(this.#bitmap >>> 2) + (slot >>> 5)] as number;
+    return (word & (1 << (slot & 31))) !== 0;
+  }
+}
+
+function found(reason: number, key: Uint8Array | undefined): ConflictFound {
+  return { reason, error: conflict(reason, key) };
+}
