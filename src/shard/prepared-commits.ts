@@ -36,64 +36,18 @@ import {
 import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
 import type { ClientSession } from './client-session.js';
 import { abortError } from './conflict.js';
-import type { HeldRange } from './held-range.js';
 import type { MetaAllocator } from './meta-allocator.js';
+import type { PreparedCommit } from './prepared-commit.js';
 import type { Durability } from './shard-options.js';
 import type { Staging } from './staging.js';
+import { type AppliedCommit, UnreleasedCommits } from './unreleased-commits.js';
 import { NOBODY, refusalOf } from './wal-commit.js';
 import type { CommitOutcome } from './wal-replay.js';
-
-export type PreparedStage = 'gathered' | 'voted' | 'applied' | 'recording';
 
 /** How long recovery waits for a decision that is being written. */
 const DECISION_MS_MAX = 30_000;
 /** Looks at the coordinator while it is allocating numbers, which takes it microseconds. */
 const ALLOCATION_SPINS_MAX = 2000;
-
-export interface PreparedCommit {
-  readonly slot: number;
-  /** The slot's word when it was PREPARING. */
-  readonly word: number;
-  readonly id: number;
-  /** Who asked for it; undefined when the client is gone. */
-  session: ClientSession | undefined;
-  readonly requestId: number;
-  /** The client is told only when the commit is on the medium. */
-  readonly isSync: boolean;
-  /** It validates nothing. */
-  readonly isBlind: boolean;
-  /** Memory of the shard that is given back at the end; 0: none. */
-  readonly block: number;
-  /** The operations, in the shard's memory (0: elsewhere, or none). */
-  readonly address: number;
-  readonly bytes: number;
-  /** Keys that were read, and operations that tell the keys that are written: see `Validation`. */
-  readonly keysAt: number;
-  readonly keyBytes: number;
-  readonly lockAt: number;
-  readonly lockBytes: number;
-  /** Its keys are in the lock table. */
-  isEntered: boolean;
-  ranges: readonly HeldRange[];
-  /** The operations, when they are too many to be applied from one place. */
-  readonly operations: Uint8Array | undefined;
-  /** Blob files that the operations refer to. */
-  readonly blobs: readonly number[];
-  /** Log segment of the PREPARE; 0: there is none. */
-  segment: number;
-  stage: PreparedStage;
-  sequence: number;
-  timestampUs: number;
-  /** How far applying has come, for `operations`. */
-  pieceStart: number;
-  pieceEnd: number;
-}
-
-interface Unreleased {
-  readonly slot: number;
-  readonly word: number;
-  readonly sequence: number;
-}
 
 export interface PreparedCommitsOptions {
   readonly shard: number;
@@ -123,8 +77,7 @@ export class PreparedCommits {
   #due: PreparedCommit[] = [];
   /** Applied, with a record in the group that is gathered. */
   #recording: PreparedCommit[] = [];
-  /** Applied here and not known to be released, by ascending number. */
-  #unreleased: Unreleased[] = [];
+  readonly #unreleased: UnreleasedCommits;
   /** Over, but for the answer, which waits for a barrier. */
   readonly #committed = new Set<PreparedCommit>();
   #unrecorded = 0;
@@ -133,6 +86,7 @@ export class PreparedCommits {
 
   constructor(options: PreparedCommitsOptions) {
     this.#options = options;
+    this.#unreleased = new UnreleasedCommits(options.kernel, options.control.transactions);
   }
 
   get count(): number {
@@ -183,7 +137,7 @@ export class PreparedCommits {
 
   /** Whether H_UNSETTLED has to be looked after. */
   get hasUnreleased(): boolean {
-    return this.#unreleased.length > 0;
+    return !this.#unreleased.isEmpty;
   }
 
   /** First log segment that is needed for what is not applied; undefined: none. */
@@ -228,9 +182,9 @@ export class PreparedCommits {
    * and hidden until the others have applied it, too; what was not is aborted.
    */
   async letGoOfAll(): Promise<void> {
-    const { control, shard, kernel } = this.#options;
+    const { control, shard } = this.#options;
     const { transactions } = control;
-    const over: Unreleased[] = [];
+    const over: AppliedCommit[] = [];
     for (let slot = 0; slot < transactions.highWater; slot++) {
       const word = transactions.word(slot);
       const state = stateOf(word);
@@ -239,14 +193,13 @@ export class PreparedCommits {
       if (transactions.unapplied(slot, shard)) await this.#decided(slot, word);
       over.push({ slot, word, sequence: transactions.sequence(slot) });
     }
-    for (const { slot, word, sequence } of over) {
-      const isCommitted = transactions.committedSequence(slot, word) === sequence;
-      if (isCommitted && sequence > 0) this.#unreleased.push({ slot, word, sequence });
-    }
-    this.#unreleased.sort((left, right) => left.sequence - right.sequence);
-    kernel.exports.unsettledFrom(this.#unreleased[0]?.sequence ?? -1);
+    const isCommitted = ({ slot, word, sequence }: AppliedCommit): boolean =>
+      sequence > 0 && transactions.committedSequence(slot, word) === sequence;
+    const applied = over.filter(isCommitted);
+    applied.sort((left, right) => left.sequence - right.sequence);
+    for (const commit of applied) this.#unreleased.add(commit);
     for (const { slot, word } of over) control.letGo(slot, word, shard);
-    this.#raiseUnsettled();
+    this.#unreleased.look();
   }
 
   /** The commit's state once it is decided: one that is PREPARING cannot go on without this shard. */
@@ -355,7 +308,7 @@ export class PreparedCommits {
 
   /** Looks what became of the commits. True when something did. */
   poll(): boolean {
-    this.#raiseUnsettled();
+    this.#unreleased.look();
     if (this.#commits.length === 0) return false;
     const { transactions } = this.#options.control;
     let changed = false;
@@ -426,8 +379,7 @@ export class PreparedCommits {
   #beginApplying(commit: PreparedCommit): void {
     const { slot, word, sequence } = commit;
     this.#isApplying = true;
-    if (this.#unreleased.length === 0) this.#options.kernel.exports.unsettledFrom(sequence);
-    this.#unreleased.push({ slot, word, sequence });
+    this.#unreleased.add({ slot, word, sequence });
   }
 
   /** Whether another commit with a lower number is about to be committed. */
@@ -509,7 +461,7 @@ export class PreparedCommits {
       else this.#answerCommitted(commit);
       this.#forget(commit, false);
     }
-    this.#raiseUnsettled();
+    this.#unreleased.look();
   }
 
   #answerCommitted({ session, requestId, sequence }: PreparedCommit): void {
@@ -589,20 +541,5 @@ export class PreparedCommits {
   #forget({ block, blobs }: PreparedCommit, areBlobsDropped: boolean): void {
     if (block !== 0) this.#options.allocator.free(block);
     if (areBlobsDropped) this.#options.deleteBlobs(blobs);
-  }
-
-  /** Latest reads need not ask about what is released. */
-  #raiseUnsettled(): void {
-    const list = this.#unreleased;
-    if (list.length === 0) return;
-    const { transactions } = this.#options.control;
-    let released = 0;
-    for (; released < list.length; released++) {
-      const { slot, word } = list[released] as Unreleased;
-      if (isSameCommit(transactions.word(slot), word)) break;
-    }
-    if (released === 0) return;
-    list.splice(0, released);
-    this.#options.kernel.exports.unsettledFrom(list[0]?.sequence ?? -1);
   }
 }

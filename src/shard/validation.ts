@@ -30,7 +30,8 @@ import type { ClientSession } from './client-session.js';
 import { conflict } from './conflict.js';
 import { type HeldRange, isInRange, parseRanges } from './held-range.js';
 import type { MetaAllocator } from './meta-allocator.js';
-import type { PreparedCommit, PreparedCommits } from './prepared-commits.js';
+import type { PreparedCommit } from './prepared-commit.js';
+import type { PreparedCommits } from './prepared-commits.js';
 
 /** What the kernel's validation answers (locks.ts). */
 const VALID = 0;

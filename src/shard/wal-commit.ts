@@ -25,7 +25,7 @@ import {
 } from '../wal/segment-format.js';
 import type { Wal } from '../wal/wal.js';
 import type { Memtables } from './memtables.js';
-import type { PreparedCommit } from './prepared-commits.js';
+import type { PreparedCommit } from './prepared-commit.js';
 import type { Clock } from './shard-options.js';
 import type { Staging } from './staging.js';
 import type { ResolvedCommit } from './wal-replay.js';

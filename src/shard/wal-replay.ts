@@ -33,7 +33,7 @@ import {
 } from '../wal/segment-format.js';
 import { type Group, SegmentReader } from '../wal/segment-reader.js';
 import type { OlderSegment } from '../wal/wal.js';
-import type { PreparedCommit } from './prepared-commits.js';
+import type { PreparedCommit } from './prepared-commit.js';
 import type { ShardState } from './shard-state.js';
 import { blobsOf } from './wal-commit.js';
 
