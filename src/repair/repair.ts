@@ -31,6 +31,7 @@ import { decodeSegmentHeader, SEGMENT_HEADER_BYTES } from '../wal/segment-format
 import { Aside } from './aside.js';
 import { repairShard } from './repair-shard.js';
 import { RepairFindings, type RepairOptions, type RepairReport } from './report.js';
+import { repairDecisions } from './salvage-decisions.js';
 
 const SHARD_NAME = /^shard-\d{3,}$/;
 
@@ -99,6 +100,15 @@ class DatabaseRepair {
         isIntentLost: lost.length > 0,
       });
     }
+    repairDecisions({
+      fs: this.#fs,
+      directory: `${this.#root}/${COORDINATOR_DIRECTORY}`,
+      name: COORDINATOR_DIRECTORY,
+      databaseId: database.id,
+      findings,
+      aside: this.#aside,
+      dryRun: this.#dryRun,
+    });
     if (!this.#dryRun) this.#finish(database, lost);
     const { tablesKept, tablesRewritten, entries, logGroups, logCommits } = findings;
     return {

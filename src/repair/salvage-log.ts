@@ -13,7 +13,11 @@ import type { FileHandle, FileSystem } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { blobsOf } from '../shard/wal-commit.js';
 import {
+  COMMIT_COMMIT,
   COMMIT_HEADER_BYTES,
+  COMMIT_KIND,
+  COMMIT_PLAIN,
+  COMMIT_PREPARE,
   decodeGroupHeader,
   decodeSegmentHeader,
   encodeSegmentHeader,
@@ -81,6 +85,8 @@ class LogSurvey {
   readonly #options: LogOptions;
   readonly #address: number;
   readonly #blobs = new Set<number>();
+  /** Of commits over several shards. */
+  #lastDecided = 0;
 
   constructor(options: LogOptions) {
     this.#options = options;
@@ -107,7 +113,10 @@ class LogSurvey {
     return {
       isDamaged: findings.problems.length > before,
       groups,
-      lastSequence: last((group) => group.firstSequence + Math.max(group.commits, 1) - 1),
+      lastSequence: Math.max(
+        this.#lastDecided,
+        last((group) => group.firstSequence + Math.max(group.commits, 1) - 1),
+      ),
       lastTimestampUs: last((group) => group.timestampUs),
       lastEpoch: last((group) => group.epoch),
       blobs: this.#blobs,
@@ -195,10 +204,14 @@ class LogSurvey {
     const { kernel } = this.#options;
     const end = this.#address + bytes;
     for (let at = this.#address + GROUP_HEADER_BYTES; at + COMMIT_HEADER_BYTES <= end; ) {
-      const operationsEnd = at + COMMIT_HEADER_BYTES + kernel.bytes.readUInt32LE(at);
+      const start = at + COMMIT_HEADER_BYTES;
+      const operationsEnd = start + kernel.bytes.readUInt32LE(at);
       if (operationsEnd > end) return;
-      for (const blob of blobsOf(kernel.bytes, at + COMMIT_HEADER_BYTES, operationsEnd)) {
-        this.#blobs.add(blob);
+      const kind = kernel.bytes[at + COMMIT_KIND];
+      if (kind === COMMIT_PLAIN || kind === COMMIT_PREPARE) {
+        for (const blob of blobsOf(kernel.bytes, start, operationsEnd)) this.#blobs.add(blob);
+      } else if (kind === COMMIT_COMMIT) {
+        this.#lastDecided = Math.max(this.#lastDecided, kernel.bytes.readDoubleLE(start));
       }
       at = operationsEnd;
     }

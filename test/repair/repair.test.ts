@@ -206,6 +206,8 @@ const HARMLESS: [string, Damage][] = [
   ['DATABASE', (path) => flip(join(path, 'DATABASE'), 40)],
   ['DATABASE that is gone', (path) => rmSync(join(path, 'DATABASE'))],
   ['a log header', (path) => flip(first(path, '.wal'), 20)],
+  ["the coordinator's log", (path) => flip(first(path, '.log'), 100)],
+  ["the head of the coordinator's log", (path) => flip(first(path, '.log'), 30)],
   [
     'everything that can be derived',
     (path) => {
