@@ -135,6 +135,11 @@ export class FakeShard {
     return this.#prepared.length > 0 || this.#sessions.some(({ requests }) => requests.hasNext());
   }
 
+  /** Whether `serve` would find something to do. */
+  hasWork(): boolean {
+    return this.hasRequests() || this.#sessions.some(({ responses }) => responses.isBlocked);
+  }
+
   /** Handles what has arrived. True when there was anything. */
   serve(): boolean {
     Atomics.add(this.kernel.i32, H_HEARTBEAT >>> 2, 1);

@@ -20,15 +20,17 @@ const block = new ControlBlock(control);
 const fake = new FakeShard(module, memory, block, shard, clients);
 const words = fake.kernel.i32;
 while (Atomics.load(run, 0) !== 0) {
-  if (Atomics.load(run, 0) === 2 && fake.hasRequests()) {
+  // In this order: a request that was made after `run` was set is not served.
+  const hasRequests = fake.hasRequests();
+  const hasWork = fake.hasWork();
+  const mode = Atomics.load(run, 0);
+  if (mode === 2 && hasRequests) {
     block.setShardState(shard, SHARD_DOWN);
     break;
   }
-  if (Atomics.load(run, 0) === 1 && fake.serve()) continue;
+  if (mode === 1 && hasWork && fake.serve()) continue;
   Atomics.store(words, H_SLEEPING >>> 2, 1);
   const rings = Atomics.load(words, H_DOORBELL >>> 2);
-  if (Atomics.load(run, 0) !== 1 || !fake.serve()) {
-    Atomics.wait(words, H_DOORBELL >>> 2, rings, 50);
-  }
+  if (!fake.hasWork()) Atomics.wait(words, H_DOORBELL >>> 2, rings, 50);
   Atomics.store(words, H_SLEEPING >>> 2, 0);
 }
