@@ -125,7 +125,8 @@ export class CommitLoop {
 
   /** Whether a turn would find requests it can take. For the moment before parking. */
   get hasRequests(): boolean {
-    const takesWrites = !this.#isHolding && !this.#isStopped;
+    const isHeldUp = this.#resumeAtMs > this.#options.nowMs();
+    const takesWrites = !this.#isHolding && !this.#isStopped && !isHeldUp;
     return this.#connected.slots().some((client) => {
       if (!this.#connected.hasRequests(client)) return false;
       const session = this.#session(client);
