@@ -27,7 +27,7 @@ import type { TableReads } from './table-reads.js';
 const CONCURRENT_MAX = 2;
 /** Parts under way, in parts of all tables; one may always be. */
 const UNDER_WAY_SHARE = 1 / 8;
-const UNDER_WAY_BYTES_MIN = 128 * 1024 * 1024;
+const UNDER_WAY_BYTES_MIN = 64 * 1024 * 1024;
 /** How often tables that keep old versions for snapshots are looked at again. */
 const RECHECK_MS = 500;
 /** Weight of what the latest part of a bottom merge has shown. */
@@ -468,6 +468,8 @@ export class Compactor {
         },
         { droppedBlobs },
       );
+      // A parked worker would delete what was replaced only at its next turn.
+      state.options.wake();
     } catch (error) {
       // A manifest that failed may name them after all: then recovery decides.
       if (state.readOnlyReason === undefined) this.#discard(idsOf(results));

@@ -76,6 +76,39 @@ describe('compact', () => {
     await opened.shard.close();
   });
 
+  it('deletes what a part of it replaced before the last part is done', async () => {
+    const at = place();
+    const files: number[] = [];
+    let merges = 0;
+    let opened: TestShard | undefined;
+    opened = await TestShard.open({
+      ...at,
+      // Jobs run one after the other, as on a thread of a pool.
+      before: async ({ kind }) => {
+        if (kind !== 'merge') return;
+        const turns = 20 * merges++;
+        for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+        files.push(at.fs.readdir(DIRECTORY).filter((file) => file.endsWith('.table')).length);
+      },
+      // What the driver does when it is woken.
+      wake: () => void setImmediate(() => opened?.shard.turn()),
+    });
+    const ranges = [0, 1000, 2000, 3000];
+    for (const from of ranges) {
+      await write(opened, from, from + 1000, noise);
+      await opened.shard.flush();
+    }
+    for (const from of ranges) {
+      await write(opened, from, from + 10, 'new');
+      await opened.shard.flush();
+    }
+    await opened.settle();
+    await opened.shard.compact();
+    // Two tables of each range become one.
+    expect(files).toEqual([8, 7, 6, 5]);
+    await opened.shard.close();
+  });
+
   it('keeps every key when a part of it fails, and the parts that were done', async () => {
     let merges = 0;
     const opened = await TestShard.open({

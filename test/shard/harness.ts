@@ -98,6 +98,7 @@ export interface TestShardOptions {
   readonly databaseId?: string;
   readonly control?: ControlBlock;
   readonly before?: InlineJobs['before'];
+  readonly wake?: () => void;
   readonly intents?: readonly LinkIntent[];
   readonly shard?: number;
   readonly durability?: Durability | undefined;
@@ -170,7 +171,7 @@ export class TestShard {
       intents: options.intents ?? [],
       durability: options.durability,
       cutSequence: options.cutSequence,
-      wake: () => {},
+      wake: options.wake ?? (() => {}),
     });
     return new TestShard(shard, kernel, control, jobs, new TestClient(shard, kernel, 1));
   }
