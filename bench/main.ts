@@ -37,6 +37,7 @@ const { values: args } = parseArgs({
     records: { type: 'string', default: '1000000' },
     rounds: { type: 'string' },
     shards: { type: 'string', default: '2' },
+    cache: { type: 'string', default: '1024' },
     seconds: { type: 'string' },
     rate: { type: 'string', default: '10000' },
     seed: { type: 'string', default: '42' },
@@ -57,7 +58,8 @@ const { values: args } = parseArgs({
 
 /** Beyond so many records, one round of fewer workloads is the default. */
 const LARGE_RECORDS = 5_000_000;
-const CACHE_BYTES = 1 << 30;
+/** Of Lightning DB; the other stores have 1 GiB. */
+const CACHE_BYTES = Number(args.cache) * 2 ** 20;
 const MEMTABLE_BYTES = 32 << 20;
 
 async function main(): Promise<void> {

@@ -39,7 +39,7 @@ export function lightningKind(settings: LightningSettings): StoreKind {
     describe: () => ({
       version: VERSION,
       configuration:
-        `${settings.shards} shards, cacheSize ${settings.cacheBytes >> 20} MiB, ` +
+        `${settings.shards} shards, cacheSize ${settings.cacheBytes / 2 ** 20} MiB, ` +
         `memtableSize ${settings.memtableBytes >> 20} MiB, LZ4`,
     }),
     open: async (path, durability: Durability) =>

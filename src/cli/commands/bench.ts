@@ -20,6 +20,7 @@ interface BenchOptions {
   readonly json: boolean;
   readonly records: number;
   readonly shards: number;
+  readonly cache: number;
   readonly rounds: number;
   readonly seconds: number;
   readonly only?: string;
@@ -29,7 +30,7 @@ interface BenchOptions {
 /** Nothing here is killed. */
 const WORKLOADS = WORKLOAD_NAMES.filter((name) => name !== OPEN_AFTER_KILL);
 const SEED = 42;
-const CACHE_BYTES = 1 << 30;
+const CACHE_MIB = 1024;
 const MEMTABLE_BYTES = 32 << 20;
 const OPEN_LOOP_PER_SECOND = 10_000;
 
@@ -44,6 +45,7 @@ export function benchCommand(context: CommandContext): Command {
     .option('-p, --path <directory>', 'where the databases are made', tmpdir())
     .option('--records <count>', 'records of 250 bytes', wholeNumber(1), 200_000)
     .option('--shards <count>', 'shards', wholeNumber(1), availableParallelism())
+    .option('--cache <MiB>', 'size of the block cache', wholeNumber(1), CACHE_MIB)
     .option('--rounds <count>', 'rounds; the median counts', wholeNumber(1), 1)
     .addOption(
       new Option('--seconds <count>', 'how long each workload without an end of its own goes on')
@@ -78,9 +80,10 @@ async function bench({ output, notes }: CommandContext, options: BenchOptions): 
   mkdirSync(options.path, { recursive: true });
   const directory = mkdtempSync(join(options.path, 'lightning-db-bench-'));
   const { records: count, shards, rounds, seconds } = options;
+  const cacheBytes = options.cache * 2 ** 20;
   const kind = lightningKind({
     shards,
-    cacheBytes: CACHE_BYTES,
+    cacheBytes,
     memtableBytes: MEMTABLE_BYTES,
   });
   const store: StoreResult = { name: kind.name, ...kind.describe(), rounds: [] };
@@ -133,7 +136,7 @@ async function bench({ output, notes }: CommandContext, options: BenchOptions): 
       secondsPerWorkload: seconds,
       seed: SEED,
       openLoopPerSecond: OPEN_LOOP_PER_SECOND,
-      cacheBytes: CACHE_BYTES,
+      cacheBytes,
     },
     stores: [store, harness],
   };
