@@ -20,6 +20,8 @@ const MEMORY_SLACK_BYTES = 64 << 20;
 const FILES_GROWTH_MAX = 1.5;
 const FILES_SLACK = 24;
 const DESCRIPTORS_SLACK = 12;
+/** Longer than anything takes that is still under way at the end. */
+const HANG_MS = 60_000;
 /** Data that is written once and stays: something to scan and to merge into. */
 const STANDING = 40_000;
 
@@ -115,7 +117,13 @@ export async function runSoak({ minutes, seed, log, hasBank }) {
     }
   };
   try {
-    await Promise.all([...states.map(lane), bank(), bank(), scans(), upkeep(), threads(), watch()]);
+    const work = [bank(), bank(), scans(), upkeep(), threads(), watch()];
+    const names = ['bank', 'bank', 'scans', 'upkeep', 'threads', 'watch'];
+    await allEnd(
+      [...states.map(lane), ...work],
+      [...states.map((_, i) => `lane ${i}`), ...names],
+      end,
+    );
     await verifyAll(db, states, seed);
     const { problems } = await db.check();
     if (problems.length > 0) throw new Error(`check: ${JSON.stringify(problems)}`);
@@ -131,6 +139,21 @@ export async function runSoak({ minutes, seed, log, hasBank }) {
     end.atMs = 0;
     throw error;
   }
+}
+
+/** Everything ends soon after the time is up, or hangs: then the error says what. */
+async function allEnd(work, names, end) {
+  const running = new Set(names.keys());
+  let timer;
+  const hang = new Promise((_, reject) => {
+    const hangMs = end.atMs - performance.now() + HANG_MS;
+    timer = setTimeout(() => {
+      reject(new Error(`It hangs: ${[...running].map((i) => names[i]).join(', ')}`));
+    }, hangMs);
+  });
+  const ended = work.map((part, i) => part.then(() => running.delete(i)));
+  await Promise.race([Promise.all(ended), hang]);
+  clearTimeout(timer);
 }
 
 async function fill(db) {
