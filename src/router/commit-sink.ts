@@ -6,7 +6,7 @@
  */
 
 import type { LightningError } from '../errors.js';
-import { ShardUnavailableError } from '../errors.js';
+import { ConflictError, ShardUnavailableError } from '../errors.js';
 import type { Client } from './client.js';
 import { DATABASE_CLOSED } from './control-block.js';
 import type { ResponseSink } from './response-sink.js';
@@ -55,7 +55,7 @@ export class CommitSink implements ResponseSink {
 
   fail(error: unknown): void {
     if (isUnknown(error)) this.#isUncertain = true;
-    else this.#error ??= error;
+    else if (this.#error === undefined || namesKey(error)) this.#error = error;
     const { client, slot, word } = this.#options;
     // Others need not wait for one that is gone.
     if (client.control.transactions.abort(slot, word, ABORT_UNAVAILABLE)) this.#wasAborted = true;
@@ -96,6 +96,11 @@ export class CommitSink implements ResponseSink {
   #lookAgain(): void {
     setTimeout(() => this.#settleUncertain(), LOOK_MS);
   }
+}
+
+/** The shard that found a conflict knows the key; the others only hear that there was one. */
+function namesKey(error: unknown): boolean {
+  return error instanceof ConflictError && error.details['key'] !== undefined;
 }
 
 function isUnknown(error: unknown): boolean {

@@ -1,0 +1,44 @@
+/** Runs the clients that book rooms; see phantom-client.mjs. */
+
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import type { Isolation, LightningDb } from 'lightning-db';
+
+const CLIENT = fileURLToPath(new URL('./phantom-client.mjs', import.meta.url));
+const THREADS = 4;
+
+export interface Bookings {
+  /** Rooms with more guests than places. */
+  readonly overbooked: readonly string[];
+  readonly guests: number;
+  readonly conflicts: number;
+}
+
+export async function bookRooms(
+  db: LightningDb,
+  isolation: Isolation,
+  rooms: number,
+  attempts: number,
+): Promise<Bookings> {
+  const places = 2;
+  const arrived = new Int32Array(new SharedArrayBuffer(4));
+  const conflicts = await Promise.all(
+    Array.from({ length: THREADS }, (_, client) => {
+      const common = { isolation, rooms, places, attempts, arrived, threads: THREADS, lanes: 2 };
+      const workerData = { handle: db.share(), client, ...common };
+      return new Promise<number>((resolve, reject) => {
+        const worker = new Worker(CLIENT, { workerData });
+        worker.once('message', resolve);
+        worker.once('error', reject);
+      });
+    }),
+  );
+  const overbooked: string[] = [];
+  let guests = 0;
+  for (let room = 0; room < rooms; room++) {
+    const found = Array.from(db.scanSync({ prefix: `room:${room}:`, values: false }));
+    guests += found.length;
+    if (found.length > places) overbooked.push(found.join(', '));
+  }
+  return { overbooked, guests, conflicts: conflicts.reduce((sum, n) => sum + n, 0) };
+}
