@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
  * public surface; only what stands on it comes after.
  */
 const LAYERS: readonly (readonly string[])[] = [
-  ['errors', 'assert', 'limits', 'options', 'artifacts'],
+  ['errors', 'assert', 'faults', 'limits', 'options', 'artifacts'],
   ['encoding', 'file-system', 'kernel'],
   ['config'],
   ['wal', 'memtable', 'sstable', 'iterator', 'ring', 'protocol'],

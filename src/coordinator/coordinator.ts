@@ -17,6 +17,7 @@ import {
   ShardUnavailableError,
   serializeError,
 } from '../errors.js';
+import { armFaults } from '../faults.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { H_DOORBELL } from '../kernel/assembly/layout.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
@@ -188,6 +189,7 @@ export class Coordinator {
     const isRunning = this.#control.databaseState() !== DATABASE_OPENING;
     this.#durability = CommitDurability.open(options, directory, isRunning);
     if (isRunning) this.#decide(this.#durability.log);
+    else armFaults();
     return this.#durability.recovered;
   }
 

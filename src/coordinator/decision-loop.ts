@@ -16,6 +16,7 @@
  */
 
 import { NoSpaceError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
   ABORT_LOG,
@@ -88,6 +89,7 @@ export class DecisionLoop {
       candidates.push({ slot, word });
     }
     if (candidates.length === 0) return false;
+    faultPoint('all-prepared');
     if (this.#options.log.poison !== undefined) this.#abort(candidates);
     else this.#append(this.#allocate(candidates));
     return true;
@@ -113,6 +115,7 @@ export class DecisionLoop {
     if (deciding.length === 0) return;
     const { control, log, syncAlways } = this.#options;
     const { transactions } = control;
+    faultPoint('deciding');
     const decisions = deciding.map(({ slot }) => this.#decisionOf(slot));
     try {
       log.appendDecisions(decisions, syncAlways);
@@ -124,7 +127,9 @@ export class DecisionLoop {
       }
       return;
     }
+    faultPoint('decision-written');
     for (const { slot, word } of deciding) transactions.commit(slot, word);
+    faultPoint('decided');
     this.#ring(deciding);
   }
 

@@ -21,6 +21,7 @@
  */
 
 import { ShardUnavailableError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
@@ -288,6 +289,7 @@ export class PreparedCommits {
     const { control, shard } = this.#options;
     const { transactions } = control;
     commit.stage = 'voted';
+    faultPoint('prepare-written', shard);
     if (transactions.word(commit.slot) !== commit.word) return;
     if (transactions.prepared(commit.slot, shard)) transactions.ring();
   }
@@ -366,11 +368,13 @@ export class PreparedCommits {
       const commit = this.#due[0];
       if (commit === undefined) return true;
       if (!this.#isApplying && this.#isLowerDeciding(commit)) return false;
+      if (!this.#isApplying) faultPoint('commit-seen', this.#options.shard);
       if (!this.#isApplying) this.#beginApplying(commit);
       if (!this.#options.apply(commit)) return false;
       this.#isApplying = false;
       this.#due.shift();
       commit.stage = 'applied';
+      faultPoint('applied', this.#options.shard);
       this.#options.unlock(commit);
       this.#unrecorded++;
     }
@@ -451,6 +455,7 @@ export class PreparedCommits {
   recorded(): void {
     if (this.#recording.length === 0) return;
     const { control, shard, durability } = this.#options;
+    faultPoint('recorded', shard);
     const recording = this.#recording;
     this.#recording = [];
     this.#recordCount = 0;

@@ -4,7 +4,9 @@
  */
 
 import { InvalidArgumentError, LightningError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import {
+  H_SHARD,
   RECORD_FLAG_MORE,
   RECORD_FLAG_SYNC,
   REQUEST_BLOB_BEGIN,
@@ -151,6 +153,7 @@ export class RecordIntake {
       return 'gathered';
     }
     const isSync = (flags & RECORD_FLAG_SYNC) !== 0;
+    if (!isAlone) faultPoint('prepare-received', kernel.u32[H_SHARD >>> 2]);
     const logged = this.#log(session, head, operationBytes);
     if (logged !== 'gathered') return logged === 'refused' ? 'gathered' : logged;
     if (isAlone) {

@@ -17,6 +17,7 @@ import {
 import { readDecisions } from '../coordinator/log-reader.js';
 import type { ShardService } from '../coordinator/shard-link.js';
 import { ClosedError, deserializeError } from '../errors.js';
+import { armFaults } from '../faults.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { Kernel } from '../kernel/kernel.js';
@@ -59,6 +60,7 @@ class ShardWorker {
 
   constructor(init: ShardInit) {
     this.#init = init;
+    if (init.generation === 1) armFaults();
     this.#kernel = new Kernel(init.module, init.memory);
     this.#driver = new ShardDriver(this.#kernel);
     const service: ShardService = {

@@ -5,6 +5,7 @@
  * elsewhere and comes back through the event loop, on the same thread: nothing here is concurrent.
  */
 import { ClosedError, LightningError, ReadOnlyError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import { H_ARENA_BYTES, H_VISIBLE } from '../kernel/assembly/layout.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import {
@@ -129,6 +130,7 @@ export class Shard {
       control.raiseEpoch(recovered.lastEpoch);
       Atomics.store(kernel.u64, H_VISIBLE >>> 3, BigInt(recovered.lastSequence));
       for (const intent of options.intents ?? []) await opened.link(intent);
+      faultPoint('resolved', shard);
       // Nobody may read the old memory any more once commits that it has not seen become visible.
       options.beforeServing?.();
       await opened.state.prepared.letGoOfAll();
@@ -149,6 +151,7 @@ export class Shard {
   async #resolve(id: number): Promise<CommitOutcome | undefined> {
     const { control, decisions } = this.#options;
     control.transactions.countInDoubt();
+    faultPoint('resolving', this.#options.shard);
     const known = await this.state.prepared.outcomeInTable(id);
     if (known === 'aborted') return undefined;
     return known ?? decisions?.().get(id);

@@ -16,6 +16,7 @@
  */
 
 import type { LightningError } from '../errors.js';
+import { isWeakened } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { OperationReader } from '../protocol/operations.js';
 import { PREPARE_VALIDATE_WRITES, type PrepareHead } from '../protocol/prepare.js';
@@ -104,6 +105,9 @@ export class Validation {
     this.#enterBlind(undefined);
     if (exports.groupKeysKnown() === 0) return 'full';
     if (head.ranges > 0 && exports.groupCommits() > exports.groupControls()) return 'full';
+    if (isWeakened('validate-against-last')) {
+      head.snapshot = this.#options.control.lastSequence();
+    }
     const isTableNewer = this.#options.tablesSequence() > head.snapshot;
     return (
       this.#checkKeys(keysAt, keysAt + head.keyBytes, head.snapshot, isTableNewer) ??
@@ -121,6 +125,7 @@ export class Validation {
     isTableNewer: boolean,
   ): ConflictFound | undefined {
     const { exports } = this.#options.kernel;
+    if (isWeakened('skip-read-validation')) return undefined;
     for (let at = start; at < end; at = exports.validatedTo() >>> 0) {
       const newer = isTableNewer ? 1 : 0;
       const status = exports.validateKeys(at, end - at, snapshot, NO_HOLDER, newer);
@@ -138,6 +143,7 @@ export class Validation {
     isTableNewer: boolean,
   ): ConflictFound | undefined {
     const { exports } = this.#options.kernel;
+    if (isWeakened('skip-write-validation')) return undefined;
     for (let at = start; at < end; at = exports.validatedTo() >>> 0) {
       const newer = isTableNewer ? 1 : 0;
       const status = exports.validateOps(at, end - at, snapshot, NO_HOLDER, newer);
@@ -162,7 +168,7 @@ export class Validation {
   }
 
   #checkRanges({ head, rangesAt }: Claim, isTableNewer: boolean): ConflictFound | undefined {
-    if (head.ranges === 0) return undefined;
+    if (head.ranges === 0 || isWeakened('skip-range-validation')) return undefined;
     const { kernel, prepared, isRangeInNewerTable } = this.#options;
     for (const range of parseRanges(kernel.bytes, rangesAt, head.ranges)) {
       const { startAt, start, endAt, end, flags } = range;
@@ -197,6 +203,7 @@ export class Validation {
 
   /** A validated transaction is prepared: holds what it depends on. */
   hold(commit: PreparedCommit, head: PrepareHead, rangesAt: number): void {
+    if (isWeakened('ignore-prepared')) return;
     this.#enter(commit);
     if (head.ranges === 0) return;
     const { kernel } = this.#options;
@@ -262,6 +269,7 @@ export class Validation {
   }
 
   #wound({ slot, word }: PreparedCommit): void {
+    if (isWeakened('skip-wounding')) return;
     this.#options.control.transactions.abort(slot, word, ABORT_WOUNDED);
   }
 

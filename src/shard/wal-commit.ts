@@ -11,6 +11,7 @@
  */
 import { assert } from '../assert.js';
 import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { isFaultDue, strike } from '../faults.js';
 import { H_WAL_BASE, OP_PUT_BLOB } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { OperationReader } from '../protocol/operations.js';
@@ -369,6 +370,10 @@ export class WalCommit {
         flags,
       ) >>> 0;
     const base = u32[H_WAL_BASE >>> 2] as number;
+    if (exports.groupControls() > 0 && isFaultDue('prepare-torn', this.#options.shard)) {
+      wal.append(bytes.subarray(base, base + total - 8));
+      strike('prepare-torn');
+    }
     wal.append(bytes.subarray(base, base + total));
     this.bytesWritten += total;
   }
