@@ -67,7 +67,7 @@ export function isFaultDue(point: FaultPoint, shard?: number): boolean {
 
 export function strike(point: FaultPoint): void {
   const action = armed?.find((fault) => fault.point === point)?.action;
-  if (action === 'kill') process.kill(process.pid, 'SIGKILL');
+  while (action === 'kill') process.kill(process.pid, 'SIGKILL');
   // In a worker this ends the thread.
   process.exit(1);
 }

@@ -12,6 +12,7 @@ import type { ClientDoorbell } from './client-doorbell.js';
 import {
   type AcquiredSnapshot,
   type ControlBlock,
+  SHARD_FENCED,
   SHARD_READ_ONLY,
   SHARD_SERVING,
 } from './control-block.js';
@@ -106,8 +107,10 @@ export class Client implements RequestListener {
    * when the shard is back.
    */
   dropUnsent(shard: number, slot: number, word: number): void {
-    if (this.shards[shard]?.isServing() === true) this.control.letGo(slot, word, shard);
-    else this.#unsent.push({ shard, slot, word });
+    const isFenced = this.control.shardState(shard) === SHARD_FENCED;
+    if (isFenced || this.shards[shard]?.isServing() === true) {
+      this.control.letGo(slot, word, shard);
+    } else this.#unsent.push({ shard, slot, word });
   }
 
   /** A commit over several shards has come to its end: its slot may be free. */

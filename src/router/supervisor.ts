@@ -44,9 +44,17 @@ import {
 import { fencedStats, joinReports } from './reports.js';
 import { fenced } from './shard-client.js';
 import { EngineWorker, type WorkerEnd } from './spawn.js';
+import {
+  ABORT_UNAVAILABLE,
+  stateOf,
+  TRANSACTION_ABORTED,
+  TRANSACTION_COMMITTED,
+} from './transaction-table.js';
 
 /** Deaths of one worker within the window after which it is not replaced any more. */
 const RESTARTS_MAX = 3;
+/** How soon commits that a fenced shard takes part in are looked at again. */
+const LET_GO_MS = 10;
 const RESTART_WINDOW_MS = 60_000;
 /** How long the end of the coordinator may hold up a close. */
 const COORDINATOR_CLOSE_MS_MAX = 30_000;
@@ -327,6 +335,32 @@ export class Supervisor {
     // Snapshots must not wait for commits that nobody will finish.
     this.#options.control.sequencesApplied(shard);
     this.#options.control.fenceShard(shard, reason);
+    this.#letGoFor(shard);
+  }
+
+  /**
+   * Lets go of commits over several shards in the place of a shard that is fenced. What is decided
+   * becomes visible without its part, which is out of reach until the database is opened again: then
+   * the decision is wanted.
+   */
+  #letGoFor(shard: number): void {
+    const { control } = this.#options;
+    const { transactions } = control;
+    let isOpen = false;
+    for (let slot = 0; slot < transactions.highWater; slot++) {
+      const word = transactions.word(slot);
+      if (!transactions.concerns(slot, word, shard)) continue;
+      transactions.abort(slot, word, ABORT_UNAVAILABLE);
+      const state = stateOf(transactions.word(slot));
+      if (state === TRANSACTION_COMMITTED) transactions.retainDecisions();
+      if (state === TRANSACTION_COMMITTED || state === TRANSACTION_ABORTED) {
+        control.letGo(slot, word, shard);
+      } else {
+        isOpen = true;
+      }
+    }
+    // What is being decided, or about to be sent, comes to one of the two.
+    if (isOpen && !this.#closing) setTimeout(() => this.#letGoFor(shard), LET_GO_MS).unref();
   }
 
   // ---- the coordinator --------------------------------------------------------------------

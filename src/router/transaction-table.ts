@@ -51,7 +51,6 @@ export const ABORT_WOUNDED = 4;
 export const ABORT_UNAVAILABLE = 5;
 /** The decision could not be written. */
 export const ABORT_LOG = 6;
-export const ABORT_REASONS = 7;
 
 const STATE_MASK = 7;
 const OWNER_SHIFT = 3;
@@ -82,7 +81,6 @@ const SLOT_REASON = 44;
 const SLOT_TIMESTAMP = 48;
 
 const COUNT_COMMITTED = 0;
-const COUNT_WOUNDED = 1;
 const COUNT_IN_DOUBT = 2;
 const COUNT_ABORTED = 3;
 
@@ -94,8 +92,15 @@ export const IDS_PER_OPEN = 2 ** 32;
 export interface TransactionCounts {
   /** Commits over several shards. */
   readonly committed: number;
-  /** By ABORT_*. */
-  readonly aborted: readonly number[];
+  /** By reason: see ABORT_*. */
+  readonly aborted: {
+    readonly newer: number;
+    readonly locked: number;
+    readonly range: number;
+    readonly wounded: number;
+    readonly unavailable: number;
+    readonly log: number;
+  };
   readonly wounded: number;
   /** Found prepared and undecided in a log, at an open or after the death of a shard's worker. */
   readonly inDoubt: number;
@@ -210,7 +215,6 @@ export class TransactionTable {
     Atomics.store(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2, reason);
     if (!this.#move(slot, preparing, TRANSACTION_ABORTED)) return false;
     this.#count(COUNT_ABORTED + reason);
-    if (reason === ABORT_WOUNDED) this.#count(COUNT_WOUNDED);
     return true;
   }
 
@@ -420,8 +424,15 @@ export class TransactionTable {
     }
     return {
       committed: counter(COUNT_COMMITTED),
-      aborted: Array.from({ length: ABORT_REASONS }, (_, i) => counter(COUNT_ABORTED + i)),
-      wounded: counter(COUNT_WOUNDED),
+      aborted: {
+        newer: counter(COUNT_ABORTED + ABORT_NEWER),
+        locked: counter(COUNT_ABORTED + ABORT_LOCKED),
+        range: counter(COUNT_ABORTED + ABORT_RANGE),
+        wounded: counter(COUNT_ABORTED + ABORT_WOUNDED),
+        unavailable: counter(COUNT_ABORTED + ABORT_UNAVAILABLE),
+        log: counter(COUNT_ABORTED + ABORT_LOG),
+      },
+      wounded: counter(COUNT_ABORTED + ABORT_WOUNDED),
       inDoubt: counter(COUNT_IN_DOUBT),
       preparing,
       unreleased,

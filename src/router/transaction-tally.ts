@@ -58,6 +58,15 @@ export interface TransactionStats {
   /** Commits of transactions and batches over several shards; counted in any case. */
   readonly acrossShards: {
     readonly committed: number;
+    /** By what was to blame: a newer version, a lock, a range, a plain write, a part that was away, the log. */
+    readonly aborted: {
+      readonly newer: number;
+      readonly locked: number;
+      readonly range: number;
+      readonly wounded: number;
+      readonly unavailable: number;
+      readonly log: number;
+    };
     /** Aborted by a plain write to a key that they had prepared. */
     readonly wounded: number;
     /** Prepared and undecided in a log: found at the opening, or when a shard's worker had died. */
@@ -118,7 +127,6 @@ export function transactionStats(control: ControlBlock): TransactionStats {
   const aborts = Object.fromEntries(
     ABORT_REASONS.map((reason, index) => [reason, of(ABORTS + index)]),
   ) as Record<AbortReason, number>;
-  const { committed, wounded, inDoubt, preparing, unreleased } = control.transactions.counts();
   const attempts = of(TALLY_COMMITS) + aborts.conflict;
   return {
     active: control.counts.activeTransactions(),
@@ -129,7 +137,7 @@ export function transactionStats(control: ControlBlock): TransactionStats {
     retries: of(TALLY_RETRIES),
     commitLatency: histogram(sums, COMMIT_LATENCY),
     duration: histogram(sums, DURATION),
-    acrossShards: { committed, wounded, inDoubt, preparing, unreleased },
+    acrossShards: control.transactions.counts(),
   };
 }
 
