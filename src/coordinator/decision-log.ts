@@ -55,6 +55,8 @@ export interface DecisionLogOptions {
   /** Makes durable what the shards' logs hold; called when a log of an earlier run is found whole. */
   readonly syncShards: () => void;
   readonly segmentBytesMax?: number;
+  /** Nothing is appended any more. */
+  readonly onPoison?: (error: unknown) => void;
   /** A segment is full: a barrier would let decisions be forgotten. */
   readonly onFull?: () => void;
 }
@@ -329,7 +331,10 @@ export class DecisionLog {
   }
 
   #poisoned(error: unknown): unknown {
-    this.#poison ??= error;
+    if (this.#poison === undefined) {
+      this.#poison = error;
+      this.#options.onPoison?.(error);
+    }
     return error;
   }
 }

@@ -58,6 +58,7 @@ export class CommitDurability {
       bootId,
       systemIdentity: fs.systemIdentity(),
       isSyncRun: config.walSync === 'sync',
+      onPoison: (error) => options.onFailure(logFailure(error)),
       onFull: () => void durability?.runDue().catch(ignoreRefusal),
       syncShards: () => {
         const shards = Array.from({ length: config.shards }, (_, shard) => shard);
@@ -168,6 +169,13 @@ export class CommitDurability {
     const tookMs = performance.now() - startMs;
     this.#schedule(Math.max(walSyncIntervalMs - tookMs, walSyncIntervalMs / 2));
   }
+}
+
+function logFailure(cause: unknown): LightningError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new LightningError('LIGHTNING_IO', `Nothing can be decided any more: ${reason}`, {
+    cause,
+  });
 }
 
 /** Want of room passes; about anything else the shards have been told. */

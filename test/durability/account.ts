@@ -15,7 +15,7 @@ interface Acknowledged {
 interface Unknown {
   readonly write: Write;
   /** It took none of the numbers up to this one. */
-  readonly after: number;
+  after: number;
 }
 
 export type Demand =
@@ -42,6 +42,15 @@ export class Account {
 
   doubt(write: Write, after: number): void {
     this.#unknown.push({ write, after });
+  }
+
+  /**
+   * Opened again: numbers go on after `sequence`. Some above it may have been handed out before, to
+   * records that are no commits.
+   */
+  reopen(sequence: number): void {
+    this.durableSequence = Math.min(this.durableSequence, sequence);
+    for (const unknown of this.#unknown) unknown.after = Math.min(unknown.after, sequence);
   }
 
   /** Everything that is there now is known and durable. */

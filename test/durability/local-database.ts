@@ -4,17 +4,37 @@
  */
 
 import type { ResolvedConfig } from '../../src/config.js';
+import { DecisionLoop } from '../../src/coordinator/decision-loop.js';
 import { CommitDurability } from '../../src/coordinator/durability.js';
-import type { LightningError } from '../../src/errors.js';
+import { readDecisions } from '../../src/coordinator/log-reader.js';
+import { deserializeError, type LightningError } from '../../src/errors.js';
 import { shardDirectoryName } from '../../src/file-system/file-names.js';
 import type { FileSystem } from '../../src/file-system/file-system.js';
+import { REQUEST_PREPARE, RESPONSE_ERROR } from '../../src/kernel/assembly/layout.js';
+import {
+  encodePrepareHead,
+  newPrepareHead,
+  PREPARE_HEAD_BYTES,
+} from '../../src/protocol/prepare.js';
 import { ControlBlock } from '../../src/router/control-block.js';
+import { IDS_PER_OPEN } from '../../src/router/transaction-table.js';
 import type { Clock } from '../../src/shard/shard-options.js';
 import { COORDINATOR_DIRECTORY } from '../../src/version/database-file.js';
-import { DATABASE_ID, TestShard } from '../shard/harness.js';
+import { DATABASE_ID, encodeOperations, type Operation, TestShard } from '../shard/harness.js';
 import { type Plant, SOUND } from './plants.js';
 
 export const DATABASE_PATH = '/db';
+
+export interface Part {
+  readonly shard: number;
+  readonly operations: readonly Operation[];
+}
+
+export interface TogetherCommit {
+  readonly slot: number;
+  readonly word: number;
+  readonly requests: readonly { readonly shard: number; readonly id: number }[];
+}
 
 export interface LocalDatabaseOptions {
   readonly fs: FileSystem;
@@ -41,6 +61,8 @@ export class LocalDatabase {
   readonly shards: TestShard[] = [];
   readonly #options: LocalDatabaseOptions;
   #durability: CommitDurability | undefined;
+  #decisions: DecisionLoop | undefined;
+  #nextId = 0;
 
   private constructor(options: LocalDatabaseOptions) {
     const { plant = SOUND, fs } = options;
@@ -86,6 +108,15 @@ export class LocalDatabase {
     this.#durability = durability;
     await this.#openShards(durability.recovered.cutSequence);
     await durability.settle();
+    this.control.transactions.raiseIds(durability.log.openCounter * IDS_PER_OPEN);
+    this.#nextId = this.control.transactions.grantIds().first;
+    this.#decisions = new DecisionLoop({
+      control: this.control,
+      log: durability.log,
+      syncAlways: config.walSync === 'sync',
+      nowUs: () => 1e15,
+      ringShard: () => {},
+    });
   }
 
   async #openShards(cutSequence: number | undefined): Promise<void> {
@@ -110,6 +141,11 @@ export class LocalDatabase {
           },
           durability: isOrdered ? (plant.durability?.(durability) ?? durability) : undefined,
           cutSequence: cut,
+          decisions: () => {
+            const directory = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
+            const decisions = readDecisions(fs, directory, DATABASE_ID);
+            return plant.decisions?.(decisions) ?? decisions;
+          },
         }),
       );
     }
@@ -122,6 +158,45 @@ export class LocalDatabase {
 
   shard(shard: number): TestShard {
     return this.shards[shard] as TestShard;
+  }
+
+  /** A turn of everybody; true when somebody had something to do. */
+  turn(): boolean {
+    let worked = this.#decisions?.turn() ?? false;
+    for (const { shard } of this.shards) worked = shard.turn() || worked;
+    return worked;
+  }
+
+  /** Sends what is to be committed on several shards as one; `wait` for the answer of each. */
+  commitTogether(parts: readonly Part[], flags = 0): TogetherCommit {
+    const { transactions } = this.control;
+    const slot = transactions.claim(1);
+    const id = this.#nextId++;
+    const low = parts.reduce((bits, { shard }) => bits | (1 << shard), 0);
+    const word = transactions.begin(slot, id, low, 0);
+    const head = Buffer.alloc(PREPARE_HEAD_BYTES);
+    const view = new DataView(head.buffer, head.byteOffset, head.length);
+    encodePrepareHead({ ...newPrepareHead(), slot, word, id }, view, 0);
+    const requests = parts.map(({ shard, operations }) => {
+      const payload = Buffer.concat([head, encodeOperations(operations)]);
+      const { client } = this.shard(shard);
+      return { shard, id: client.send(REQUEST_PREPARE, operations.length, payload, flags) };
+    });
+    return { slot, word, requests };
+  }
+
+  /** Takes turns until the answer is there; undefined: it does not come. */
+  async wait(shard: number, id: number, turnsMax: number): Promise<number | undefined> {
+    const { client } = this.shard(shard);
+    for (let turns = 0; turns < turnsMax; turns++) {
+      const answer = client.poll(id);
+      if (answer?.kind === RESPONSE_ERROR) {
+        throw deserializeError(JSON.parse(answer.payload.toString()));
+      }
+      if (answer !== undefined) return answer.payload.readDoubleLE(0);
+      if (!this.turn()) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return undefined;
   }
 
   /** What `periodic` does after an interval. */

@@ -6,7 +6,9 @@
 
 import type { FileHandle, FileSystem, OpenMode } from '../../src/file-system/file-system.js';
 import { ControlBlock } from '../../src/router/control-block.js';
-import type { Durability } from '../../src/shard/shard-options.js';
+import type { Durability, ShardOptions } from '../../src/shard/shard-options.js';
+
+type Decisions = ReturnType<NonNullable<ShardOptions['decisions']>>;
 
 export interface Plant {
   readonly name: string;
@@ -16,6 +18,8 @@ export interface Plant {
   readonly control?: (control: ControlBlock) => ControlBlock;
   readonly durability?: (durability: Durability) => Durability;
   readonly cutSequence?: (cutSequence: number | undefined) => number | undefined;
+  /** What recovery learns of the decisions in the coordinator's log. */
+  readonly decisions?: (decisions: Decisions) => Decisions;
   /** Before a flush job of the shard in that directory. */
   readonly beforeFlush?: (fs: FileSystem, directory: string) => void;
 }
@@ -30,6 +34,7 @@ export const HARMLESS: Plant = {
   control: ({ buffer }) => new ControlBlock(buffer),
   durability: (durability) => ({ covering: (sequence) => durability.covering(sequence) }),
   cutSequence: (cutSequence) => cutSequence,
+  decisions: (decisions) => decisions,
   beforeFlush: () => {},
 };
 
@@ -68,7 +73,7 @@ class ReusingControl extends ControlBlock {
   override allocateSequences(shard: number, count: number): number {
     this.#calls++;
     const first = super.allocateSequences(shard, count);
-    return this.#calls % 10 === 0 ? first - 1 : first;
+    return this.#calls % 2 === 0 ? first - 1 : first;
   }
 }
 
@@ -102,7 +107,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'blobs are never synced',
-    caughtBy: '3/async/sync-once/395',
+    caughtBy: '3/async/power-random/276',
     fileSystem: (fs) => withFiles(fs, /\.blob/, noSync),
   },
   {
@@ -112,7 +117,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a group is acknowledged before it is written',
-    caughtBy: '1/async/process/120',
+    caughtBy: '2/async/process/181',
     fileSystem: (fs) =>
       withFiles(fs, WAL, (inner) => {
         // The last write is held back until the next one, or until it is asked for.
@@ -173,25 +178,30 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a torn tail is not cut',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/sync-once/273',
     fileSystem: (fs) => withFiles(fs, WAL, () => ({ truncate() {} })),
   },
   {
     name: 'what recovery found is not made durable',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/sync-once/273',
     fileSystem: (fs) => withFiles(fs, WAL, () => ({ sync() {} })),
   },
   {
     name: 'a log segment is deleted before its table is there',
-    caughtBy: '1/sync/power-random/154',
+    caughtBy: '1/periodic/enospc-once/205',
     beforeFlush(fs, directory) {
       const segments = fs.readdir(directory).filter((name) => WAL.test(name));
       for (const name of segments.slice(0, -1)) fs.unlink(`${directory}/${name}`);
     },
   },
   {
+    name: 'decisions are forgotten before they are applied',
+    caughtBy: '1/sync/sync-once/273',
+    decisions: () => new Map(),
+  },
+  {
     name: 'a sequence number is used twice',
-    caughtBy: '1/async/power-synced/442',
+    caughtBy: '1/async/sync-once/273',
     control: ({ buffer }) => new ReusingControl(buffer),
   },
   {
@@ -206,7 +216,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'the cut after a power loss is skipped',
-    caughtBy: '1/periodic/enospc-once/205',
+    caughtBy: '3/async/power-random/276',
     cutSequence: () => undefined,
   },
   {
@@ -216,7 +226,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a power loss is taken for the death of the process',
-    caughtBy: '1/periodic/enospc-once/205',
+    caughtBy: '3/async/power-random/276',
     fileSystem: (fs) => {
       const identity = Buffer.alloc(16, 7);
       return delegate(fs, { systemIdentity: () => identity });

@@ -28,6 +28,8 @@ function place(changes: Partial<ResolvedConfig> = {}) {
 /** Puts in turn to the shards; returns what was acknowledged, and the codes of what was refused. */
 async function fill(db: LocalDatabase, from: number, to: number, state: Map<string, string>) {
   const refused: string[] = [];
+  // Patience with a flush that fails is a matter of time, not of turns.
+  for (const { client } of db.shards) client.turnsMax = 10_000_000;
   for (let i = from; i < to; i++) {
     try {
       await db.shard(i % db.shards.length).client.put(`key-${i % 50}`, `${i}:${VALUE}`);

@@ -5,15 +5,19 @@
 
 import { seededRandom } from '../../src/file-system/memory.js';
 import { del, type Operation, put } from '../shard/harness.js';
+import type { Part } from './local-database.js';
 
 const STEPS = 200;
 const KEYS = 24;
+const BULK_KEYS = 150;
 
-/** Operations on one shard. Values begin with the write's id, so that a reader knows where they came from. */
+/**
+ * A commit, on one shard or on several. Values begin with the write's id, so that a reader knows where
+ * they came from.
+ */
 export interface Write {
   readonly id: number;
-  readonly shard: number;
-  readonly operations: readonly Operation[];
+  readonly parts: readonly Part[];
   readonly isSync: boolean;
   readonly isBlob: boolean;
 }
@@ -35,24 +39,33 @@ export function planScript(seed: number): Script {
   const shards = 2 + below(2);
   let id = 0;
 
+  const planPart = (shard: number, count: number, bytesMax: number, taken: Set<string>): Part => {
+    const operations: Operation[] = [];
+    for (let n = 0; n < count; n++) {
+      const name = count === BULK_KEYS ? `bulk-${n}` : `key-${below(KEYS)}`;
+      if (taken.has(`${shard}/${name}`)) continue;
+      taken.add(`${shard}/${name}`);
+      const isDelete = operations.length > 0 && random() < 0.2;
+      const value = `${id}:${n}:${'v'.repeat(100 + below(bytesMax))}`;
+      operations.push(isDelete ? del(name) : put(name, value));
+    }
+    return { shard, operations };
+  };
+
   const plan = (taken: Set<string>): Write | undefined => {
     const shard = below(shards);
     const luck = random();
+    id++;
     const isBlob = luck > 0.985;
     const isBulk = luck > 0.96 && !isBlob;
-    id++;
-    const operations: Operation[] = [];
-    const count = isBulk ? 150 : isBlob ? 1 : 1 + below(4);
-    for (let n = 0; n < count; n++) {
-      const name = isBulk ? `bulk-${n}` : `key-${below(KEYS)}`;
-      if (taken.has(`${shard}/${name}`)) continue;
-      taken.add(`${shard}/${name}`);
-      const bytes = isBlob ? 70_000 + below(60_000) : 100 + below(isBulk ? 600 : 3000);
-      const isDelete = !isBlob && operations.length > 0 && random() < 0.2;
-      operations.push(isDelete ? del(name) : put(name, `${id}:${n}:${'v'.repeat(bytes)}`));
+    const count = isBulk ? BULK_KEYS : isBlob ? 1 : 1 + below(4);
+    const parts = [planPart(shard, count, isBlob ? 130_000 : isBulk ? 600 : 3000, taken)];
+    if (!isBlob && random() < 0.2) {
+      const other = (shard + 1 + below(shards - 1)) % shards;
+      parts.push(planPart(other, 1 + below(3), 1500, taken));
     }
-    if (operations.length === 0) return undefined;
-    return { id, shard, operations, isSync: random() < 0.06, isBlob };
+    if (parts.some(({ operations }) => operations.length === 0)) return undefined;
+    return { id, parts, isSync: random() < 0.06, isBlob };
   };
 
   const steps: Step[] = [];
@@ -78,7 +91,7 @@ export function planScript(seed: number): Script {
 export function allKeys(): string[] {
   return [
     ...Array.from({ length: KEYS }, (_, i) => `key-${i}`),
-    ...Array.from({ length: 150 }, (_, i) => `bulk-${i}`),
+    ...Array.from({ length: BULK_KEYS }, (_, i) => `bulk-${i}`),
   ];
 }
 
@@ -86,9 +99,11 @@ export function allKeys(): string[] {
 export type Contents = ReadonlyMap<string, string>;
 
 export function applyWrite(contents: Map<string, string>, write: Write): void {
-  for (const operation of write.operations) {
-    const place = `${write.shard}/${operation.key}`;
-    if (operation.type === 'put') contents.set(place, operation.value.toString());
-    else contents.delete(place);
+  for (const { shard, operations } of write.parts) {
+    for (const operation of operations) {
+      const place = `${shard}/${operation.key}`;
+      if (operation.type === 'put') contents.set(place, operation.value.toString());
+      else contents.delete(place);
+    }
   }
 }

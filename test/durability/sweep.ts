@@ -12,7 +12,7 @@ import { RECORD_FLAG_SYNC } from '../../src/kernel/assembly/layout.js';
 import { checkShard } from '../../src/shard/check-shard.js';
 import { testConfig } from '../shard/harness.js';
 import { Account, type Demand } from './account.js';
-import { createPlace, LocalDatabase } from './local-database.js';
+import { createPlace, LocalDatabase, type Part, type TogetherCommit } from './local-database.js';
 import { type Plant, SOUND } from './plants.js';
 import { allKeys, type Contents, planScript, type Step, type Write } from './script.js';
 
@@ -71,6 +71,14 @@ export async function runPoint(point: Point, plant: Plant = SOUND): Promise<Poin
   return run.run();
 }
 
+const REFUSALS: readonly string[] = [
+  'LIGHTNING_NO_SPACE',
+  'LIGHTNING_READ_ONLY',
+  'LIGHTNING_IO',
+  'LIGHTNING_ABORTED',
+  'LIGHTNING_SHARD_UNAVAILABLE',
+];
+
 /** The rule that was broken. */
 class BrokenPromise extends Error {}
 
@@ -88,6 +96,8 @@ class PointRun {
   readonly #account = new Account();
   readonly #script;
   #db: LocalDatabase | undefined;
+  /** A commit is in doubt until the database is opened again: what it holds up is not gone into. */
+  #isOver = false;
 
   constructor(point: Point, plant: Plant) {
     this.#point = point;
@@ -145,6 +155,7 @@ class PointRun {
         await this.#take(step);
         // Sometimes the end comes soon after the fault, before flushes hide what it did.
         if (this.#point.call % 4 === 1 && this.#fs.faultsHit > 0) return;
+        if (this.#isOver) return;
       }
     } catch (error) {
       if (this.#fs.powerLost) return;
@@ -205,20 +216,15 @@ class PointRun {
 
   async #write(db: LocalDatabase, writes: readonly Write[]): Promise<void> {
     const after = db.control.lastSequence();
-    const sent = writes.map((write) => {
-      const { client } = db.shard(write.shard);
-      const flags = write.isSync ? RECORD_FLAG_SYNC : 0;
-      const [first] = write.operations;
-      const isBlob = write.isBlob && first?.type === 'put';
-      const id = isBlob
-        ? client.writeBlob(first.key, Buffer.from(first.value), flags)
-        : client.write(write.operations, flags);
-      return { write, id };
-    });
-    for (const [i, { write, id }] of sent.entries()) {
+    const sent = writes.map((write) => ({ write, commit: send(db, write) }));
+    for (const [i, { write, commit }] of sent.entries()) {
       try {
-        const { payload } = await this.#answer(db, write.shard, id);
-        const sequence = payload.readDoubleLE(0);
+        const sequence = await this.#answer(db, commit);
+        if (sequence === undefined) {
+          this.#account.doubt(write, after);
+          this.#isOver = true;
+          continue;
+        }
         this.#account.acknowledge(write, sequence);
         const isDurable = write.isSync || this.#point.mode === 'sync';
         if (isDurable) this.#raiseDurable(sequence);
@@ -232,28 +238,52 @@ class PointRun {
     }
   }
 
+  /** The sequence number of a commit that took place; undefined: nobody can say. */
+  async #answer(db: LocalDatabase, commit: TogetherCommit): Promise<number | undefined> {
+    const errors: unknown[] = [];
+    let sequence: number | undefined;
+    let isSilent = false;
+    for (const { shard, id } of commit.requests) {
+      try {
+        const answer = await this.#answerOf(db, shard, id);
+        if (answer === undefined) isSilent = true;
+        else sequence = answer;
+      } catch (error) {
+        if (this.#fs.powerLost) throw error;
+        errors.push(error);
+        // The others need not wait for this one.
+        if (commit.slot >= 0) db.control.transactions.abort(commit.slot, commit.word, 5);
+      }
+    }
+    if (isSilent) return undefined;
+    const unknown = errors.find(
+      (error) => error instanceof LightningError && error.details['outcome'] === 'unknown',
+    );
+    if (unknown !== undefined) throw unknown;
+    if (errors.length > 0 && sequence !== undefined) {
+      throw new BrokenPromise(`half of a commit was acknowledged: ${describe(errors[0])}`);
+    }
+    if (errors.length > 0) throw errors[0];
+    return sequence;
+  }
+
   /**
    * A commit that is in the log and larger than the memtables that are left waits for a flush: the
-   * answer comes when there is room again, at the latest.
+   * answer comes when there is room again, at the latest. One whose decision could not be written is
+   * never answered.
    */
-  async #answer(db: LocalDatabase, shard: number, id: number) {
-    const { client } = db.shard(shard);
-    if (this.#isCrash) return client.wait(id);
-    client.turnsMax = 2000;
-    try {
-      return await client.wait(id);
-    } catch (error) {
-      if (error instanceof LightningError || !db.shard(shard).shard.loop.isCommitting) throw error;
-      this.#fs.clearFaults();
-      client.turnsMax = 10_000_000;
-      return await client.wait(id);
-    }
+  async #answerOf(db: LocalDatabase, shard: number, id: number): Promise<number | undefined> {
+    if (this.#isCrash) return db.wait(shard, id, 100_000);
+    const answer = await db.wait(shard, id, 1500);
+    if (answer !== undefined) return answer;
+    this.#fs.clearFaults();
+    const isBroken = db.durability.log.poison !== undefined;
+    return db.wait(shard, id, isBroken ? 100 : 1_000_000);
   }
 
   #noteRefusal(write: Write, after: number, error: unknown): void {
     if (!(error instanceof LightningError)) throw error;
-    const expected = ['LIGHTNING_NO_SPACE', 'LIGHTNING_READ_ONLY', 'LIGHTNING_IO'];
-    if (!expected.includes(error.code)) throw error;
+    if (!REFUSALS.includes(error.code)) throw new BrokenPromise(describe(error));
     if (error.details['outcome'] === 'unknown') this.#account.doubt(write, after);
   }
 
@@ -287,12 +317,13 @@ class PointRun {
       if (isWhole) this.#raiseDurable(sequence);
     });
     await this.#open();
+    this.#account.reopen(this.#opened.control.lastSequence());
   }
 
   // ---- what comes back --------------------------------------------------------------------
 
   async #end(): Promise<void> {
-    if (!this.#isCrash && this.#db !== undefined) await this.#checkAlive(this.#db);
+    if (!this.#isCrash && !this.#isOver && this.#db !== undefined) await this.#checkAlive(this.#db);
     await this.#db?.abandon();
     const mode = this.#crashMode ?? (this.#point.call % 2 === 0 ? 'all' : 'random');
     this.#fs.crash(mode);
@@ -321,15 +352,19 @@ class PointRun {
       const id = 1_000_000 + shard.state.options.shard;
       const write: Write = {
         id,
-        shard: shard.state.options.shard,
-        operations: [{ type: 'put', key: 'key-0', value: `${id}:0:` }],
+        parts: [
+          {
+            shard: shard.state.options.shard,
+            operations: [{ type: 'put', key: 'key-0', value: `${id}:0:` }],
+          },
+        ],
         isSync: false,
         isBlob: false,
       };
       const deadlineMs = performance.now() + 20_000;
       for (;;) {
         try {
-          this.#account.acknowledge(write, await client.commit(write.operations));
+          this.#account.acknowledge(write, await client.commit(write.parts[0]?.operations ?? []));
           break;
         } catch (error) {
           const code = error instanceof LightningError ? error.code : undefined;
@@ -383,12 +418,16 @@ class PointRun {
       const id = 2_000_000 + shard.state.options.shard;
       const write: Write = {
         id,
-        shard: shard.state.options.shard,
-        operations: [{ type: 'put', key: 'key-1', value: `${id}:0:` }],
+        parts: [
+          {
+            shard: shard.state.options.shard,
+            operations: [{ type: 'put', key: 'key-1', value: `${id}:0:` }],
+          },
+        ],
         isSync: false,
         isBlob: false,
       };
-      this.#account.acknowledge(write, await client.commit(write.operations));
+      this.#account.acknowledge(write, await client.commit(write.parts[0]?.operations ?? []));
     }
     await db.abandon();
     this.#fs.crash('synced');
@@ -405,6 +444,20 @@ class PointRun {
   #expect(fault: string | undefined): void {
     if (fault !== undefined) throw new BrokenPromise(fault);
   }
+}
+
+/** Sends a write; its slot is -1 when one shard commits it alone. */
+function send(db: LocalDatabase, { parts, isSync, isBlob }: Write): TogetherCommit {
+  const flags = isSync ? RECORD_FLAG_SYNC : 0;
+  const [{ shard, operations }] = parts as [Part];
+  if (parts.length > 1) return db.commitTogether(parts, flags);
+  const { client } = db.shard(shard);
+  const [first] = operations;
+  const id =
+    isBlob && first?.type === 'put'
+      ? client.writeBlob(first.key, Buffer.from(first.value), flags)
+      : client.write(operations, flags);
+  return { slot: -1, word: 0, requests: [{ shard, id }] };
 }
 
 function describe(error: unknown): string {

@@ -43,7 +43,7 @@ import { RingReader } from '../../src/ring/ring-reader.js';
 import { FULL, RingWriter } from '../../src/ring/ring-writer.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { Shard } from '../../src/shard/shard.js';
-import type { Clock, Durability, JobRunner } from '../../src/shard/shard-options.js';
+import type { Clock, Durability, JobRunner, ShardOptions } from '../../src/shard/shard-options.js';
 import type { LinkIntent } from '../../src/version/link-intent.js';
 
 export const DATABASE_ID = '01234567-89ab-cdef-0123-456789abcdef';
@@ -103,6 +103,7 @@ export interface TestShardOptions {
   readonly shard?: number;
   readonly durability?: Durability | undefined;
   readonly cutSequence?: number | undefined;
+  readonly decisions?: ShardOptions['decisions'];
 }
 
 const MIB = 1024 * 1024;
@@ -171,6 +172,7 @@ export class TestShard {
       intents: options.intents ?? [],
       durability: options.durability,
       cutSequence: options.cutSequence,
+      ...(options.decisions === undefined ? {} : { decisions: options.decisions }),
       wake: options.wake ?? (() => {}),
     });
     return new TestShard(shard, kernel, control, jobs, new TestClient(shard, kernel, 1));
