@@ -6,7 +6,7 @@ import { temporaryDirectory } from '../api/temporary-directory.js';
 import { appendWorkload, countsOf } from './append-workload.js';
 import { violations } from './list-append-checker.js';
 
-const ATTEMPTS = Number(process.env['APPEND_ATTEMPTS'] ?? 200);
+const ATTEMPTS = Number(process.env['APPEND_ATTEMPTS'] ?? 120);
 
 const cases = (['snapshot', 'serializable'] as const).flatMap((isolation) =>
   [1, 4].map((shards): { isolation: Isolation; shards: number } => ({ isolation, shards })),
