@@ -426,7 +426,8 @@ export class CommitLoop {
     if (!isFull) this.#firstClient = 0;
     // Those about which nothing has to be written.
     if (mayGather) worked = prepared.voteUnwritten() || worked;
-    if (!takesWrites && prepared.recordCount === 0) return worked;
+    // What is held already keeps its own delay.
+    if (!mayGather || (!takesWrites && prepared.recordCount === 0)) return worked;
     const commits = exports.groupCommits() >>> 0;
     if (commits === 0) return worked;
     this.#isGathered = true;

@@ -54,6 +54,7 @@ export class OpenTables {
   readonly #handles = new Map<number, FileHandle>();
   #pins = 0;
   #deletable: number[] = [];
+  #deleting: NodeJS.Immediate | undefined;
 
   constructor(options: OpenTablesOptions) {
     this.#options = options;
@@ -236,19 +237,30 @@ export class OpenTables {
   }
 
   close(): void {
+    clearImmediate(this.#deleting);
+    if (this.#pins === 0) while (this.#deletable.length > 0) this.#deleteOne();
     for (const table of [...this.#handles.keys()]) this.#closeFile(table);
   }
 
+  /** Deletes one file now and the others turn by turn: the system may take its time for each. */
   #deleteFiles(): void {
     if (this.#pins > 0) return;
-    for (const table of this.#deletable) {
-      try {
-        this.#options.fs.unlink(this.path(table));
-      } catch {
-        // It stays as a file that no Version names: opening the database deletes it.
-      }
+    this.#deleteOne();
+    if (this.#deletable.length === 0 || this.#deleting !== undefined) return;
+    this.#deleting = setImmediate(() => {
+      this.#deleting = undefined;
+      this.#deleteFiles();
+    });
+  }
+
+  #deleteOne(): void {
+    const table = this.#deletable.shift();
+    if (table === undefined) return;
+    try {
+      this.#options.fs.unlink(this.path(table));
+    } catch {
+      // It stays as a file that no Version names: opening the database deletes it.
     }
-    this.#deletable = [];
   }
 
   #closeFile(table: number): void {
