@@ -303,8 +303,8 @@ export class Validation {
   /** Enters the keys of blind batches, of the client or of all. */
   #enterBlind(session: ClientSession | undefined): void {
     for (const commit of this.#options.prepared.holders) {
-      if (commit.isEntered || (session !== undefined && commit.session !== session)) continue;
-      this.#enter(commit);
+      if (!commit.isBlind || commit.isEntered) continue;
+      if (session === undefined || commit.session === session) this.#enter(commit);
     }
   }
 
