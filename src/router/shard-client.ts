@@ -323,7 +323,8 @@ export class ShardClient {
     const address = this.#reserve(head.length + bodyBytes);
     if (address === FULL) {
       const body = part === undefined ? EMPTY : part.lend();
-      this.#enqueue(kind, flags, argument, head.slice(), body, sink);
+      // A copy: `slice` of a Buffer is not one, and the next request is written over the head.
+      this.#enqueue(kind, flags, argument, Buffer.from(head), body, sink);
       return;
     }
     this.bytes.set(head, address);
