@@ -210,11 +210,11 @@ export class CommitLoop {
     const { commit, barrier, prepared } = this.#options;
     let progress = false;
     for (;;) {
-      const mayApplyPrepared = !commit.isApplying || commit.isAtStart;
-      if (prepared.hasDue && mayApplyPrepared) {
-        if (!prepared.advance()) return progress;
+      const below = commit.appliesBelow;
+      if (prepared.hasDueBelow(below)) {
+        if (!prepared.advance(below)) return progress;
         this.#options.afterCommit();
-      } else if (commit.isAtStart && prepared.isDecisionNear) {
+      } else if (commit.isApplying && below > 0 && prepared.isDecisionNear(below)) {
         // Its number is the lower one: it goes first. Who decides rings the doorbell.
         if (!prepared.poll()) return progress;
       } else if (commit.isApplying) {

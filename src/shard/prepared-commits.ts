@@ -11,9 +11,10 @@
  *
  * Invariants:
  * 1. A shard applies commits in the order of their sequence numbers. A plain group is applied only
- *    when no voted commit of the shard has its number already (`isDecisionNear`); those that get one
- *    later get a higher one. Of several decided ones, the lowest number is applied first. So memtables
- *    are in the order of time, and a replay of the log comes to the same order.
+ *    when no voted commit of the shard has, or may have, a number below its first one
+ *    (`isDecisionNear`); those that get one later get a higher one. What is decided meanwhile, with a
+ *    higher number, waits for the group. Of several decided ones, the lowest number is applied first.
+ *    So memtables are in the order of time, and a replay of the log comes to the same order.
  * 2. H_UNSETTLED is at or below the number of every applied commit that is not released.
  * 3. The log segment of a PREPARE is kept until what it says is in tables, or was dropped.
  * 4. A slot's bit is taken out only after the COMMIT record was written, or, when the log takes none,
@@ -124,6 +125,11 @@ export class PreparedCommits {
   /** Whether one is decided and can be applied. */
   get hasDue(): boolean {
     return this.#due.length > 0;
+  }
+
+  hasDueBelow(sequence: number): boolean {
+    const first = this.#due[0];
+    return first !== undefined && first.sequence < sequence;
   }
 
   /** Whether one is partly applied. */
@@ -343,10 +349,10 @@ export class PreparedCommits {
   }
 
   /**
-   * Whether a voted commit may have its number and is not applied: a plain group that has taken its
-   * numbers waits for it. Exact but for a moment in which the coordinator is allocating.
+   * Whether a voted commit that is not applied may have a number below `sequence`, the first of a plain
+   * group: the group waits for it. Exact but for a moment in which the coordinator is allocating.
    */
-  get isDecisionNear(): boolean {
+  isDecisionNear(sequence: number): boolean {
     if (this.#commits.length === 0) return false;
     const { control } = this.#options;
     for (let spins = 0; control.isAllocatingDecisions; spins++) {
@@ -357,16 +363,20 @@ export class PreparedCommits {
       const now = control.transactions.word(slot);
       if (now === word || !isSameCommit(now, word)) continue;
       const state = stateOf(now);
-      if (state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED) return true;
+      const isOpen = state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED;
+      if (isOpen && control.transactions.sequence(slot) < sequence) return true;
     }
     return false;
   }
 
-  /** Applies what is decided, lowest number first. False: it waits for a memtable, or a decision. */
-  advance(): boolean {
+  /**
+   * Applies what is decided under a number below `sequence`, lowest first. False: it waits for a
+   * memtable, or a decision.
+   */
+  advance(sequence: number): boolean {
     for (;;) {
       const commit = this.#due[0];
-      if (commit === undefined) return true;
+      if (commit === undefined || commit.sequence >= sequence) return true;
       if (!this.#isApplying && this.#isLowerDeciding(commit)) return false;
       if (!this.#isApplying) faultPoint('commit-seen', this.#options.shard);
       if (!this.#isApplying) this.#beginApplying(commit);

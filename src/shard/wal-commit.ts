@@ -73,6 +73,8 @@ interface Pieces {
 
 /** Written, and being applied. */
 interface Applying extends Noted, Pieces {
+  /** Of the group; those of other commits are below it, or above `lastSequence`. */
+  readonly firstSequence: number;
   readonly lastSequence: number;
   readonly segment: number;
   /** What is still to be staged, for a large commit; a group is in the WAL buffer already. */
@@ -124,9 +126,14 @@ export class WalCommit {
     return this.#applying !== undefined;
   }
 
-  /** Whether what is being applied has not been begun, and must be in the order of its number. */
-  get isAtStart(): boolean {
-    return this.#applying?.isBegun === false && this.#applying.isPlain;
+  /**
+   * Commits below this number may be applied now. All, when none is under way; when one is written
+   * and not begun, those that come before it; none, once it is begun.
+   */
+  get appliesBelow(): number {
+    if (this.#applying === undefined) return Number.POSITIVE_INFINITY;
+    const { isBegun, isPlain, firstSequence } = this.#applying;
+    return isBegun || !isPlain ? 0 : firstSequence;
   }
 
   /** First segment that the commit under way stands in; undefined when there is none. */
@@ -168,6 +175,7 @@ export class WalCommit {
     this.commits += commits;
     this.operations += operations;
     this.#applying = {
+      firstSequence: first,
       lastSequence: first + commits - 1,
       segment: wal.segment,
       operations: undefined,
@@ -227,6 +235,7 @@ export class WalCommit {
       return { kind: 'written' };
     }
     this.#applying = {
+      firstSequence: sequence,
       lastSequence: sequence,
       segment: wal.segment,
       operations: commit.operations,

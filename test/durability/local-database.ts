@@ -167,6 +167,11 @@ export class LocalDatabase {
     return worked;
   }
 
+  /** The coordinator decides what is ready; nobody else does anything. */
+  decide(): void {
+    this.#decisions?.turn();
+  }
+
   /** Sends what is to be committed on several shards as one; `wait` for the answer of each. */
   commitTogether(parts: readonly Part[], flags = 0): TogetherCommit {
     const { transactions } = this.control;
