@@ -19,7 +19,7 @@ import {
 } from '../errors.js';
 import { armFaults } from '../faults.js';
 import { nodeFileSystem } from '../file-system/node.js';
-import { H_DOORBELL } from '../kernel/assembly/layout.js';
+import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
 import { joinReports } from '../router/reports.js';
 import {
@@ -213,11 +213,11 @@ export class Coordinator {
     this.#decisions.start();
   }
 
-  /** Makes a shard's worker take a turn. */
+  /** Makes a shard's worker take a turn: one that does not sleep sees it before it does. */
   #ring(shard: number): void {
     const { words } = this.#shards[shard] as ConnectedShard;
     Atomics.add(words, H_DOORBELL >>> 2, 1);
-    Atomics.notify(words, H_DOORBELL >>> 2);
+    if (Atomics.load(words, H_SLEEPING >>> 2) !== 0) Atomics.notify(words, H_DOORBELL >>> 2);
   }
 
   stats(): CoordinatorStats {

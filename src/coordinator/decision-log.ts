@@ -23,7 +23,7 @@ import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
 import {
   type Decision,
-  encodeDecision,
+  encodeDecisions,
   encodeLogHeader,
   encodeMark,
   encodeRetained,
@@ -74,8 +74,10 @@ export class DecisionLog {
   #segment: number;
   #bytes = 0;
   #durableBytes = 0;
-  /** At this size a new segment is tried. */
+  /** At this size the segment is full. */
   #rotateBytes: number;
+  /** `onFull` was called about this segment. */
+  #isFullTold = false;
   #mark: number;
   #poison: unknown;
 
@@ -148,18 +150,11 @@ export class DecisionLog {
   /** Their transactions take place from now on. See the head of this file for what may go wrong. */
   appendDecisions(decisions: readonly Decision[], isSync: boolean): void {
     const file = this.#writable();
-    this.#append(file, (place) => {
-      let offset = place.offset;
-      return decisions.map((decision) => {
-        const frame = encodeDecision(decision, { ...place, offset });
-        offset += frame.length;
-        return frame;
-      });
-    });
+    this.#append(file, (place) => encodeDecisions(decisions, place));
     // Also before the sync: if that fails, they may be in force all the same.
     for (const decision of decisions) this.#decisions.set(decision.id, decision);
     if (isSync) this.sync();
-    this.#maybeRotate();
+    this.#rotateIfFull();
   }
 
   /** Makes every decision appended so far durable. A failure poisons the log. */
@@ -190,18 +185,19 @@ export class DecisionLog {
       throw this.#poisoned(error);
     }
     if (this.#file === file) this.#durableBytes = Math.max(this.#durableBytes, bytes);
-    this.#maybeRotate();
+    if (this.#isFull && this.#bytes >= 2 * this.#rotateBytes) this.#tryRotate();
   }
 
   /**
    * The decisions up to `sequence` are not needed any more: every participant has applied them, and
-   * what it wrote about that is durable.
+   * what it wrote about that is durable. A full segment is left for one that begins without them.
    */
   forget(sequence: number): void {
     for (const [id, decision] of this.#decisions) {
-      if (decision.sequence > sequence) return;
+      if (decision.sequence > sequence) break;
       this.#decisions.delete(id);
     }
+    if (this.#isFull) this.#tryRotate();
   }
 
   /** Goes on in a new segment. `NoSpaceError`: goes on in the old one. */
@@ -216,10 +212,12 @@ export class DecisionLog {
     this.#poison ??= new ReadOnlyError('The coordinator log is closed');
   }
 
-  #append(file: FileHandle, encode: (place: FramePlace) => readonly Buffer[]): void {
-    const bytes = Buffer.concat(
-      encode({ segment: this.#segment, offset: this.#bytes, durableBytes: this.#durableBytes }),
-    );
+  #append(file: FileHandle, encode: (place: FramePlace) => Buffer): void {
+    const bytes = encode({
+      segment: this.#segment,
+      offset: this.#bytes,
+      durableBytes: this.#durableBytes,
+    });
     try {
       file.write(bytes, this.#bytes);
     } catch (error) {
@@ -232,7 +230,7 @@ export class DecisionLog {
 
   /** Tables wait for a mark, and room for tables: for it, there is ballast. */
   #appendMarkFrame(file: FileHandle, sequence: number): void {
-    const encode = (place: FramePlace): Buffer[] => [encodeMark(sequence, place)];
+    const encode = (place: FramePlace): Buffer => encodeMark(sequence, place);
     try {
       this.#append(file, encode);
       this.#ballast.fill();
@@ -252,10 +250,24 @@ export class DecisionLog {
     }
   }
 
-  #maybeRotate(): void {
+  get #isFull(): boolean {
+    return this.#bytes >= this.#rotateBytes && this.#poison === undefined;
+  }
+
+  /** Lets decisions be forgotten first, so that they need not be carried over; not for ever. */
+  #rotateIfFull(): void {
+    if (!this.#isFull) return;
+    const { onFull } = this.#options;
+    if (onFull !== undefined && !this.#isFullTold) {
+      this.#isFullTold = true;
+      onFull();
+    }
+    if (onFull === undefined || this.#bytes >= 2 * this.#rotateBytes) this.#tryRotate();
+  }
+
+  #tryRotate(): void {
     const max = this.#options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
-    if (this.#bytes < this.#rotateBytes || this.#poison !== undefined) return;
-    this.#options.onFull?.();
+    this.#isFullTold = false;
     try {
       this.#startSegment();
       // When most of it had to be carried over, the next try is far enough away.

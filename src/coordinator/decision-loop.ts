@@ -152,9 +152,12 @@ export class DecisionLoop {
   /** Wakes the shards that take part. */
   #ring(candidates: readonly Candidate[]): void {
     const { control, ringShard } = this.#options;
+    const { transactions } = control;
     for (let shard = 0; shard < control.shards; shard++) {
-      if (candidates.some(({ slot }) => control.transactions.takesPart(slot, shard))) {
+      for (const { slot } of candidates) {
+        if (!transactions.takesPart(slot, shard)) continue;
         ringShard(shard);
+        break;
       }
     }
   }

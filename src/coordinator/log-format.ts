@@ -22,6 +22,7 @@ const FRAME_DECISION = 1;
 const FRAME_MARK = 2;
 const FRAME_RETAIN = 3;
 const DECISION_BYTES = 32;
+const DECISION_FRAME_BYTES = FRAME_HEAD_BYTES + DECISION_BYTES;
 const MARK_BYTES = 8;
 /** No frame has a longer payload. */
 export const FRAME_PAYLOAD_BYTES_MAX = 4096;
@@ -111,35 +112,61 @@ export interface FramePlace {
 }
 
 export function encodeDecision(decision: Decision, place: FramePlace): Buffer {
-  return encodeDecisionFrame(decision, FRAME_DECISION, place);
+  return encodeDecisions([decision], place);
+}
+
+/** Decisions, one behind the other. */
+export function encodeDecisions(decisions: readonly Decision[], place: FramePlace): Buffer {
+  const bytes = Buffer.allocUnsafe(decisions.length * DECISION_FRAME_BYTES);
+  for (let i = 0; i < decisions.length; i++) {
+    const at = i * DECISION_FRAME_BYTES;
+    writeDecisionFrame(bytes, at, decisions[i] as Decision, FRAME_DECISION, place);
+  }
+  return bytes;
 }
 
 /** A decision of an earlier segment that is still needed. */
 export function encodeRetained(decision: Decision, place: FramePlace): Buffer {
-  return encodeDecisionFrame(decision, FRAME_RETAIN, place);
+  const frame = Buffer.allocUnsafe(DECISION_FRAME_BYTES);
+  writeDecisionFrame(frame, 0, decision, FRAME_RETAIN, place);
+  return frame;
 }
 
 export function encodeMark(sequence: number, place: FramePlace): Buffer {
-  const frame = Buffer.alloc(FRAME_HEAD_BYTES + MARK_BYTES);
+  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + MARK_BYTES);
   frame.writeDoubleLE(sequence, FRAME_HEAD_BYTES);
-  return sealFrame(frame, FRAME_MARK, place);
-}
-
-function encodeDecisionFrame(decision: Decision, type: number, place: FramePlace): Buffer {
-  const frame = Buffer.alloc(FRAME_HEAD_BYTES + DECISION_BYTES);
-  frame.writeDoubleLE(decision.id, FRAME_HEAD_BYTES);
-  frame.writeDoubleLE(decision.sequence, FRAME_HEAD_BYTES + 8);
-  frame.writeDoubleLE(decision.timestampUs, FRAME_HEAD_BYTES + 16);
-  frame.writeBigUInt64LE(decision.participants, FRAME_HEAD_BYTES + 24);
-  return sealFrame(frame, type, place);
-}
-
-function sealFrame(frame: Buffer, type: number, place: FramePlace): Buffer {
-  frame.writeUInt32LE(frame.length - FRAME_HEAD_BYTES, 8);
-  frame.writeUInt32LE(type, 12);
-  frame.writeDoubleLE(place.durableBytes, 16);
-  frame.writeBigUInt64LE(checksumOf(frame, place.segment, place.offset), 0);
+  sealFrame(frame, 0, MARK_BYTES, FRAME_MARK, place);
   return frame;
+}
+
+/** `place` is that of what stands at the start of `bytes`. */
+function writeDecisionFrame(
+  bytes: Buffer,
+  at: number,
+  decision: Decision,
+  type: number,
+  place: FramePlace,
+): void {
+  const payload = at + FRAME_HEAD_BYTES;
+  bytes.writeDoubleLE(decision.id, payload);
+  bytes.writeDoubleLE(decision.sequence, payload + 8);
+  bytes.writeDoubleLE(decision.timestampUs, payload + 16);
+  bytes.writeBigUInt64LE(decision.participants, payload + 24);
+  sealFrame(bytes, at, DECISION_BYTES, type, place);
+}
+
+function sealFrame(
+  bytes: Buffer,
+  at: number,
+  payloadBytes: number,
+  type: number,
+  { segment, offset, durableBytes }: FramePlace,
+): void {
+  bytes.writeUInt32LE(payloadBytes, at + 8);
+  bytes.writeUInt32LE(type, at + 12);
+  bytes.writeDoubleLE(durableBytes, at + 16);
+  const frame = bytes.subarray(at, at + FRAME_HEAD_BYTES + payloadBytes);
+  bytes.writeBigUInt64LE(checksumOf(frame, segment, offset + at), at);
 }
 
 function checksumOf(frame: Uint8Array, segment: number, offset: number): bigint {

@@ -46,6 +46,7 @@ export class ResponseWriter {
   readonly #ring: RingWriter;
   readonly #bytes: Buffer;
   readonly #waiting: WaitingResponse[] = [];
+  #isUsed = false;
 
   constructor(memory: RingMemory, client: number) {
     this.#ring = new RingWriter(memory, responseRing(memory, client));
@@ -55,6 +56,13 @@ export class ResponseWriter {
   /** True while something did not fit: call `pump` when the doorbell rings. */
   get isBlocked(): boolean {
     return this.#waiting.length > 0;
+  }
+
+  /** Whether there was an answer since the last call. */
+  takeUsed(): boolean {
+    const isUsed = this.#isUsed;
+    this.#isUsed = false;
+    return isUsed;
   }
 
   ok(requestId: number, sequence: number): void {
@@ -86,6 +94,7 @@ export class ResponseWriter {
       before: 0,
       source,
     });
+    this.#isUsed = true;
     this.pump();
   }
 
@@ -124,6 +133,7 @@ export class ResponseWriter {
 
   #send(kind: number, requestId: number, payload: Uint8Array): void {
     const total = payload.length;
+    this.#isUsed = true;
     this.#waiting.push({ kind, requestId, payload, sent: 0, total, before: 0, source: undefined });
     this.pump();
   }

@@ -119,6 +119,7 @@ export class CommitLoop {
     worked = this.#progress(nowMs) || worked;
     worked = this.#collect(nowMs) || worked;
     if (worked) this.#progress(nowMs);
+    this.#options.prepared.ringCoordinator();
     this.#ringClients();
     return worked;
   }
@@ -478,9 +479,9 @@ export class CommitLoop {
     if (responses.isBlocked) return 'none';
     requests.reload();
     if (!requests.next()) return 'none';
-    this.#touched.add(session.client);
     const error = this.#options.refusal();
     if (error !== undefined && isWriteToRefuse(session)) {
+      this.#touched.add(session.client);
       // Of one that comes in pieces, the last is answered.
       if ((requests.flags & RECORD_FLAG_MORE) === 0) this.#options.intake.refuse(session, error);
       requests.release();
@@ -490,9 +491,11 @@ export class CommitLoop {
     if (status === 'full') return 'full';
     if (status === 'stalled') return 'none';
     if (status === 'gathered') {
-      requests.release();
+      // The client of a prepare need not look up: it is answered after the decision.
+      if (requests.release() || responses.takeUsed()) this.#touched.add(session.client);
       return 'taken';
     }
+    this.#touched.add(session.client);
     const ready = this.#options.handler.take(session, nowMs);
     requests.release();
     if (ready === undefined) return 'taken';

@@ -85,6 +85,7 @@ export class PreparedCommits {
   #unrecorded = 0;
   #recordCount = 0;
   #isApplying = false;
+  #isCoordinatorDue = false;
 
   constructor(options: PreparedCommitsOptions) {
     this.#options = options;
@@ -297,7 +298,17 @@ export class PreparedCommits {
     commit.stage = 'voted';
     faultPoint('prepare-written', shard);
     if (transactions.word(commit.slot) !== commit.word) return;
-    if (transactions.prepared(commit.slot, shard)) transactions.ring();
+    if (transactions.prepared(commit.slot, shard)) this.#isCoordinatorDue = true;
+  }
+
+  /**
+   * Rings the coordinator when there is something for it to decide: once for all votes of a turn, at
+   * its end. A bell for the first of them would have it decide that one alone.
+   */
+  ringCoordinator(): void {
+    if (!this.#isCoordinatorDue) return;
+    this.#isCoordinatorDue = false;
+    this.#options.control.transactions.ring();
   }
 
   /** The group with what was gathered is refused. */

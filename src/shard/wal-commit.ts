@@ -61,7 +61,6 @@ export interface LargeCommit {
 interface Noted {
   readonly segment: number;
   readonly timestampUs: number;
-  readonly epoch: number;
   readonly blobs: readonly number[];
 }
 
@@ -283,10 +282,10 @@ export class WalCommit {
     const { kernel, control, shard, memtables } = this.#options;
     if (applying.isPlain) {
       applying.isBegun = true;
-      this.#note(applying);
+      this.#note(applying, applying.epoch);
       while (this.#applyStep(applying) === 1) {
         if (!memtables.canSwitch || !this.#options.switchMemtable()) return false;
-        this.#note(applying);
+        this.#note(applying, applying.epoch);
       }
       kernel.exports.groupPublish(applying.lastSequence);
     }
@@ -299,11 +298,11 @@ export class WalCommit {
   /** Applies a decided commit, from where it stopped before; true when all of it is applied. */
   advancePrepared(prepared: PreparedCommit): boolean {
     const { kernel, memtables } = this.#options;
-    const noted = { ...prepared, epoch: this.#options.control.epoch() };
-    if (prepared.bytes > 0) this.#note(noted);
+    const epoch = this.#options.control.epoch();
+    if (prepared.bytes > 0) this.#note(prepared, epoch);
     while (this.#applyPrepared(prepared) === 1) {
       if (!memtables.canSwitch || !this.#options.switchMemtable()) return false;
-      this.#note(noted);
+      this.#note(prepared, epoch);
     }
     kernel.exports.groupPublish(prepared.sequence);
     this.#lastSequence = Math.max(this.#lastSequence, prepared.sequence);
@@ -397,12 +396,12 @@ export class WalCommit {
     return { kind: 'refused', error };
   }
 
-  #note(applying: Noted): void {
+  #note({ segment, timestampUs, blobs }: Noted, epoch: number): void {
     const { active } = this.#options.memtables;
-    active.walSegmentMin = Math.min(active.walSegmentMin ?? applying.segment, applying.segment);
-    active.lastTimestampUs = applying.timestampUs;
-    active.lastEpoch = applying.epoch;
-    for (const blob of applying.blobs) active.blobs.add(blob);
+    active.walSegmentMin = Math.min(active.walSegmentMin ?? segment, segment);
+    active.lastTimestampUs = timestampUs;
+    active.lastEpoch = epoch;
+    for (const blob of blobs) active.blobs.add(blob);
   }
 
   /** 0 applied, 1 the memtable is full. */

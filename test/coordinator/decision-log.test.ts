@@ -125,6 +125,24 @@ describe('the decision log', () => {
     expect(log.decisions.size).toBe(500);
   });
 
+  it('waits, when it is full, for what may be forgotten, but not for ever', async () => {
+    let asked = 0;
+    const log = open(fileSystem(), { segmentBytesMax: 1000, onFull: () => asked++ });
+    await log.settle(0);
+    const before = log.segment;
+    let s = 0;
+    while (asked === 0) log.appendDecisions([decision(++s)], false);
+    log.appendDecisions([decision(++s)], false);
+    expect([log.segment, asked]).toEqual([before, 1]);
+    log.forget(s - 1);
+    expect(log.segment).toBe(before + 1);
+    // What is left had to be carried over, and nothing else.
+    expect(log.bytes).toBeLessThan(300);
+    for (let i = 0; i < 40; i++) log.appendDecisions([decision(++s)], false);
+    expect([log.segment, asked]).toEqual([before + 2, 2]);
+    expect(log.decisions.size).toBe(41);
+  });
+
   it('takes nothing that did not fit, and goes on when there is room', async () => {
     const fs = fileSystem();
     const log = open(fs);
