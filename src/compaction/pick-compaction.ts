@@ -39,6 +39,12 @@ export interface PickOptions {
   readonly upperRunsMax: number;
   /** Few and small upper runs wait for more before the bottom run is rewritten for them. */
   readonly bottomMergeBytesMin: number;
+  /**
+   * Above a bottom run that is smaller than `smallBytesMax`, so many upper runs, of together no more
+   * than that, are few: their filters are in the processor's cache, and rewriting less is worth more.
+   */
+  readonly smallRunsMax: number;
+  readonly smallBytesMax: number;
   /** Entries that may be dropped, in parts of a table's, that make it worth rewriting alone. */
   readonly garbageShare: number;
 }
@@ -49,6 +55,8 @@ export const PICK_DEFAULTS: PickOptions = {
   upperShare: 1,
   upperRunsMax: 14,
   bottomMergeBytesMin: 64 * 1024 * 1024,
+  smallRunsMax: 12,
+  smallBytesMax: 96 * 1024 * 1024,
   garbageShare: 0.1,
 };
 
@@ -94,7 +102,7 @@ export function pickCompaction(input: PickInput): Pick | undefined {
   const stretches = stretchesBetweenDamage(runs);
   // Apart, each stretch has few runs: the count that reads suffer from is that of all.
   const isCrowded = stretches.length > 1 && runs.length > options.upperRunsMax;
-  const limits = isCrowded ? { ...options, fanout: 2, upperRunsMax: 1 } : options;
+  const limits = isCrowded ? { ...options, fanout: 2, upperRunsMax: 1, smallRunsMax: 2 } : options;
   for (const { from, to } of stretches) {
     const stretch = runs.slice(from, to);
     const pick =
@@ -129,10 +137,18 @@ function pickAboveBottom(
   const isIdle = beforeBusy(runs).length === runs.length;
   return (
     (isIdle ? pickBottom(upper, bottom, input.replacing ?? 1, options) : undefined) ??
-    pickUpper(upper, options) ??
+    (areFew(upper, bottom, options) ? undefined : pickUpper(upper, options)) ??
     (isIdle ? pickDeleted(upper, bottom, input) : undefined) ??
     pickGarbage(runs, input, options)
   );
+}
+
+/** Whether upper runs wait for more of them, as long as nothing but their number is to be bettered. */
+function areFew(upper: readonly SizedRun[], bottom: SizedRun, options: PickOptions): boolean {
+  const bytes = sum(upper, (run) => run.bytes);
+  return bottom.bytes < options.smallBytesMax
+    ? upper.length < options.smallRunsMax && bytes < options.smallBytesMax
+    : upper.length < options.fanout && bytes < options.bottomMergeBytesMin;
 }
 
 function pickUpper(upper: readonly SizedRun[], options: PickOptions): Pick | undefined {
@@ -161,8 +177,8 @@ function pickBottom(
   const entries = sum(bottom.tables, (table) => table.entries);
   const deleted = sum(upper, (run) => sum(run.tables, ({ tombstones }) => tombstones));
   const deletedBytes = entries === 0 ? 0 : Math.min(deleted / entries, 1) * bottom.bytes;
-  const isFew = upper.length < options.fanout && bytes < options.bottomMergeBytesMin;
-  if (isFew && deletedBytes <= options.wasteShare * bottom.bytes) return undefined;
+  const isDirty = deletedBytes > options.wasteShare * bottom.bytes;
+  if (!isDirty && areFew(upper, bottom, options)) return undefined;
   const isWasteful = bytes * replacing + deletedBytes > options.wasteShare * bottom.bytes;
   if (!isWasteful && bytes <= options.upperShare * bottom.bytes) return undefined;
   const from = alignedFrom([...upper, bottom].map(({ tables }) => tables));

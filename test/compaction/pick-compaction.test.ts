@@ -56,6 +56,16 @@ describe('pickCompaction', () => {
     });
   });
 
+  it('lets more upper runs gather while the whole shard is small', () => {
+    expect(pick(...runsOf(11, 7), run(7 * MIB))).toBeUndefined();
+    expect(pick(...runsOf(12, 7), run(7 * MIB))?.reason).toBe('bottom');
+    expect(pick(...runsOf(9, 11), run(7 * MIB))?.reason).toBe('bottom');
+    expect(pick(...runsOf(6, 1), run(95 * MIB))).toBeUndefined();
+    expect(pick(...runsOf(6, 1), run(96 * MIB))?.reason).toBe('similar');
+    const deletes = { tables: [table('a', 'z', { bytes: MIB, entries: 300, tombstones: 300 })] };
+    expect(pick(deletes, run(7 * MIB))?.reason).toBe('bottom');
+  });
+
   it('merges everything into the bottom run when the upper runs outgrow their share', () => {
     expect(pick(run(70 * MIB), run(400 * MIB))).toBeUndefined();
     expect(pick(run(10 * MIB), run(75 * MIB), run(100 * MIB))).toEqual({
@@ -122,7 +132,7 @@ describe('pickCompaction', () => {
     const six = runsOf(6, 8);
     const damaged = { ...run(8 * MIB), damaged: true };
     expect(pick(...six, damaged, run(1000 * MIB))).toEqual({ from: 0, to: 6, reason: 'similar' });
-    expect(pick(damaged, ...six, run(90 * MIB))).toEqual({ from: 1, to: 8, reason: 'bottom' });
+    expect(pick(damaged, ...six, run(100 * MIB))).toEqual({ from: 1, to: 8, reason: 'bottom' });
     expect(pick(...six.slice(2), damaged, ...six.slice(2), run(1000 * MIB))).toBeUndefined();
     expect(pick(damaged, { ...damaged, tables: [] })).toBeUndefined();
     const bottom = { tables: [table('a', 'b')], damaged: true };
