@@ -2,8 +2,11 @@
  * Which job runs next: a queue by priority in front of the pool.
  *
  * Flushes go first, since writes may wait for them; then merges of young runs, which are short and
- * keep reads fast; then merges into the bottom run; then checks. Merges never take the last
- * thread, so that a flush never waits for one. Bulk loads have a queue of their own.
+ * keep reads fast; then merges into the bottom run; then checks. Bulk loads have a queue of their own.
+ *
+ * The pool has one thread more than jobs other than flushes may take, so that a flush never waits for
+ * one. While there are flushes, whose threads also wait for the medium, the others take one thread
+ * less: writes wait for flushes. When there are none, as at the end of a load, they take all.
  */
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
@@ -46,14 +49,17 @@ export class JobScheduler {
   readonly #others: PQueue;
   readonly #loads: PQueue;
   readonly #shards = new Map<number, ShardJobs>();
+  readonly #threads: number;
+  /** Queued and running. */
+  #flushCount = 0;
   #isClosed = false;
 
   constructor({ threads, worker, module, mergeBytesPerSecondMax }: JobSchedulerOptions) {
     const rateLimit =
       mergeBytesPerSecondMax === undefined ? undefined : newRateLimit(mergeBytesPerSecondMax);
     const workerData: JobThreadData = { module, rateLimit };
-    // One more than the others may take, for flushes.
-    const poolThreads = Math.max(threads, 2);
+    this.#threads = threads;
+    const poolThreads = threads + 1;
     this.#pool = new Piscina({
       filename: worker,
       minThreads: 1,
@@ -64,9 +70,9 @@ export class JobScheduler {
       recordTiming: false,
     });
     this.#flushes = new PQueue({ concurrency: poolThreads });
-    this.#others = new PQueue({ concurrency: poolThreads - 1 });
+    this.#others = new PQueue({ concurrency: threads });
     // A load has the database to itself: there is no flush that would wait for it.
-    this.#loads = new PQueue({ concurrency: poolThreads });
+    this.#loads = new PQueue({ concurrency: Math.max(threads, 2) });
   }
 
   get queued(): number {
@@ -80,7 +86,12 @@ export class JobScheduler {
   /** Runs a shard's job when its turn comes; `memory` is that of the shard. */
   async runShardJob(job: Job, memory: ShardMemory): Promise<JobResult> {
     if (job.kind === 'flush') {
-      return this.#enqueue(this.#flushes, { job, shardMemory: memory }, job.shard, 0);
+      this.#countFlush(1);
+      try {
+        return await this.#enqueue(this.#flushes, { job, shardMemory: memory }, job.shard, 0);
+      } finally {
+        this.#countFlush(-1);
+      }
     }
     let priority = PRIORITY_OTHER;
     if (job.kind === 'merge') {
@@ -108,6 +119,14 @@ export class JobScheduler {
     this.#isClosed = true;
     for (const { abort } of this.#shards.values()) abort.abort();
     await this.#pool.destroy();
+  }
+
+  #countFlush(change: 1 | -1): void {
+    this.#flushCount += change;
+    this.#others.concurrency = Math.max(
+      this.#flushCount > 0 ? this.#threads - 1 : this.#threads,
+      1,
+    );
   }
 
   async #enqueue(

@@ -40,6 +40,38 @@ describe('JobScheduler', () => {
     await scheduler.close();
   });
 
+  it('leaves a thread to flushes while there are any, and gives others all when there are none', async () => {
+    const scheduler = new JobScheduler({ threads: 2, worker, module });
+    const path = join(root, '0000000001.table');
+    writeFileSync(path, 'not a table, but long enough to have a footer'.repeat(4));
+    const verifyFour = () =>
+      Array.from({ length: 4 }, () => scheduler.runShardJob(verify(path), shardMemory));
+    const alone = verifyFour();
+    expect([scheduler.queued, scheduler.running]).toEqual([2, 2]);
+    await Promise.all(alone);
+
+    const target = { directory: root, firstTableId: 1, tableIds: 1, tableBytesMax: 1e6 };
+    const flush = scheduler.runShardJob(
+      {
+        kind: 'flush',
+        shard: 0,
+        memtable: 0,
+        target: { ...target, blockBytes: 4096, compression: true, filterBitsPerKey: 10 },
+        retention: { horizon: 0, snapshots: [], bottom: false },
+      },
+      shardMemory,
+    );
+    const beside = verifyFour();
+    expect([scheduler.queued, scheduler.running]).toEqual([3, 2]);
+    // There is no memtable in that memory.
+    await expect(flush).rejects.toThrow();
+    await Promise.all(beside);
+    const after = verifyFour();
+    expect([scheduler.queued, scheduler.running]).toEqual([2, 2]);
+    await Promise.all(after);
+    await scheduler.close();
+  });
+
   it('drops the queued jobs of a shard that is gone, and no others', async () => {
     const scheduler = new JobScheduler({ threads: 2, worker, module });
     const path = join(root, '0000000001.table');
