@@ -11,7 +11,7 @@
  * Faults: `failAt(k, errno)` makes the k-th mutating call from now throw, `failFrom` it and all later
  * ones; `crashAt(k)` makes it and every later call throw `PowerLossError` until `crash()` is called.
  * A write that fails may have written a part of its bytes; what a sync that fails was to sync never
- * reaches the medium.
+ * reaches the medium. The errno `SHORT` refuses nothing: the write takes two calls.
  */
 import { IoError, LightningError } from '../errors.js';
 import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
@@ -173,7 +173,7 @@ class Directory {
 }
 
 /** Which calls a fault hits: all that change something, or those alone. */
-export type FaultyCalls = 'all' | 'open' | 'write' | 'sync';
+export type FaultyCalls = 'all' | 'open' | 'write' | 'room' | 'sync' | 'name';
 
 interface Fault {
   /** Number of the mutating call that is refused, and of the last one. */
@@ -183,12 +183,24 @@ interface Fault {
   readonly calls: FaultyCalls;
 }
 
+/** The errno of a write that falls short; the caller goes on with the rest. */
+const SHORT = 'SHORT';
+/** As it is called in faults and traces; errors say `fsync`. */
+const DIRECTORY_SYNC = 'fsync of a directory';
+
 const SYSCALLS: Readonly<Record<Exclude<FaultyCalls, 'all'>, readonly string[]>> = {
   open: ['open'],
+  write: ['write'],
   // What takes room.
-  write: ['open', 'write', 'mkdir', 'rename', 'link', 'fallocate'],
-  sync: ['fsync', 'fdatasync'],
+  room: ['open', 'write', 'mkdir', 'rename', 'link', 'fallocate'],
+  sync: ['fsync', 'fdatasync', DIRECTORY_SYNC],
+  name: ['rename', 'link', 'unlink', 'mkdir', DIRECTORY_SYNC],
 };
+
+/** Whether a fault in calls of that kind hits this one. */
+export function isFaulty(calls: FaultyCalls, syscall: string): boolean {
+  return calls === 'all' || SYSCALLS[calls].includes(syscall);
+}
 
 class MemoryFileHandle implements FileHandle {
   readonly path: string;
@@ -229,7 +241,9 @@ class MemoryFileHandle implements FileHandle {
     if (refused !== undefined) {
       const part = Math.floor(this.#fs.random() * (bytes.length + 1));
       this.#change({ kind: 'write', position, bytes: change.bytes.subarray(0, part) });
-      throw this.#fs.refusal(refused, 'write', this.path);
+      if (refused !== SHORT) throw this.#fs.refusal(refused, 'write', this.path);
+      this.#writeRest(change.bytes.subarray(part), position + part);
+      return;
     }
     const room = this.#fs.takeRoom(position + bytes.length - this.#node.length);
     if (!room) {
@@ -238,6 +252,15 @@ class MemoryFileHandle implements FileHandle {
       throw fileError({ code: 'ENOSPC' }, 'write', this.path);
     }
     this.#change(change);
+  }
+
+  /** What a short write has left. */
+  #writeRest(bytes: Uint8Array, position: number): void {
+    const refused = this.#fs.refuse('write');
+    if (refused !== undefined && refused !== SHORT) {
+      throw this.#fs.refusal(refused, 'write', this.path);
+    }
+    this.#change({ kind: 'write', position, bytes });
   }
 
   #change(change: Change): void {
@@ -297,6 +320,8 @@ export class MemoryFileSystem implements FileSystem {
   faultsHit = 0;
   /** Handles from before a crash are dead. */
   bootCount = 0;
+  /** When set, gets the name of each mutating call. */
+  trace: string[] | undefined;
   #root = new Directory();
   #faults: Fault[] = [];
   #readFaults: { readonly path: string; readonly errno: string }[] = [];
@@ -368,12 +393,11 @@ export class MemoryFileSystem implements FileSystem {
   refuse(syscall: string): string | undefined {
     if (this.#powerLost) throw new PowerLossError();
     this.calls++;
+    this.trace?.push(syscall);
     if (this.#crashAt !== undefined && this.calls >= this.#crashAt) return 'POWER';
     const fault = this.#faults.find(
       ({ at, last, calls }) =>
-        at <= this.calls &&
-        (last < 0 || this.calls <= last) &&
-        (calls === 'all' || SYSCALLS[calls].includes(syscall)),
+        at <= this.calls && (last < 0 || this.calls <= last) && isFaulty(calls, syscall),
     );
     if (fault === undefined) return undefined;
     if (fault.last < 0) this.#faults.splice(this.#faults.indexOf(fault), 1);
@@ -493,7 +517,8 @@ export class MemoryFileSystem implements FileSystem {
 
   syncDirectory(path: string): void {
     const directory = this.#directory(path, 'fsync');
-    this.step('fsync', path);
+    const refused = this.refuse(DIRECTORY_SYNC);
+    if (refused !== undefined) throw this.refusal(refused, 'fsync', path);
     directory.sync();
     this.syncs++;
   }

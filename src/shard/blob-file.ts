@@ -5,7 +5,7 @@
  */
 import { checkFormatVersion } from '../encoding/format-version.js';
 import { xxh64 } from '../encoding/xxh64.js';
-import { CorruptionError } from '../errors.js';
+import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
 import { BLOB_REFERENCE_BYTES } from '../kernel/assembly/layout.js';
@@ -117,7 +117,12 @@ export class BlobWriter {
   /** Removes the file again: the value is not wanted, or could not be written. */
   abort(): void {
     this.#file.close();
-    this.#files.fs.unlink(this.#file.path);
+    try {
+      this.#files.fs.unlink(this.#file.path);
+    } catch (error) {
+      // It stays as a file that nothing refers to: opening the database deletes it.
+      if (!(error instanceof LightningError)) throw error;
+    }
   }
 
   #writePiece(): void {

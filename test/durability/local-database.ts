@@ -7,7 +7,7 @@ import type { ResolvedConfig } from '../../src/config.js';
 import { DecisionLoop } from '../../src/coordinator/decision-loop.js';
 import { CommitDurability } from '../../src/coordinator/durability.js';
 import { readDecisions } from '../../src/coordinator/log-reader.js';
-import { deserializeError, type LightningError } from '../../src/errors.js';
+import { deserializeError, LightningError } from '../../src/errors.js';
 import { shardDirectoryName } from '../../src/file-system/file-names.js';
 import type { FileSystem } from '../../src/file-system/file-system.js';
 import { REQUEST_PREPARE, RESPONSE_ERROR } from '../../src/kernel/assembly/layout.js';
@@ -162,9 +162,15 @@ export class LocalDatabase {
 
   /** A turn of everybody; true when somebody had something to do. */
   turn(): boolean {
-    let worked = this.#decisions?.turn() ?? false;
-    for (const { shard } of this.shards) worked = shard.turn() || worked;
-    return worked;
+    try {
+      let worked = this.#decisions?.turn() ?? false;
+      for (const { shard } of this.shards) worked = shard.turn() || worked;
+      return worked;
+    } catch (error) {
+      if (!(error instanceof LightningError)) throw error;
+      // Nobody asked for this: a worker would end here.
+      throw new Error(`A turn threw ${error.stack}`, { cause: error });
+    }
   }
 
   /** The coordinator decides what is ready; nobody else does anything. */

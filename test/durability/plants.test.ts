@@ -9,8 +9,8 @@ import {
   type Mode,
   type Point,
   parsePoint,
-  runPoint,
-} from './sweep.js';
+} from './points.js';
+import { runPoint } from './sweep.js';
 
 /** Where faults of durability show most. */
 const LIKELY: readonly (readonly [Mode, FaultKind])[] = [

@@ -232,7 +232,7 @@ describe('barriers', () => {
     const at = place();
     const db = await LocalDatabase.open(at);
     await commit(db, 0, 30);
-    at.fs.failFrom(1, 'ENOSPC', 'write');
+    at.fs.failFrom(1, 'ENOSPC', 'room');
     await expect(db.durability.covering(db.control.lastSequence())).rejects.toThrow(/ENOSPC/);
     at.fs.clearFaults();
     await db.durability.covering(db.control.lastSequence());

@@ -54,7 +54,7 @@ async function settle(db: LocalDatabase): Promise<void> {
 }
 
 const refusals: [errno: string, calls: FaultyCalls][] = [
-  ['ENOSPC', 'write'],
+  ['ENOSPC', 'room'],
   ['EFBIG', 'write'],
   ['EMFILE', 'open'],
 ];
@@ -155,6 +155,10 @@ describe('a broken disk', () => {
     fs
       .readdir(`${DATABASE_PATH}/shard-000`)
       .filter((name) => parseShardFileName(name)?.kind === 'table' || name.endsWith('.tmp')).length;
+  const blobs = (fs: MemoryFileSystem): number =>
+    fs
+      .readdir(`${DATABASE_PATH}/shard-000`)
+      .filter((name) => parseShardFileName(name)?.kind === 'blob').length;
 
   it('under a flush costs an attempt, and no file is left of it', async () => {
     const at = place({ shards: 1 });
@@ -218,6 +222,27 @@ describe('a broken disk', () => {
     await expectState(db, state);
     expect(shard.state.version.runs.length).toBe(1);
     await db.close();
+  });
+
+  it('under a large value refuses it, also when it cannot be removed again', async () => {
+    const at = place({ shards: 1 });
+    const db = await LocalDatabase.open(at);
+    const { client } = db.shard(0);
+    await client.put('before', '1');
+    at.fs.failFrom(1, 'EIO', 'name');
+    await expect(client.putBlob('large', Buffer.alloc(130_000, 1))).rejects.toMatchObject({
+      code: 'LIGHTNING_IO',
+    });
+    expect(blobs(at.fs)).toBe(1);
+    await client.put('after', '1');
+    at.fs.clearFaults();
+    await client.putBlob('large', Buffer.alloc(130_000, 2));
+    await db.close();
+    const again = await LocalDatabase.open(at);
+    expect(blobs(at.fs)).toBe(1);
+    expect(await again.shard(0).client.get('large')).toBe('\u0002'.repeat(130_000));
+    expect(await again.shard(0).client.get('after')).toBe('1');
+    await again.close();
   });
 
   it('under a sync of the log acknowledges nothing of its group, and nothing is written any more', async () => {

@@ -7,57 +7,15 @@
  */
 
 import { LightningError } from '../../src/errors.js';
-import { type CrashMode, MemoryFileSystem } from '../../src/file-system/memory.js';
+import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { RECORD_FLAG_SYNC } from '../../src/kernel/assembly/layout.js';
 import { checkShard } from '../../src/shard/check-shard.js';
 import { testConfig } from '../shard/harness.js';
 import { Account, type Demand } from './account.js';
 import { createPlace, LocalDatabase, type Part, type TogetherCommit } from './local-database.js';
 import { type Plant, SOUND } from './plants.js';
+import { crashModeOf, formatPoint, type Mode, type Point, planFault } from './points.js';
 import { allKeys, type Contents, planScript, type Step, type Write } from './script.js';
-
-export const MODES = ['sync', 'periodic', 'async'] as const;
-export type Mode = (typeof MODES)[number];
-
-export const FAULTS = [
-  'process',
-  'power-synced',
-  'power-random',
-  'eio-once',
-  'eio-sticky',
-  'enospc-once',
-  'enospc-sticky',
-  'emfile-once',
-  'emfile-sticky',
-  'sync-once',
-  'sync-sticky',
-] as const;
-export type FaultKind = (typeof FAULTS)[number];
-
-export interface Point {
-  readonly script: number;
-  readonly mode: Mode;
-  readonly fault: FaultKind;
-  /** The call of the file system at which it comes. */
-  readonly call: number;
-}
-
-export function formatPoint({ script, mode, fault, call }: Point): string {
-  return `${script}/${mode}/${fault}/${call}`;
-}
-
-/** Throws when the line is no point. */
-export function parsePoint(line: string): Point {
-  const [script, mode, fault, call] = line.split('/');
-  const point = { script: Number(script), mode, fault, call: Number(call) } as Point;
-  const isPoint =
-    Number.isInteger(point.script) &&
-    Number.isInteger(point.call) &&
-    MODES.includes(point.mode) &&
-    FAULTS.includes(point.fault);
-  if (!isPoint) throw new TypeError(`"${line}" is not <script>/<mode>/<fault>/<call>`);
-  return point;
-}
 
 export interface PointResult {
   /** What is wrong; undefined: nothing. */
@@ -71,6 +29,13 @@ export async function runPoint(point: Point, plant: Plant = SOUND): Promise<Poin
   return run.run();
 }
 
+/** The calls of the file system that a script makes when nothing fails, in order. */
+export async function traceScript(script: number, mode: Mode): Promise<readonly string[]> {
+  // Further than any script goes.
+  const point: Point = { script, mode, fault: 'process', call: 2 ** 40 };
+  return new PointRun(point, SOUND).trace();
+}
+
 const REFUSALS: readonly string[] = [
   'LIGHTNING_NO_SPACE',
   'LIGHTNING_READ_ONLY',
@@ -81,13 +46,6 @@ const REFUSALS: readonly string[] = [
 
 /** The rule that was broken. */
 class BrokenPromise extends Error {}
-
-const ERRNOS: Readonly<Record<string, readonly [string, 'all' | 'open' | 'write' | 'sync']>> = {
-  eio: ['EIO', 'all'],
-  enospc: ['ENOSPC', 'write'],
-  emfile: ['EMFILE', 'open'],
-  sync: ['EIO', 'sync'],
-};
 
 class PointRun {
   readonly #point: Point;
@@ -110,7 +68,7 @@ class PointRun {
   async run(): Promise<PointResult> {
     let isHit = false;
     try {
-      this.#plan();
+      planFault(this.#fs, this.#point);
       await this.#runScript();
       isHit = this.#fs.powerLost || this.#fs.faultsHit > 0;
       await this.#end();
@@ -123,27 +81,17 @@ class PointRun {
     }
   }
 
+  async trace(): Promise<readonly string[]> {
+    const trace: string[] = [];
+    this.#fs.trace = trace;
+    await this.#runScript();
+    this.#fs.trace = undefined;
+    await this.#db?.close();
+    return trace;
+  }
+
   get #isCrash(): boolean {
-    return this.#crashMode !== undefined;
-  }
-
-  get #crashMode(): CrashMode | undefined {
-    const { fault } = this.#point;
-    if (fault === 'process') return 'all';
-    if (fault === 'power-synced') return 'synced';
-    return fault === 'power-random' ? 'random' : undefined;
-  }
-
-  #plan(): void {
-    const { fault, call } = this.#point;
-    if (this.#isCrash) {
-      this.#fs.crashAt(call);
-      return;
-    }
-    const [kind, times] = fault.split('-') as [string, string];
-    const [errno, calls] = ERRNOS[kind] as (typeof ERRNOS)[string];
-    if (times === 'once') this.#fs.failOnce(call, errno, calls);
-    else this.#fs.failFrom(call, errno, calls);
+    return crashModeOf(this.#point) !== undefined;
   }
 
   // ---- the script -----------------------------------------------------------------------
@@ -325,7 +273,7 @@ class PointRun {
   async #end(): Promise<void> {
     if (!this.#isCrash && !this.#isOver && this.#db !== undefined) await this.#checkAlive(this.#db);
     await this.#db?.abandon();
-    const mode = this.#crashMode ?? (this.#point.call % 2 === 0 ? 'all' : 'random');
+    const mode = crashModeOf(this.#point) ?? (this.#point.call % 2 === 0 ? 'all' : 'random');
     this.#fs.crash(mode);
     const isProcess = mode === 'all';
     await this.#interruptRecovery(isProcess);

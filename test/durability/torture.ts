@@ -1,16 +1,29 @@
 /**
  * The long run of the sweep, from the command line (test/torture/faults.mjs).
  *
- *   --seeds N        scripts 1 to N, each with every mode and fault, at `--every`-th calls
- *   --every K        distance of the calls (default 37)
+ *   --seeds N        scripts 1 to N (default 3), each with every mode and fault
+ *   --first M        the first script (default 1)
+ *   --every K        distance of the calls (default 37); 1: a fault at every call that it can come at
+ *   --mode, --fault  these alone; may be given more than once
+ *   --part I/N       the I-th of N shares of the points, for several processes
  *   --point LINE     one point again
  */
 
 import { parseArgs } from 'node:util';
-import { FAULTS, formatPoint, MODES, type Point, parsePoint, runPoint } from './sweep.js';
+import { isFaulty } from '../../src/file-system/memory.js';
+import {
+  callsOf,
+  FAULTS,
+  type FaultKind,
+  formatPoint,
+  MODES,
+  type Mode,
+  type Point,
+  parsePoint,
+} from './points.js';
+import { runPoint, traceScript } from './sweep.js';
 
-/** Scripts make fewer calls than this. */
-const CALLS_MAX = 5000;
+const POINTS_PER_LINE = 500;
 
 /** Runs what the arguments ask for; returns how many points failed. Lines go to `print`. */
 export async function tortureFaults(
@@ -21,40 +34,69 @@ export async function tortureFaults(
     args: [...args],
     options: {
       seeds: { type: 'string', default: '3' },
+      first: { type: 'string', default: '1' },
       every: { type: 'string', default: '37' },
+      mode: { type: 'string', multiple: true, default: [...MODES] },
+      fault: { type: 'string', multiple: true, default: [...FAULTS] },
+      part: { type: 'string', default: '0/1' },
       point: { type: 'string' },
     },
   });
+  const modes = MODES.filter((mode) => values.mode.includes(mode));
+  const faults = FAULTS.filter((fault) => values.fault.includes(fault));
+  const [part, parts] = values.part.split('/').map(Number) as [number, number];
+  const hits = new Map<FaultKind, number>(faults.map((fault) => [fault, 0]));
   let points = 0;
   let failed = 0;
-  const run = async (point: Point): Promise<boolean> => {
+  const run = async (point: Point): Promise<void> => {
     const { failure, isHit } = await runPoint(point);
     points++;
-    if (failure !== undefined) {
-      failed++;
-      print(`FAILED ${failure}`);
-      print(`  again: npm run torture -- faults --point ${formatPoint(point)}`);
-    }
-    return isHit;
+    if (isHit) hits.set(point.fault, (hits.get(point.fault) ?? 0) + 1);
+    if (points % POINTS_PER_LINE === 0) print(`${formatPoint(point)}: ${points} points so far`);
+    if (failure === undefined) return;
+    failed++;
+    print(`FAILED ${failure}`);
+    print(`  again: npm run torture -- faults --point ${formatPoint(point)}`);
   };
   if (values.point !== undefined) {
     await run(parsePoint(values.point));
   } else {
     const every = Number(values.every);
-    for (let script = 1; script <= Number(values.seeds); script++) {
-      for (const mode of MODES) {
-        for (const fault of FAULTS) {
-          // Another start for each, so that all together cover more calls.
-          const first =
-            1 + ((script * 7 + FAULTS.indexOf(fault) * 11 + MODES.indexOf(mode)) % every);
-          for (let call = first; call < CALLS_MAX; call += every) {
-            if (!(await run({ script, mode, fault, call }))) break;
-          }
+    const first = Number(values.first);
+    for (let script = first; script < first + Number(values.seeds); script++) {
+      for (const mode of modes) {
+        const trace = await traceScript(script, mode);
+        for (const [i, point] of pointsOf({ script, mode, faults, trace, every }).entries()) {
+          if (i % parts === part) await run(point);
         }
+        print(
+          `script ${script} in mode ${mode} makes ${trace.length} calls: ` +
+            `${points} points so far, ${failed} failed`,
+        );
       }
-      print(`script ${script}: ${points} points so far, ${failed} failed`);
     }
   }
+  print([...hits].map(([fault, count]) => `${fault} ${count}`).join(', '));
   print(`${points} points, ${failed} failed`);
   return failed;
+}
+
+interface Plan {
+  readonly script: number;
+  readonly mode: Mode;
+  readonly faults: readonly FaultKind[];
+  readonly trace: readonly string[];
+  readonly every: number;
+}
+
+/** A point at each `every`-th of the calls that a fault can come at. */
+function pointsOf({ script, mode, faults, trace, every }: Plan): Point[] {
+  return faults.flatMap((fault) => {
+    const calls = trace.flatMap((syscall, i) => (isFaulty(callsOf(fault), syscall) ? [i + 1] : []));
+    // Another start for each, so that all together cover more calls.
+    const start = (script * 7 + FAULTS.indexOf(fault) * 11 + MODES.indexOf(mode)) % every;
+    return calls
+      .filter((_, i) => i % every === start)
+      .map((call) => ({ script, mode, fault, call }));
+  });
 }

@@ -3,8 +3,11 @@
  * killed. Standard input: the task, as JSON. Standard output: a line per event, written *after* the
  * event; the parent keeps the account.
  *
+ *   loading          a bulk load is begun
+ *   opening          the database is about to be opened
  *   resolved N …     the lanes as they were found; N operations that were under way had been applied
  *   a LANE I         operation I was acknowledged
+ *   ready            the load is about to begin
  *   bulk             the bulk load was acknowledged
  *   FAILED …         something is not as it should be
  */
@@ -54,6 +57,7 @@ if (bulk !== undefined) {
   report('bulk');
 }
 
+report('opening');
 const db = await LightningDb.open(path, options);
 const applied = await verify(db, states, task);
 await verifyBulk();
@@ -92,7 +96,7 @@ async function lane(state) {
 async function upkeep() {
   const next = random(seed + round);
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 20 + next() * 120));
+    await new Promise((resolve) => setTimeout(resolve, next() * 100));
     if (next() < 0.7) await db.flush();
     else await db.compact();
   }

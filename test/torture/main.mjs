@@ -1,5 +1,5 @@
 /**
- * npm run torture -- [rounds] [--rounds 1000] [--seed 1] [--not-atomic] [--no-bank]
+ * npm run torture -- [rounds] [--rounds 1000] [--seed 1] [--at-once 2] [--not-atomic] [--no-bank]
  *
  *   rounds   kill -9 of processes under load, recovery compared with what was acknowledged
  *   deaths   shard workers, coordinator and pool threads that throw, end or are terminated
@@ -23,6 +23,7 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string' },
     minutes: { type: 'string', default: '30' },
     every: { type: 'string', default: '50' },
+    'at-once': { type: 'string', default: '2' },
     'not-atomic': { type: 'boolean', default: false },
     'no-bank': { type: 'boolean', default: false },
   },
@@ -39,6 +40,7 @@ const options = {
   rounds: Number(values.rounds),
   minutes: Number(values.minutes),
   every: Number(values.every),
+  atOnce: Number(values['at-once']),
   isAtomic: !values['not-atomic'],
   hasBank: !values['no-bank'],
   seed,
