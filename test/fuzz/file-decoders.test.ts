@@ -42,7 +42,7 @@ import { SegmentReader } from '../../src/wal/segment-reader.js';
 import { jobKernel } from '../sstable/table-model.js';
 import { table } from '../version/table.js';
 import { sealGroup } from '../wal/group.js';
-import { INPUTS, Mutator, SEED } from './mutations.js';
+import { inputsOf, Mutator, SEED } from './mutations.js';
 
 const ID = '01234567-89ab-cdef-0123-456789abcdef';
 const PATH = '/db/0000000007.file';
@@ -298,10 +298,10 @@ describe('hostile bytes', () => {
       const mutator = new Mutator(SEED);
       let accepted = 0;
       let refused = 0;
-      for (let i = 0; i < INPUTS * share; i++) {
+      for (let i = 0; i < inputsOf(share); i++) {
         const bytes = mutator.mutate(samples);
         if (reseal !== undefined && i % 2 === 0) reseal(bytes);
-        const before = bytes.toString('latin1');
+        const before = Buffer.from(bytes);
         try {
           if (decode(bytes) === undefined) refused++;
           else accepted++;
@@ -311,11 +311,11 @@ describe('hostile bytes', () => {
             throw new Error(`Input ${i}, seed ${SEED}: ${bytes.toString('hex')}`, { cause: error });
           refused++;
         }
-        expect(bytes.toString('latin1')).toBe(before);
+        if (!bytes.equals(before)) throw new Error(`Input ${i}, seed ${SEED}: changed by reading`);
       }
       expect(accepted + refused).toBeGreaterThan(0);
       expect(refused).toBeGreaterThan(0);
     },
-    3_600_000,
+    36_000_000,
   );
 });

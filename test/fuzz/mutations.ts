@@ -1,12 +1,19 @@
 /** Hostile bytes from valid ones, by a seed: what damage, malice and a broken program would make. */
 import { seededRandom } from '../../src/file-system/memory.js';
 
-/** Inputs per decoder. LIGHTNING_FUZZ_INPUTS=1000000 is a long run. */
+/** Inputs per decoder. LIGHTNING_FUZZ_INPUTS=1000000 is a long run, in which slow ones get as many. */
 export const INPUTS = Number(process.env['LIGHTNING_FUZZ_INPUTS'] ?? 2000);
+const IS_LONG = process.env['LIGHTNING_FUZZ_INPUTS'] !== undefined;
+
+/** How many inputs a slow decoder gets, of which the tests take a share. */
+export function inputsOf(share: number): number {
+  return IS_LONG ? INPUTS : Math.floor(INPUTS * share);
+}
+
 export const SEED = Number(process.env['LIGHTNING_FUZZ_SEED'] ?? 20261125);
 
 const INTERESTING = [0, 1, 2, 7, 0x7f, 0x80, 0xff, 0xfff8, 0xffff, 0x10000, 0x7fffffff, 0x80000000];
-const BYTES_MAX = 64 * 1024;
+const BYTES_MAX = 128 * 1024;
 
 export class Mutator {
   readonly random: () => number;

@@ -22,7 +22,7 @@ import {
   encodeValues,
 } from '../../src/protocol/responses.js';
 import { del, encodeOperations, put, TestClient, TestShard, testConfig } from '../shard/harness.js';
-import { INPUTS, Mutator, SEED } from './mutations.js';
+import { INPUTS, inputsOf, Mutator, SEED } from './mutations.js';
 
 const DIRECTORY = '/shard-000';
 const KINDS = [
@@ -65,7 +65,7 @@ describe('hostile requests', () => {
     const mutator = new Mutator(SEED);
     const hostile = new TestClient(shard.shard, shard.kernel, 5);
     const valid = samples();
-    for (let i = 0; i < INPUTS / 3; i++) {
+    for (let i = 0; i < inputsOf(1 / 3); i++) {
       const kind =
         mutator.random() < 0.95
           ? (KINDS[mutator.below(KINDS.length)] as number)
@@ -93,7 +93,7 @@ describe('hostile requests', () => {
     const next = new TestClient(shard.shard, shard.kernel, 5);
     expect(await next.get('after')).toBe('all');
     await shard.shard.close();
-  }, 3_600_000);
+  }, 36_000_000);
 });
 
 describe('hostile responses', () => {
@@ -106,8 +106,9 @@ describe('hostile responses', () => {
     for (let i = 0; i < INPUTS; i++) {
       const payload = mutator.mutate(values);
       try {
-        for (const value of decodeValues(payload, 3))
-          expect(value?.length ?? 0).toBeLessThanOrEqual(payload.length);
+        for (const value of decodeValues(payload, 3)) {
+          if ((value?.length ?? 0) > payload.length) throw new Error('A value is larger than all');
+        }
       } catch (cause) {
         expect(cause).toBeInstanceOf(RangeError);
         refused++;
@@ -115,5 +116,5 @@ describe('hostile responses', () => {
       expect(decodeError(mutator.mutate(errors))).toBeInstanceOf(LightningError);
     }
     expect(refused).toBeGreaterThan(0);
-  }, 3_600_000);
+  }, 36_000_000);
 });
