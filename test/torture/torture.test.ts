@@ -26,10 +26,10 @@ describe('torture', () => {
   it('by kill -9 loses nothing that was acknowledged, in all modes, on 1, 2 and 4 shards', async () => {
     const output = await torture('rounds', '--rounds', '50');
     expect(output).toMatch(/50 kills: \d+ acknowledged operations there/);
-  }, 240_000);
+  }, 600_000);
 
   it('by deaths of threads rejects what is under way, and nothing else', async () => {
     const output = await torture('deaths', '--rounds', '8');
     expect(output).toMatch(/8 deaths: \d+ operations right/);
-  }, 240_000);
+  }, 600_000);
 });
