@@ -4,18 +4,22 @@
  *
  *   kill:POINT#SHARD*N   the process is killed when POINT is reached for the Nth time (1) on SHARD (any)
  *   die:POINT#SHARD*N    the worker thread ends there
+ *   hang:POINT#SHARD*N   the thread goes no further, and does not end
  *   weaken:NAME          a rule of the protocol does not hold
  *
- * Several are separated by commas. `kill` and `die` count in the first worker of each kind only, so
- * that what takes its place works. What the points and rules are says docs/ARCHITECTURE.md.
+ * Several are separated by commas. Points count in the first worker of each kind, so that what takes its
+ * place works, and in each client thread by itself. What the points and rules are says docs/ARCHITECTURE.md.
  */
 
 export type FaultPoint =
+  | 'claimed'
+  | 'prepares-sent'
   | 'prepare-received'
   | 'prepare-torn'
   | 'prepare-written'
   | 'all-prepared'
   | 'deciding'
+  | 'decision-appended'
   | 'decision-written'
   | 'decided'
   | 'commit-seen'
@@ -31,6 +35,7 @@ export type Weakening =
   | 'validate-against-last'
   | 'ignore-prepared'
   | 'skip-wounding'
+  | 'lose-commit-records'
   | 'release-early'
   | 'snapshot-at-last';
 
@@ -50,7 +55,7 @@ export function isWeakened(rule: Weakening): boolean {
   return weakenings?.has(rule) === true;
 }
 
-/** From now on faults happen on this thread: for a worker that is the first of its kind. */
+/** From now on faults happen on this thread: a client's, or that of the first worker of its kind. */
 export function armFaults(): void {
   if (specification !== undefined) armed = parseFaults(specification);
 }
@@ -68,6 +73,7 @@ export function isFaultDue(point: FaultPoint, shard?: number): boolean {
 export function strike(point: FaultPoint): void {
   const action = armed?.find((fault) => fault.point === point)?.action;
   while (action === 'kill') process.kill(process.pid, 'SIGKILL');
+  while (action === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   // In a worker this ends the thread.
   process.exit(1);
 }
@@ -88,7 +94,7 @@ function parseWeakenings(text: string): ReadonlySet<string> {
 
 function parseFaults(text: string): Fault[] {
   return text.split(',').flatMap((part) => {
-    const match = /^(kill|die):([a-z-]+)(?:#(\d+))?(?:\*(\d+))?$/.exec(part);
+    const match = /^(kill|die|hang):([a-z-]+)(?:#(\d+))?(?:\*(\d+))?$/.exec(part);
     if (match === null) return [];
     const [, action, point, shard, times] = match;
     return [

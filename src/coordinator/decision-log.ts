@@ -18,6 +18,7 @@
  * `settle` is called: until then, each open comes to the same cut.
  */
 import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import { Ballast } from '../file-system/ballast.js';
 import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
@@ -153,6 +154,7 @@ export class DecisionLog {
     this.#append(file, (place) => encodeDecisions(decisions, place));
     // Also before the sync: if that fails, they may be in force all the same.
     for (const decision of decisions) this.#decisions.set(decision.id, decision);
+    faultPoint('decision-appended');
     if (isSync) this.sync();
     this.#rotateIfFull();
   }

@@ -21,6 +21,8 @@ import type { ControlBlock } from '../router/control-block.js';
 import {
   ABORT_LOG,
   stateOf,
+  TRANSACTION_ABORTED,
+  TRANSACTION_COMMITTED,
   TRANSACTION_DECIDING,
   TRANSACTION_PREPARING,
 } from '../router/transaction-table.js';
@@ -65,7 +67,7 @@ export class DecisionLoop {
 
   /** Takes over from a coordinator that died, if there was one, and decides until `stop`. */
   start(): void {
-    this.#takeOver();
+    this.takeOver();
     this.#ended = this.#run();
   }
 
@@ -162,20 +164,30 @@ export class DecisionLoop {
     }
   }
 
-  #takeOver(): void {
+  /**
+   * After another coordinator died: decides again what that left DECIDING, looks at all that may be
+   * ready, and tells the shards what they may not have been told.
+   */
+  takeOver(): void {
     const { control } = this.#options;
     const { transactions } = control;
     const deciding: Candidate[] = [];
+    const over: Candidate[] = [];
     for (let slot = 0; slot < transactions.highWater; slot++) {
       const word = transactions.word(slot);
-      if (stateOf(word) === TRANSACTION_DECIDING) deciding.push({ slot, word });
+      const state = stateOf(word);
+      if (state === TRANSACTION_DECIDING) deciding.push({ slot, word });
+      if (state === TRANSACTION_COMMITTED || state === TRANSACTION_ABORTED) {
+        over.push({ slot, word });
+      }
       // Whoever voted last may have rung for the dead one.
-      if (stateOf(word) === TRANSACTION_PREPARING) transactions.markReady(slot);
+      if (state === TRANSACTION_PREPARING) transactions.markReady(slot);
     }
     control.decisionsAllocated();
     this.#append(
       deciding.sort((a, b) => transactions.sequence(a.slot) - transactions.sequence(b.slot)),
     );
+    this.#ring(over);
   }
 
   // ---- the thread ---------------------------------------------------------------------

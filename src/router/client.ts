@@ -7,6 +7,7 @@
  */
 
 import { ClosedError, LightningError } from '../errors.js';
+import { armFaults } from '../faults.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import type { ClientDoorbell } from './client-doorbell.js';
 import {
@@ -67,6 +68,7 @@ export class Client implements RequestListener {
     connections: readonly ShardConnection[],
     directory?: string,
   ) {
+    armFaults();
     this.control = control;
     this.slot = slot;
     this.#module = module;

@@ -187,13 +187,20 @@ export class Supervisor {
 
   // ---- the end --------------------------------------------------------------------------
 
-  /** The database takes no more work from attached threads, and dead workers stay dead. */
+  /**
+   * The database takes no more work from attached threads. A coordinator that has just died is still
+   * replaced: the shards need one for their last flushes. From then on, dead workers stay dead.
+   */
   async beginClose(): Promise<void> {
-    this.#closing = true;
     this.#options.control.setDatabaseState(DATABASE_CLOSING);
+    for (let tries = 0; tries <= RESTARTS_MAX; tries++) {
+      await Promise.allSettled(this.#restarts);
+      // Without a coordinator there is nobody to tell.
+      const coordinator = this.#coordinator;
+      if (coordinator === undefined || (await isTold(coordinator))) break;
+    }
+    this.#closing = true;
     await Promise.allSettled(this.#restarts);
-    // Without a coordinator there is nobody to tell.
-    await this.#coordinator?.call((control) => control.beginClose()).catch(ignore);
   }
 
   /** Closes shards, then the coordinator; workers end last. Throws the first failure, at the end. */
@@ -419,6 +426,18 @@ export class Supervisor {
         this.#coordinator = undefined;
       }
     }
+  }
+}
+
+/** Tells the coordinator that the database closes. False: it has died, and its replacement begun. */
+async function isTold(coordinator: EngineWorker<CoordinatorControl>): Promise<boolean> {
+  try {
+    await coordinator.call((control) => control.beginClose());
+    return true;
+  } catch {
+    // The end of a worker is noted in the turn in which its calls are rejected.
+    const isAlive = new Promise<boolean>((resolve) => setImmediate(() => resolve(true)));
+    return Promise.race([coordinator.ended.then(() => false), isAlive]);
   }
 }
 

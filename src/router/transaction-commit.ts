@@ -6,7 +6,7 @@
  * coordinator decides, the shards apply and answer. The promise resolves when all have answered: the
  * last of them has made the commit visible before.
  */
-
+import { faultPoint, isFaultDue, strike } from '../faults.js';
 import { RECORD_FLAG_SYNC, REQUEST_PREPARE, REQUEST_WRITE } from '../kernel/assembly/layout.js';
 import {
   encodePrepareHead,
@@ -128,6 +128,7 @@ function prepare(
   const { transactions } = client.control;
   const slot = transactions.claim(client.slot);
   if (slot < 0) return false;
+  faultPoint('claimed');
   let low = 0;
   let high = 0;
   let involved = 0;
@@ -147,6 +148,10 @@ function prepare(
   head.flags = request.validateWrites ? PREPARE_VALIDATE_WRITES : 0;
   for (let shard = 0; shard < client.shards.length; shard++) {
     if (takesPart(request, shard)) sendPrepare(client, request, shard, sink);
+  }
+  if (isFaultDue('prepares-sent')) {
+    for (const shard of client.shards) shard.flush();
+    strike('prepares-sent');
   }
   return true;
 }

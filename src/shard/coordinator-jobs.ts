@@ -1,6 +1,7 @@
 /**
- * Runs a shard's jobs, and barriers for it, through the coordinator. When that dies, jobs under way are rejected, to be
- * repeated by their owner; new ones wait until a coordinator is connected again.
+ * Runs a shard's jobs, and barriers for it, through the coordinator. When that dies, jobs under way are
+ * rejected, to be repeated by their owner; new ones wait until a coordinator is connected again, or
+ * are rejected, too, when the database closes and there will be none.
  */
 
 import type { MessagePort } from 'node:worker_threads';
@@ -25,6 +26,7 @@ export class CoordinatorJobs implements JobRunner, Durability {
   /** Ends jobs under way when the coordinator goes. */
   #rejects = new Set<(error: unknown) => void>();
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #isLast = false;
   #isClosed = false;
 
   /** `service` is what the coordinator may call. */
@@ -47,11 +49,21 @@ export class CoordinatorJobs implements JobRunner, Durability {
     for (const { resolve } of waiting) resolve();
   }
 
+  /** The coordinator will not be replaced any more when it dies, or has died. */
+  expectNoOther(): void {
+    this.#isLast = true;
+    if (this.#remote === undefined) this.#rejectWaiting('The coordinator is gone');
+  }
+
   /** Jobs that run are rejected, and new ones too. */
   close(): void {
     this.#isClosed = true;
     this.#disconnect('The shard is closed');
-    for (const { reject } of this.#waiting) reject(gone('The shard is closed'));
+    this.#rejectWaiting('The shard is closed');
+  }
+
+  #rejectWaiting(reason: string): void {
+    for (const { reject } of this.#waiting) reject(gone(reason));
     this.#waiting = [];
   }
 
@@ -83,6 +95,7 @@ export class CoordinatorJobs implements JobRunner, Durability {
   async #call<T>(invoke: (remote: Remote<JobService>) => Promise<Outcome<T>>): Promise<T> {
     if (this.#isClosed) throw gone('The shard is closed');
     if (this.#remote === undefined) {
+      if (this.#isLast) throw gone('The coordinator is gone');
       await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
       return this.#call(invoke);
     }

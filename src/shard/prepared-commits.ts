@@ -22,7 +22,7 @@
  */
 
 import { ShardUnavailableError } from '../errors.js';
-import { faultPoint } from '../faults.js';
+import { faultPoint, isWeakened } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
@@ -434,7 +434,7 @@ export class PreparedCommits {
     for (const commit of this.#commits) {
       if (commit.stage !== 'applied') continue;
       // Nothing was prepared in the log: nothing has to be said about it.
-      if (commit.bytes > 0) {
+      if (commit.bytes > 0 && !isWeakened('lose-commit-records')) {
         kernel.f64[address >>> 3] = commit.sequence;
         kernel.f64[(address >>> 3) + 1] = commit.timestampUs;
         const status = kernel.exports.groupAppend(

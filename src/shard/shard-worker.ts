@@ -147,6 +147,7 @@ class ShardWorker {
   }
 
   async #close(): Promise<boolean> {
+    this.#jobs.expectNoOther();
     this.#driver.stop();
     await this.#loop;
     try {

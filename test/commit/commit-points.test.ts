@@ -25,8 +25,8 @@ interface End {
   readonly lines: readonly string[];
 }
 
-function run(mode: 'write' | 'read', fault: string): Promise<End> {
-  const child = spawn(process.execPath, [COMMITTER, join(directory.path, 'db'), mode], {
+function run(mode: 'write' | 'read' | 'thread', fault: string, sync = 'async'): Promise<End> {
+  const child = spawn(process.execPath, [COMMITTER, join(directory.path, 'db'), mode, sync], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, LIGHTNING_DB_FAULT: fault },
   });
@@ -53,13 +53,16 @@ async function versionsOnDisk(): Promise<string[]> {
 }
 
 /** Where the process dies in the second commit, and what is there afterwards. */
-const kills: [string, 'first' | 'second'][] = [
+const kills: [string, 'first' | 'second', sync?: 'sync'][] = [
+  ['claimed*2', 'first'],
+  ['prepares-sent*2', 'first'],
   ['prepare-received#1*2', 'first'],
   ['prepare-torn#0*3', 'first'],
   ['prepare-written#0*2', 'first'],
   ['prepare-written#1*2', 'first'],
   ['all-prepared*2', 'first'],
   ['deciding*2', 'first'],
+  ['decision-appended*2', 'second', 'sync'],
   ['decision-written*2', 'second'],
   ['decided*2', 'second'],
   ['commit-seen#0*2', 'second'],
@@ -70,8 +73,8 @@ const kills: [string, 'first' | 'second'][] = [
 describe('the death of the process', () => {
   it.each(kills)(
     'at %s leaves the %s commit whole',
-    async (point, expected) => {
-      const { signal } = await run('write', `kill:${point}`);
+    async (point, expected, sync) => {
+      const { signal } = await run('write', `kill:${point}`, sync);
       expect(signal).toBe('SIGKILL');
       expect(await versionsOnDisk()).toEqual([expected]);
       expect(await versionsOnDisk()).toEqual([expected]);
@@ -88,6 +91,14 @@ describe('the death of the process', () => {
   }, 60_000);
 });
 
+describe('COMMIT records that are lost', () => {
+  it('are made up for by the decision', async () => {
+    const { signal } = await run('write', 'weaken:lose-commit-records,kill:recorded#1*2');
+    expect(signal).toBe('SIGKILL');
+    expect(await versionsOnDisk()).toEqual(['second']);
+  }, 60_000);
+});
+
 /** Where one worker dies, what the client is told, and what is there afterwards. */
 const deaths: [string, string, 'first' | 'second'][] = [
   ['prepare-received#1*2', 'refused LIGHTNING_SHARD_UNAVAILABLE', 'first'],
@@ -95,7 +106,9 @@ const deaths: [string, string, 'first' | 'second'][] = [
   ['prepare-written#0*2', 'refused LIGHTNING_SHARD_UNAVAILABLE', 'first'],
   ['all-prepared*2', 'committed', 'second'],
   ['deciding*2', 'committed', 'second'],
+  ['decision-appended*2', 'committed', 'second'],
   ['decision-written*2', 'committed', 'second'],
+  ['decided*2', 'committed', 'second'],
   ['commit-seen#0*2', 'committed', 'second'],
   ['applied#1*2', 'committed', 'second'],
   ['recorded#0*2', 'committed', 'second'],
@@ -111,4 +124,14 @@ describe('the death of one worker', () => {
     },
     60_000,
   );
+});
+
+describe('the death of a client thread', () => {
+  it('whose commit is prepared in part gives it up: the others may write, and nothing of it stays', async () => {
+    // Shard 1 goes no further, so that nothing can be decided.
+    const faults = 'hang:prepare-received#1*3,die:prepares-sent*2';
+    const { signal, lines } = await run('thread', faults);
+    expect({ signal, lines }).toEqual({ signal: null, lines: ['released', 'first'] });
+    expect(await versionsOnDisk()).toEqual(['first']);
+  }, 60_000);
 });

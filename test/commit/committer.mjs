@@ -1,12 +1,14 @@
 /**
  * Commits two batches over all shards, the second of which may meet a fault (LIGHTNING_DB_FAULT), and
- * says what it sees. Each batch writes one version to every key.
+ * says what it sees. Each batch writes one version to every key. In the mode "thread" another thread
+ * writes the second one, and dies.
  */
 
 import { writeSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { LightningDb } from 'lightning-db';
 
-const [path, mode] = process.argv.slice(2);
+const [path, mode, walSyncMode = 'async'] = process.argv.slice(2);
 const say = (line) => writeSync(1, `${line}\n`);
 const KEYS = Array.from({ length: 8 }, (_, i) => `key-${i}`);
 
@@ -30,7 +32,37 @@ async function versions(db) {
   }
 }
 
-const db = await LightningDb.open(path, { shards: 2, cacheSize: 16 << 20 });
+/** Writes from a thread of its own, until that ends. */
+async function writeFromThread(db) {
+  const source = `
+    const { workerData } = require('node:worker_threads');
+    const { LightningDb } = require('lightning-db');
+    LightningDb.attach(workerData.handle).then(async (db) => {
+      for (const version of ['first', 'second']) {
+        const batch = db.batch();
+        for (const key of workerData.keys) batch.put(key, version);
+        await batch.write();
+      }
+    });`;
+  const worker = new Worker(source, { eval: true, workerData: { handle: db.share(), keys: KEYS } });
+  await new Promise((resolve) => worker.once('exit', resolve));
+}
+
+/** A shard that hangs answers nothing: what the others have done is looked at on this thread. */
+async function sayHeld(db) {
+  const writes = KEYS.map((key) => db.transaction((tx) => void tx.put(key, 'first')));
+  await Promise.any(writes);
+  say('released');
+  say([...new Set(KEYS.map((key) => db.getSync(key)))].join(' '));
+  process.exit(0);
+}
+
+const db = await LightningDb.open(path, { shards: 2, cacheSize: 16 << 20, walSyncMode });
+if (mode === 'thread') {
+  await write(db, 'first');
+  await writeFromThread(db);
+  await sayHeld(db);
+}
 if (mode === 'write') {
   await write(db, 'first');
   const outcome = await write(db, 'second').then(

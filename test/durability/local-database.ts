@@ -5,7 +5,7 @@
 
 import type { ResolvedConfig } from '../../src/config.js';
 import { DecisionLoop } from '../../src/coordinator/decision-loop.js';
-import { CommitDurability } from '../../src/coordinator/durability.js';
+import { CommitDurability, type DurabilityOptions } from '../../src/coordinator/durability.js';
 import { readDecisions } from '../../src/coordinator/log-reader.js';
 import { deserializeError, LightningError } from '../../src/errors.js';
 import { shardDirectoryName } from '../../src/file-system/file-names.js';
@@ -24,6 +24,7 @@ import { DATABASE_ID, encodeOperations, type Operation, TestShard } from '../sha
 import { type Plant, SOUND } from './plants.js';
 
 export const DATABASE_PATH = '/db';
+const COORDINATOR_PATH = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
 
 export interface Part {
   readonly shard: number;
@@ -62,6 +63,7 @@ export class LocalDatabase {
   readonly #options: LocalDatabaseOptions;
   #durability: CommitDurability | undefined;
   #decisions: DecisionLoop | undefined;
+  readonly #bootId: number;
   #nextId = 0;
 
   private constructor(options: LocalDatabaseOptions) {
@@ -69,6 +71,7 @@ export class LocalDatabase {
     this.#options = { ...options, fs: plant.fileSystem?.(fs) ?? fs };
     const control = ControlBlock.create(options.config.shards);
     this.control = plant.control?.(control) ?? control;
+    this.#bootId = ++opens;
   }
 
   /** When it throws, nothing of it goes on. */
@@ -84,13 +87,28 @@ export class LocalDatabase {
   }
 
   async #open(): Promise<void> {
+    const { config } = this.#options;
+    if (config.readOnly) {
+      const { cutSequence } = CommitDurability.read(this.#durabilityOptions, COORDINATOR_PATH);
+      await this.#openShards(cutSequence);
+      return;
+    }
+    const durability = CommitDurability.open(this.#durabilityOptions, COORDINATOR_PATH, false);
+    this.#durability = durability;
+    await this.#openShards(durability.recovered.cutSequence);
+    await durability.settle();
+    this.control.transactions.raiseIds(durability.log.openCounter * IDS_PER_OPEN);
+    this.#nextId = this.control.transactions.grantIds().first;
+    this.#decisions = this.#newLoop(durability);
+  }
+
+  get #durabilityOptions(): DurabilityOptions {
     const { fs, config } = this.#options;
-    opens++;
-    const options = {
+    return {
       fs,
       path: DATABASE_PATH,
       databaseId: DATABASE_ID,
-      bootId: opens,
+      bootId: this.#bootId,
       config,
       control: this.control,
       syncShard: async (shard: number) => this.shards[shard]?.shard.syncLog(),
@@ -98,57 +116,64 @@ export class LocalDatabase {
         for (const { shard } of this.shards) shard.state.becomeReadOnly(error);
       },
     };
-    const directory = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
-    if (config.readOnly) {
-      const { cutSequence } = CommitDurability.read(options, directory);
-      await this.#openShards(cutSequence);
-      return;
-    }
-    const durability = CommitDurability.open(options, directory, false);
-    this.#durability = durability;
-    await this.#openShards(durability.recovered.cutSequence);
-    await durability.settle();
-    this.control.transactions.raiseIds(durability.log.openCounter * IDS_PER_OPEN);
-    this.#nextId = this.control.transactions.grantIds().first;
-    this.#decisions = new DecisionLoop({
+  }
+
+  #newLoop({ log }: CommitDurability): DecisionLoop {
+    return new DecisionLoop({
       control: this.control,
-      log: durability.log,
-      syncAlways: config.walSync === 'sync',
+      log,
+      syncAlways: this.#options.config.walSync === 'sync',
       nowUs: () => 1e15,
       ringShard: () => {},
     });
   }
 
   async #openShards(cutSequence: number | undefined): Promise<void> {
+    const { config, plant = SOUND } = this.#options;
+    const cut = plant.cutSequence === undefined ? cutSequence : plant.cutSequence(cutSequence);
+    for (let shard = 0; shard < config.shards; shard++) {
+      this.shards.push(await this.#openShard(shard, cut));
+    }
+  }
+
+  #openShard(shard: number, cutSequence?: number): Promise<TestShard> {
     const { fs, config, clock, plant = SOUND } = this.#options;
     const isOrdered = config.walSync !== 'sync' && config.shards > 1;
     const durability = {
       covering: async (sequence: number) => this.#durability?.covering(sequence),
     };
-    const cut = plant.cutSequence === undefined ? cutSequence : plant.cutSequence(cutSequence);
-    for (let shard = 0; shard < config.shards; shard++) {
-      this.shards.push(
-        await TestShard.open({
-          fs,
-          directory: `${DATABASE_PATH}/${shardDirectoryName(shard)}`,
-          config,
-          ...(clock === undefined ? {} : { clock }),
-          control: this.control,
-          shard,
-          before: async (job) => {
-            if (job.kind === 'flush')
-              plant.beforeFlush?.(fs, `${DATABASE_PATH}/${shardDirectoryName(shard)}`);
-          },
-          durability: isOrdered ? (plant.durability?.(durability) ?? durability) : undefined,
-          cutSequence: cut,
-          decisions: () => {
-            const directory = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
-            const decisions = readDecisions(fs, directory, DATABASE_ID);
-            return plant.decisions?.(decisions) ?? decisions;
-          },
-        }),
-      );
-    }
+    return TestShard.open({
+      fs,
+      directory: `${DATABASE_PATH}/${shardDirectoryName(shard)}`,
+      config,
+      ...(clock === undefined ? {} : { clock }),
+      control: this.control,
+      shard,
+      before: async (job) => {
+        if (job.kind === 'flush')
+          plant.beforeFlush?.(fs, `${DATABASE_PATH}/${shardDirectoryName(shard)}`);
+      },
+      durability: isOrdered ? (plant.durability?.(durability) ?? durability) : undefined,
+      cutSequence,
+      decisions: () => {
+        const decisions = readDecisions(fs, COORDINATOR_PATH, DATABASE_ID);
+        return plant.decisions?.(decisions) ?? decisions;
+      },
+    });
+  }
+
+  /** The worker of the shard dies, and another takes its place. What clients had sent is lost. */
+  async replaceShard(shard: number): Promise<void> {
+    await endJobs(this.shard(shard));
+    this.shards[shard] = await this.#openShard(shard);
+  }
+
+  /** The coordinator dies, and another takes its place. */
+  replaceCoordinator(): void {
+    this.#durability?.log.close();
+    this.#durability = CommitDurability.open(this.#durabilityOptions, COORDINATOR_PATH, true);
+    this.#decisions = this.#newLoop(this.#durability);
+    this.#decisions.takeOver();
   }
 
   get durability(): CommitDurability {
@@ -230,10 +255,12 @@ export class LocalDatabase {
 
   /** After a crash: ends what still runs, without a word to the file system that counts. */
   async abandon(): Promise<void> {
-    for (const { shard } of this.shards) {
-      shard.compactor.close();
-      await shard.flusher.close();
-    }
+    for (const shard of this.shards) await endJobs(shard);
     await this.#durability?.close(false);
   }
+}
+
+async function endJobs({ shard }: TestShard): Promise<void> {
+  shard.compactor.close();
+  await shard.flusher.close();
 }
