@@ -2,11 +2,9 @@
  * A file system in memory that can lose power and refuse calls, for tests that run in one thread
  * from one seed.
  *
- * What survives `crash()` is decided per file and per directory: synced contents and synced names
- * always do; of the writes and name changes since the last sync, the `CrashMode` says which. In mode
- * `random` every unsynced write survives whole, up to some sector, or not at all, independently of
- * later writes (as disks do); the length follows the last byte that survived, gaps are zero. Name
- * changes survive as a prefix of their order within a directory (as journals do).
+ * What survives `crash()` is decided per file and per directory (memory-inode.ts, memory-directory.ts):
+ * synced contents and synced names always do; of what came since the last sync, the `CrashMode` says
+ * which.
  *
  * Faults: `failAt(k, errno)` makes the k-th mutating call from now throw, `failFrom` it and all later
  * ones; `crashAt(k)` makes it and every later call throw `PowerLossError` until `crash()` is called.
@@ -15,12 +13,11 @@
  */
 import { IoError, LightningError } from '../errors.js';
 import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
+import { MemoryDirectory } from './memory-directory.js';
+import { type Change, type CrashMode, Inode } from './memory-inode.js';
 import { identityOf } from './system-identity.js';
 
-const SECTOR_BYTES = 512;
-
-/** `synced`: only synced state survives. `all`: everything does (the process died, not the system). */
-export type CrashMode = 'synced' | 'all' | 'random';
+export type { CrashMode } from './memory-inode.js';
 
 /** Thrown by every call after the power failed. Not an IoError: nobody may handle it. */
 export class PowerLossError extends Error {
@@ -39,137 +36,6 @@ export function seededRandom(seed: number): () => number {
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
     return ((mixed ^ (mixed >>> 15)) >>> 0) / 0x1_0000_0000;
   };
-}
-
-/** A change of contents that has not been synced: written bytes, or a new length. */
-type Change =
-  | { readonly kind: 'write'; readonly position: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'truncate'; readonly bytes: number };
-
-class Inode {
-  bytes: Uint8Array = new Uint8Array(0);
-  length = 0;
-  /** State on the medium, and what has changed since. */
-  synced: Uint8Array = new Uint8Array(0);
-  changes: Change[] = [];
-  /** Some of what is read here will be gone after a power loss, although nothing is to be synced. */
-  hasLost = false;
-
-  resize(length: number): void {
-    if (length > this.bytes.length) {
-      const larger = new Uint8Array(Math.max(length, this.bytes.length * 2, 256));
-      larger.set(this.bytes.subarray(0, this.length));
-      this.bytes = larger;
-    }
-    if (length > this.length) this.bytes.fill(0, this.length, length);
-    this.length = length;
-  }
-
-  apply(change: Change): void {
-    if (change.kind === 'truncate') {
-      this.resize(change.bytes);
-      return;
-    }
-    const end = change.position + change.bytes.length;
-    if (end > this.length) this.resize(end);
-    this.bytes.set(change.bytes, change.position);
-  }
-
-  sync(): void {
-    if (this.hasLost) {
-      for (const change of this.changes) this.synced = changed(this.synced, change);
-    } else {
-      this.synced = this.bytes.slice(0, this.length);
-    }
-    this.changes = [];
-  }
-
-  /**
-   * A sync failed: what was to be synced stays readable and never reaches the medium, whatever is
-   * synced later. So do Linux and others.
-   */
-  loseChanges(): void {
-    if (this.changes.length > 0) this.hasLost = true;
-    this.changes = [];
-  }
-
-  /** The inode as it is found after the power came back. */
-  survive(mode: CrashMode, random: () => number): void {
-    if (mode !== 'all') {
-      const changes = this.changes;
-      this.bytes = this.synced.slice();
-      this.length = this.synced.length;
-      if (mode === 'random') {
-        for (const change of changes) {
-          const luck = random();
-          if (luck < 0.4) this.apply(change);
-          else if (luck < 0.7 && change.kind === 'write') this.apply(torn(change, random));
-        }
-      }
-      this.hasLost = false;
-    }
-    this.sync();
-  }
-}
-
-function changed(bytes: Uint8Array, change: Change): Uint8Array {
-  if (change.kind === 'truncate') {
-    const cut = new Uint8Array(change.bytes);
-    cut.set(bytes.subarray(0, change.bytes));
-    return cut;
-  }
-  const end = change.position + change.bytes.length;
-  const result = new Uint8Array(Math.max(bytes.length, end));
-  result.set(bytes);
-  result.set(change.bytes, change.position);
-  return result;
-}
-
-function torn(change: Extract<Change, { kind: 'write' }>, random: () => number): Change {
-  const end = change.position + Math.floor(random() * (change.bytes.length + 1));
-  // A sector is written whole or not at all.
-  const cut = Math.max(0, Math.floor(end / SECTOR_BYTES) * SECTOR_BYTES - change.position);
-  return { kind: 'write', position: change.position, bytes: change.bytes.subarray(0, cut) };
-}
-
-interface NameChange {
-  readonly name: string;
-  /** undefined: the name goes away. */
-  readonly node: Inode | Directory | undefined;
-  /** Both halves of a rename within one directory happen together. */
-  readonly withNext: boolean;
-}
-
-class Directory {
-  entries = new Map<string, Inode | Directory>();
-  synced = new Map<string, Inode | Directory>();
-  changes: NameChange[] = [];
-
-  set(name: string, node: Inode | Directory | undefined, withNext = false): void {
-    if (node === undefined) this.entries.delete(name);
-    else this.entries.set(name, node);
-    this.changes.push({ name, node, withNext });
-  }
-
-  sync(): void {
-    this.synced = new Map(this.entries);
-    this.changes = [];
-  }
-
-  survive(mode: CrashMode, random: () => number): void {
-    if (mode !== 'all') {
-      const changes = this.changes;
-      this.entries = new Map(this.synced);
-      let kept = mode === 'random' ? Math.floor(random() * (changes.length + 1)) : 0;
-      while (kept > 0 && kept < changes.length && changes[kept - 1]?.withNext) kept++;
-      for (const { name, node } of changes.slice(0, kept)) {
-        if (node === undefined) this.entries.delete(name);
-        else this.entries.set(name, node);
-      }
-    }
-    this.sync();
-    for (const node of this.entries.values()) node.survive(mode, random);
-  }
 }
 
 /** Which calls a fault hits: all that change something, or those alone. */
@@ -202,6 +68,13 @@ export function isFaulty(calls: FaultyCalls, syscall: string): boolean {
   return calls === 'all' || SYSCALLS[calls].includes(syscall);
 }
 
+interface ReadFault {
+  /** A part of the path. */
+  readonly path: string;
+  readonly errno: string;
+  readonly bytes?: { readonly from: number; readonly to: number } | undefined;
+}
+
 class MemoryFileHandle implements FileHandle {
   readonly path: string;
   #fs: MemoryFileSystem;
@@ -226,8 +99,8 @@ class MemoryFileHandle implements FileHandle {
 
   read(target: Uint8Array, position: number): number {
     this.#check('read');
-    this.#fs.checkRead('read', this.path);
     const got = Math.max(0, Math.min(target.length, this.#node.length - position));
+    this.#fs.checkRead('read', this.path, position, position + got);
     target.set(this.#node.bytes.subarray(position, position + got));
     return got;
   }
@@ -322,9 +195,9 @@ export class MemoryFileSystem implements FileSystem {
   bootCount = 0;
   /** When set, gets the name of each mutating call. */
   trace: string[] | undefined;
-  #root = new Directory();
+  #root = new MemoryDirectory();
   #faults: Fault[] = [];
-  #readFaults: { readonly path: string; readonly errno: string }[] = [];
+  #readFaults: ReadFault[] = [];
   #crashAt: number | undefined;
   #powerLost = false;
   #powerLosses = 0;
@@ -354,9 +227,12 @@ export class MemoryFileSystem implements FileSystem {
     this.#faults.push({ at, last: -1, errno, calls });
   }
 
-  /** Makes every read of paths that contain `part` throw `errno`. */
-  failReads(part: string, errno: string): void {
-    this.#readFaults.push({ path: part, errno });
+  /**
+   * Makes every read of paths that contain `part` throw `errno`; with `bytes`, those that touch such
+   * places of the file, and no opening of it.
+   */
+  failReads(part: string, errno: string, bytes?: ReadFault['bytes']): void {
+    this.#readFaults.push({ path: part, errno, bytes });
   }
 
   /** Makes the power fail in the `k`-th mutating call from now. */
@@ -423,9 +299,13 @@ export class MemoryFileSystem implements FileSystem {
     if (refused !== undefined) throw this.refusal(refused, syscall, path);
   }
 
-  checkRead(syscall: string, path: string): void {
+  checkRead(syscall: string, path: string, start?: number, end = start): void {
     if (this.#powerLost) throw new PowerLossError();
-    const fault = this.#readFaults.find((candidate) => path.includes(candidate.path));
+    const fault = this.#readFaults.find(
+      ({ path: part, bytes }) =>
+        path.includes(part) &&
+        (bytes === undefined || ((start ?? bytes.to) < bytes.to && (end ?? 0) > bytes.from)),
+    );
     if (fault !== undefined) throw fileError({ code: fault.errno }, syscall, path);
   }
 
@@ -450,7 +330,7 @@ export class MemoryFileSystem implements FileSystem {
   open(path: string, mode: OpenMode): FileHandle {
     const { directory, name } = this.#parent(path, 'open');
     let node = directory.entries.get(name);
-    if (node instanceof Directory) throw fileError({ code: 'EISDIR' }, 'open', path);
+    if (node instanceof MemoryDirectory) throw fileError({ code: 'EISDIR' }, 'open', path);
     if (mode === 'r' || mode === 'r+') {
       this.checkRead('open', path);
       if (this.#hasNoDescriptor()) throw fileError({ code: 'EMFILE' }, 'open', path);
@@ -488,10 +368,10 @@ export class MemoryFileSystem implements FileSystem {
   mkdir(path: string): boolean {
     const { directory, name } = this.#parent(path, 'mkdir');
     const node = directory.entries.get(name);
-    if (node instanceof Directory) return false;
+    if (node instanceof MemoryDirectory) return false;
     if (node !== undefined) throw fileError({ code: 'EEXIST' }, 'mkdir', path);
     this.step('mkdir', path);
-    directory.set(name, new Directory());
+    directory.set(name, new MemoryDirectory());
     return true;
   }
 
@@ -518,14 +398,17 @@ export class MemoryFileSystem implements FileSystem {
   syncDirectory(path: string): void {
     const directory = this.#directory(path, 'fsync');
     const refused = this.refuse(DIRECTORY_SYNC);
-    if (refused !== undefined) throw this.refusal(refused, 'fsync', path);
+    if (refused !== undefined) {
+      if (refused !== 'POWER') directory.loseChanges();
+      throw this.refusal(refused, 'fsync', path);
+    }
     directory.sync();
     this.syncs++;
   }
 
   readFile(path: string): Buffer {
-    this.checkRead('read', path);
     const node = this.#file(path, 'read');
+    this.checkRead('read', path, 0, node.length);
     return Buffer.from(node.bytes.subarray(0, node.length));
   }
 
@@ -549,24 +432,24 @@ export class MemoryFileSystem implements FileSystem {
     return path.split('/').filter((part) => part !== '' && part !== '.');
   }
 
-  #walk(parts: readonly string[], syscall: string, path: string): Directory {
+  #walk(parts: readonly string[], syscall: string, path: string): MemoryDirectory {
     let directory = this.#root;
     for (const part of parts) {
       const node = directory.entries.get(part);
       if (node === undefined) throw fileError({ code: 'ENOENT' }, syscall, path);
-      if (!(node instanceof Directory)) throw fileError({ code: 'ENOTDIR' }, syscall, path);
+      if (!(node instanceof MemoryDirectory)) throw fileError({ code: 'ENOTDIR' }, syscall, path);
       directory = node;
     }
     return directory;
   }
 
-  #parent(path: string, syscall: string): { directory: Directory; name: string } {
+  #parent(path: string, syscall: string): { directory: MemoryDirectory; name: string } {
     const parts = this.#parts(path);
     const directory = this.#walk(parts.slice(0, -1), syscall, path);
     return { directory, name: parts.at(-1) ?? '' };
   }
 
-  #directory(path: string, syscall: string): Directory {
+  #directory(path: string, syscall: string): MemoryDirectory {
     return this.#walk(this.#parts(path), syscall, path);
   }
 
@@ -574,7 +457,7 @@ export class MemoryFileSystem implements FileSystem {
     const { directory, name } = this.#parent(path, syscall);
     const node = directory.entries.get(name);
     if (node === undefined) throw fileError({ code: 'ENOENT' }, syscall, path);
-    if (node instanceof Directory) throw fileError({ code: 'EISDIR' }, syscall, path);
+    if (node instanceof MemoryDirectory) throw fileError({ code: 'EISDIR' }, syscall, path);
     return node;
   }
 }

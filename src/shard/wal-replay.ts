@@ -18,7 +18,7 @@
  */
 import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
-import type { FileHandle } from '../file-system/file-system.js';
+import { type FileHandle, replaceFile } from '../file-system/file-system.js';
 import { H_WAL_BASE, H_WAL_BYTES } from '../kernel/assembly/layout.js';
 import { rewriteDurably } from '../wal/segment-files.js';
 import {
@@ -177,6 +177,7 @@ class Replay {
     const buffer = kernel.bytes.subarray(base, base + (kernel.u32[H_WAL_BYTES >>> 2] as number));
     for (const number of numbers) {
       const path = `${directory}/${shardFileName('wal', number)}`;
+      if (number === numbers.at(-1) && !options.config.readOnly) this.#renew(number);
       const file = fs.open(path, options.config.readOnly ? 'r' : 'r+');
       try {
         if (number === numbers.at(-1) && this.#isUnborn(file)) {
@@ -200,6 +201,19 @@ class Replay {
       }
       this.#checkHeader(this.#open.at(-1) as OpenSegment);
     }
+  }
+
+  /**
+   * Nothing was ever written behind the header of the last segment: the sync of its name may have
+   * failed in an earlier run, and another sync would not show that. The same file under the same name,
+   * new, has a name that this run makes durable.
+   */
+  #renew(number: number): void {
+    const { fs, directory } = this.#state;
+    const name = shardFileName('wal', number);
+    const path = `${directory}/${name}`;
+    if (fs.fileSize(path) !== SEGMENT_HEADER_BYTES) return;
+    replaceFile(fs, directory, name, fs.readFile(path));
   }
 
   /** The system went down while the segment was made: nothing was ever written behind its header. */

@@ -9,7 +9,7 @@
  *   Any other failure, and every failed sync, poisons the segment for good: what of it is on the
  *   medium is unknown, and only recovery can tell.
  */
-import { NoSpaceError, ReadOnlyError } from '../errors.js';
+import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from './segment-format.js';
@@ -40,7 +40,7 @@ export class SegmentWriter {
       return new SegmentWriter(file, header);
     } catch (error) {
       file.close();
-      if (error instanceof NoSpaceError) fs.unlink(path);
+      remove(fs, path);
       throw error;
     }
   }
@@ -138,5 +138,18 @@ export class SegmentWriter {
       `Cannot write to "${this.path}": an earlier write or sync failed; reopen the database to recover`,
       { cause: this.#poison, details: { path: this.path } },
     );
+  }
+}
+
+/**
+ * Also after a sync has failed: a name of which nobody knows whether it is on the medium must not be
+ * found by the next open, which would rely on it.
+ */
+function remove(fs: FileSystem, path: string): void {
+  try {
+    fs.unlink(path);
+  } catch (error) {
+    // Nothing was written behind its header.
+    if (!(error instanceof LightningError)) throw error;
   }
 }

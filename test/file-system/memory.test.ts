@@ -36,6 +36,45 @@ describe('a crash', () => {
     expect(text(fs, '/a')).toBe('one');
   });
 
+  it('loses what code left behind that forgets to sync the directory, and nothing else', () => {
+    /** As `replaceFile`, with one step left out. */
+    const replaceCarelessly = (fs: MemoryFileSystem, name: string, contents: string): void => {
+      const file = fs.open(`/${name}.tmp`, 'create');
+      file.write(Buffer.from(contents), 0);
+      file.datasync();
+      file.close();
+      fs.rename(`/${name}.tmp`, `/${name}`);
+    };
+    const fs = new MemoryFileSystem();
+    replaceFile(fs, '/', 'kept', Buffer.from('old'));
+    replaceCarelessly(fs, 'kept', 'new');
+    replaceCarelessly(fs, 'lost', 'new');
+    expect([text(fs, '/kept'), text(fs, '/lost')]).toEqual(['new', 'new']);
+    fs.crash('synced');
+    expect(text(fs, '/kept')).toBe('old');
+    expect(fs.readdir('/')).toEqual(['kept']);
+    replaceFile(fs, '/', 'kept', Buffer.from('new'));
+    replaceFile(fs, '/', 'lost', Buffer.from('new'));
+    fs.crash('synced');
+    expect([text(fs, '/kept'), text(fs, '/lost')]).toEqual(['new', 'new']);
+  });
+
+  it('loses a file moved to another directory when only one of them was synced', () => {
+    for (const synced of ['/from', '/to']) {
+      const fs = new MemoryFileSystem();
+      for (const path of ['/from', '/to']) fs.mkdir(path);
+      fs.syncDirectory('/');
+      replaceFile(fs, '/from', 'a', Buffer.from('one'));
+      fs.rename('/from/a', '/to/a');
+      fs.syncDirectory(synced);
+      fs.crash('synced');
+      // Not synced where it went: nowhere. Not synced where it came from: in both places.
+      expect([fs.exists('/from/a'), fs.exists('/to/a')]).toEqual(
+        synced === '/from' ? [false, false] : [true, true],
+      );
+    }
+  });
+
   it('of the process alone loses nothing', () => {
     const fs = new MemoryFileSystem();
     const file = fs.open('/a', 'create');
@@ -95,6 +134,38 @@ describe('a planned fault', () => {
     expect(text(fs, '/a')).toBe('onetwo');
     fs.failAt(1, 'EIO');
     expect(() => file.datasync()).toThrow(IoError);
+  });
+
+  it('of the sync of a directory loses its names, however often it is synced again', () => {
+    const fs = new MemoryFileSystem();
+    replaceFile(fs, '/', 'a', Buffer.from('old'));
+    const file = fs.open('/a.tmp', 'create');
+    file.write(Buffer.from('new'), 0);
+    file.datasync();
+    fs.rename('/a.tmp', '/a');
+    fs.failAt(1, 'EIO');
+    expect(() => fs.syncDirectory('/')).toThrow(IoError);
+    expect(text(fs, '/a')).toBe('new');
+    fs.open('/later', 'create').close();
+    fs.syncDirectory('/');
+    fs.crash('synced');
+    expect(text(fs, '/a')).toBe('old');
+    expect(fs.readdir('/')).toEqual(['a', 'later']);
+  });
+
+  it('of reads hits the paths, and the places, that were named', () => {
+    const fs = new MemoryFileSystem();
+    replaceFile(fs, '/', 'a', Buffer.from('0123456789'));
+    fs.failReads('/a', 'EIO', { from: 4, to: 6 });
+    const file = fs.open('/a', 'r');
+    expect(file.read(Buffer.alloc(4), 0)).toBe(4);
+    expect(file.read(Buffer.alloc(10), 6)).toBe(4);
+    expect(() => file.read(Buffer.alloc(5), 0)).toThrow(IoError);
+    expect(() => fs.readFile('/a')).toThrow(IoError);
+    fs.failReads('/a', 'EIO');
+    expect(() => fs.open('/a', 'r')).toThrow(IoError);
+    fs.clearFaults();
+    expect(text(fs, '/a')).toBe('0123456789');
   });
 
   it('of the power refuses everything until the crash', () => {
