@@ -16,7 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['errors', 'assert', 'faults', 'limits', 'options', 'artifacts'],
   ['encoding', 'file-system', 'kernel'],
   ['config'],
-  ['wal', 'memtable', 'sstable', 'iterator', 'ring', 'protocol'],
+  ['wal', 'memtable', 'sstable', 'blob', 'iterator', 'ring', 'protocol'],
   ['version'],
   ['compaction'],
   ['shard', 'router', 'coordinator', 'transaction', 'bulk-load', 'metrics', 'backup'],

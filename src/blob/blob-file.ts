@@ -16,6 +16,7 @@ const FORMAT_VERSION = 1;
 const HEADER_BYTES = 32;
 export const PIECE_BYTES = 64 * 1024;
 const CHECKSUM_BYTES = 8;
+export const PIECE_WINDOW_BYTES = PIECE_BYTES + CHECKSUM_BYTES;
 
 export interface BlobReference {
   readonly blob: number;
@@ -55,7 +56,7 @@ export interface PieceWindow {
 export function kernelPieceWindow(kernel: Kernel, address: number): PieceWindow {
   const { exports } = kernel;
   return {
-    bytes: kernel.bytes.subarray(address, address + PIECE_BYTES + CHECKSUM_BYTES),
+    bytes: kernel.bytes.subarray(address, address + PIECE_WINDOW_BYTES),
     seal: (length, blob, offset) => exports.checksumWrite(address, length, blob, offset),
     verify: (length, blob, offset) => exports.checksumVerify(address, length, blob, offset) !== 0,
   };
@@ -66,6 +67,8 @@ export interface BlobFiles {
   readonly directory: string;
   readonly shard: number;
   readonly window: PieceWindow;
+  /** Makes the names in the directory durable; left out: as the file system does it. */
+  readonly syncDirectory?: () => void;
 }
 
 /** Writes one blob, from pieces of any size. Nothing refers to it before `finish` returned. */
@@ -109,7 +112,8 @@ export class BlobWriter {
     if (this.#pieceBytes > 0) this.#writePiece();
     this.#file.datasync();
     this.#file.close();
-    this.#files.fs.syncDirectory(this.#files.directory);
+    const { fs, directory, syncDirectory = () => fs.syncDirectory(directory) } = this.#files;
+    syncDirectory();
     const checksum = xxh64(Buffer.concat(this.#checksums));
     return { blob: this.blob, bytes: this.#valueBytes, checksum };
   }

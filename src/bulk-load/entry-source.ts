@@ -1,14 +1,14 @@
 /** Entries of an iterable or a stream of objects: the main thread encodes them into slots. */
 
 import type { Readable } from 'node:stream';
-import type { ResolvedEncoding } from '../encoding/encoding.js';
-import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../limits.js';
 import {
   BlobWriter,
   encodeBlobReference,
   kernelPieceWindow,
   PIECE_BYTES,
-} from '../shard/blob-file.js';
+} from '../blob/blob-file.js';
+import type { ResolvedEncoding } from '../encoding/encoding.js';
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../limits.js';
 import { ADDED, CHUNK_FULL, ChunkWriter, KEY_TOO_LONG } from './chunk-writer.js';
 import { RecordFault } from './formats/json-record.js';
 import type { ChunkResult } from './load-jobs.js';

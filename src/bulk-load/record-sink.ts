@@ -1,16 +1,16 @@
 /** Where the parsers of a piece put what they find: entries, large values, records that cannot be read. */
 
-import { LightningError } from '../errors.js';
-import type { FileSystem } from '../file-system/file-system.js';
-import type { Kernel } from '../kernel/kernel.js';
-import { KEY_BYTES_MAX } from '../limits.js';
 import {
   type BlobFiles,
   BlobWriter,
   encodeBlobReference,
   kernelPieceWindow,
   PIECE_BYTES,
-} from '../shard/blob-file.js';
+} from '../blob/blob-file.js';
+import { LightningError } from '../errors.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { KEY_BYTES_MAX } from '../limits.js';
 import { ChunkWriter } from './chunk-writer.js';
 import type { ChunkEnd, ChunkJob, ChunkReject } from './load-jobs.js';
 import { isAbortRequested, RECORD_BYTES_MAX, slotAddress } from './load-memory.js';

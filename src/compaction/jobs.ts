@@ -2,13 +2,14 @@
  * The work that leaves the shard worker, as plain data that travels to a pool thread. Each job is a
  * pure function of its files and its memory; one that fails has deleted what it wrote.
  */
-import type { TableRef } from '../sstable/table-info.js';
 import type { TableTarget } from '../sstable/table-writer.js';
 import type { MergeInput } from './merge-tables.js';
+import type { Expected } from './read-count.js';
 import type { Retention } from './retention.js';
+import type { VerifyTarget } from './verify-file.js';
 
 export type { BuildResult } from './build-result.js';
-export type { VerifyResult } from './verify-table.js';
+export type { VerifyResult } from './verify-file.js';
 
 /** A memtable of the shard's own memory becomes tables. One at a time per shard. */
 export interface FlushJob {
@@ -31,11 +32,12 @@ export interface MergeJob {
   readonly isBottom: boolean;
 }
 
-/** Every byte of a table is checked. */
+/** Every byte of a file is checked. */
 export interface VerifyJob {
   readonly kind: 'verify';
   readonly shard: number;
-  readonly table: TableRef;
+  readonly target: VerifyTarget;
+  readonly expected: Expected;
   /** Of a `CheckBoard`. */
   readonly board?: SharedArrayBuffer | undefined;
 }

@@ -1,6 +1,7 @@
-/** Job: reads a whole table and checks everything that a reader relies on. */
+/** Reads a whole table and checks everything that a reader relies on. */
 
-import { LightningError } from '../errors.js';
+import { type BlobReference, decodeBlobReference } from '../blob/blob-file.js';
+import { IoError } from '../errors.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import * as job from '../kernel/assembly/job-layout.js';
 import * as layout from '../kernel/assembly/layout.js';
@@ -13,23 +14,32 @@ import {
   readSections,
   sectionBytes,
 } from '../sstable/table-reader.js';
-import type { CheckBoard } from './check-board.js';
 import { JobBuffer, JobMemory } from './job-memory.js';
+import { type Problem, problemOf } from './problem.js';
+import type { ReadCount } from './read-count.js';
 
-/** Something that is not as it was written. */
-export interface Problem {
-  readonly file: string;
-  readonly offset: number;
-  readonly message: string;
+/** An entry whose value is in a blob file. */
+export interface BlobEntry {
+  readonly key: Uint8Array;
+  readonly sequence: number;
+  readonly reference: BlobReference;
 }
 
-export interface VerifyResult {
+export interface TableVerification {
   readonly problems: readonly Problem[];
+  /**
+   * How much of the table is bad: only its filter, some blocks, or what is needed to find any.
+   * Undefined: nothing.
+   */
+  readonly extent: 'filter' | 'blocks' | 'table' | undefined;
+  readonly blobs: readonly BlobEntry[];
   /** Blocks and entries that were read. */
   readonly blocks: number;
   readonly entries: number;
 }
 
+/** In an entry that the kernel has decoded. */
+const ENTRY_SEQUENCE = 24;
 const CHUNK_BYTES = 1024 * 1024;
 const RAW_BYTES = 64 * 1024;
 /** A rotten table is not listed block by block to the end. */
@@ -47,35 +57,56 @@ const MESSAGES: ReadonlyMap<number, string> = new Map([
 
 /**
  * Checks every checksum, the order of keys, fingerprints, filter, index and properties, in a pool
- * thread's private memory. What is wrong with the table is returned; what keeps it from being read
- * (`IoError`, a later format version) is thrown.
+ * thread's private memory. What is wrong with the table, or cannot be read, is returned; what keeps
+ * one from looking (a later format version, no room to open files) is thrown.
  */
 export function verifyTable(
   fs: FileSystem,
   kernel: Kernel,
   ref: TableRef,
-  board?: CheckBoard,
-): VerifyResult {
-  const problems: Problem[] = [];
-  let blocks = 0;
-  let entries = 0;
+  count?: ReadCount,
+): TableVerification {
+  let table: OpenTable;
   try {
-    const table = openTable(fs, ref);
-    try {
-      const check = new TableCheck(kernel, table, problems, board);
-      check.blocks();
-      check.properties();
-      blocks = check.blocksRead;
-      entries = check.entries;
-    } finally {
-      table.file.close();
-    }
+    table = openTable(fs, ref);
   } catch (error) {
-    if (!(error instanceof LightningError) || error.code !== 'LIGHTNING_CORRUPTION') throw error;
-    const offset = Number(error.details['offset'] ?? 0);
-    problems.push({ file: ref.path, offset, message: error.message });
+    return unreadable([problemOf(error, ref.path)]);
   }
-  return { problems, blocks, entries };
+  try {
+    return checkOpenTable(kernel, table, count);
+  } finally {
+    table.file.close();
+  }
+}
+
+function checkOpenTable(
+  kernel: Kernel,
+  table: OpenTable,
+  count: ReadCount | undefined,
+): TableVerification {
+  const problems: Problem[] = [];
+  let check: TableCheck;
+  try {
+    check = new TableCheck(kernel, table, problems, count);
+  } catch (error) {
+    problems.push(problemOf(error, table.file.path, table.footer.filterOffset));
+    try {
+      check = new TableCheck(kernel, table, problems, count, false);
+    } catch {
+      // What the first attempt met is the same, or comes first in the file.
+      return unreadable(problems);
+    }
+  }
+  check.blocks();
+  check.properties();
+  const { blocksRead: blocks, entries, blobs, areBlocksBad } = check;
+  const isFilterBad = problems.length > 0;
+  const extent = areBlocksBad ? 'blocks' : isFilterBad ? 'filter' : undefined;
+  return { problems, extent, blocks, entries, blobs };
+}
+
+function unreadable(problems: readonly Problem[]): TableVerification {
+  return { problems, extent: 'table', blocks: 0, entries: 0, blobs: [] };
 }
 
 class TableCheck {
@@ -84,25 +115,32 @@ class TableCheck {
   readonly #problems: Problem[];
   readonly #state: number;
   readonly #meta: number;
+  /** Room for a decoded entry. */
+  readonly #entry: number;
   readonly #chunk: JobBuffer;
   readonly #raw: JobBuffer;
-  readonly #board: CheckBoard | undefined;
+  readonly #count: ReadCount | undefined;
+  readonly blobs: BlobEntry[] = [];
   blocksRead = 0;
+  /** Something else than the filter is not as it should be. */
+  areBlocksBad = false;
 
   constructor(
     kernel: Kernel,
     table: OpenTable,
     problems: Problem[],
-    board: CheckBoard | undefined,
+    count: ReadCount | undefined,
+    filter = true,
   ) {
     const memory = new JobMemory(kernel);
     this.#kernel = kernel;
     this.#table = table;
     this.#problems = problems;
-    this.#board = board;
+    this.#count = count;
     this.#state = memory.allocate(job.VERIFY_BYTES);
-    const address = memory.allocate(sectionBytes(table, true));
-    this.#meta = readSections(kernel, table, { address, filter: true });
+    this.#entry = memory.allocate(job.VERIFY_ENTRY_BYTES);
+    const address = memory.allocate(sectionBytes(table, filter));
+    this.#meta = readSections(kernel, table, { address, filter });
     this.#chunk = new JobBuffer(memory, CHUNK_BYTES);
     this.#raw = new JobBuffer(memory, RAW_BYTES);
     kernel.exports.verifyInit(this.#state);
@@ -115,34 +153,42 @@ class TableCheck {
   /** Reads and checks all blocks. */
   blocks(): void {
     const kernel = this.#kernel;
-    const { file } = this.#table;
     const count = kernel.u32[(this.#meta + layout.T_BLOCKS) >>> 2] as number;
     let first = 0;
     while (first < count && this.#problems.length < PROBLEMS_MAX) {
-      this.#board?.throwIfCancelled();
       const from = blockOffset(kernel, this.#meta, first);
       let end = first + 1;
       while (end < count && blockOffset(kernel, this.#meta, end + 1) - from <= CHUNK_BYTES) end++;
       const bytes = blockOffset(kernel, this.#meta, end) - from;
-      this.#chunk.reserve(bytes);
-      const { address } = this.#chunk;
-      const read = file.read(kernel.bytes.subarray(address, address + bytes), from);
-      if (read !== bytes) {
-        this.#report(from + read, 'The table ended while it was read');
-        return;
+      if (this.#readChunk(from, bytes)) {
+        for (let block = first; block < end; block++) {
+          const offset = blockOffset(kernel, this.#meta, block);
+          this.#checkBlock(block, this.#chunk.address + offset - from, offset);
+        }
       }
-      for (let block = first; block < end; block++) {
-        const offset = blockOffset(kernel, this.#meta, block);
-        this.#checkBlock(block, address + offset - from, offset);
-      }
-      this.#board?.count(end - first, bytes);
+      this.#count?.add(end - first, bytes);
       first = end;
     }
   }
 
+  #readChunk(from: number, bytes: number): boolean {
+    const { file } = this.#table;
+    this.#chunk.reserve(bytes);
+    const { address } = this.#chunk;
+    try {
+      const read = file.read(this.#kernel.bytes.subarray(address, address + bytes), from);
+      if (read === bytes) return true;
+      this.#report(from + read, 'The table ended while it was read');
+    } catch (error) {
+      if (!(error instanceof IoError)) throw error;
+      this.#report(from, error.message, 'LIGHTNING_IO');
+    }
+    return false;
+  }
+
   /** Compares the properties with what the blocks held; says nothing when blocks are bad. */
   properties(): void {
-    if (this.#problems.length > 0) return;
+    if (this.areBlocksBad) return;
     const { info, footer } = this.#table;
     const found: readonly [keyof TableInfo, number][] = [
       ['entries', this.entries],
@@ -174,6 +220,7 @@ class TableCheck {
 
   #checkBlock(block: number, address: number, offset: number): void {
     const { exports } = this.#kernel;
+    const blobs = this.#number(job.VERIFY_BLOBS);
     const verify = (): number =>
       exports.verifyBlock(this.#meta, block, address, this.#raw.address, this.#raw.bytes);
     let status = verify();
@@ -182,12 +229,44 @@ class TableCheck {
       status = verify();
     }
     this.blocksRead++;
+    if (this.#number(job.VERIFY_BLOBS) > blobs) this.#noteBlobs(block, address);
     const message = MESSAGES.get(status);
-    if (message !== undefined) this.#report(offset, message);
+    if (message === undefined) return;
+    const { areBlocksBad } = this;
+    this.#report(offset, message);
+    // A merge makes another filter.
+    if (status === job.VERIFY_FILTER) this.areBlocksBad = areBlocksBad;
   }
 
-  #report(offset: number, message: string): void {
-    this.#problems.push({ file: this.#table.file.path, offset, message });
+  /** Of a block that stands at `address`, and decompressed in the raw buffer if it was packed. */
+  #noteBlobs(block: number, address: number): void {
+    const kernel = this.#kernel;
+    const { exports, bytes, u32, u64 } = kernel;
+    const { BLOCK_TRAILER_BYTES, OP_PUT_BLOB } = layout;
+    const end = blockOffset(kernel, this.#meta, block + 1) - blockOffset(kernel, this.#meta, block);
+    const isPacked = (bytes.readUInt32LE(address + end - BLOCK_TRAILER_BYTES) & 1) !== 0;
+    const raw = isPacked ? this.#raw.address : address;
+    const prefix = exports.blockPrefixPtr(raw) >>> 0;
+    const prefixBytes = exports.blockPrefixLen(raw);
+    const word = this.#entry >>> 2;
+    for (let i = 0; i < exports.blockCount(raw); i++) {
+      exports.blockEntry(raw, i, this.#entry);
+      if (u32[word + 4] !== OP_PUT_BLOB) continue;
+      const suffix = u32[word] as number;
+      const suffixBytes = u32[word + 1] as number;
+      // Of its own, not of a pool: it goes to another thread.
+      const key = new Uint8Array(prefixBytes + suffixBytes);
+      key.set(bytes.subarray(prefix, prefix + prefixBytes));
+      key.set(bytes.subarray(suffix, suffix + suffixBytes), prefixBytes);
+      const sequence = Number(u64[(this.#entry + ENTRY_SEQUENCE) >>> 3]);
+      const reference = decodeBlobReference(bytes.subarray(u32[word + 2] as number));
+      this.blobs.push({ key, sequence, reference });
+    }
+  }
+
+  #report(offset: number, message: string, code: Problem['code'] = 'LIGHTNING_CORRUPTION'): void {
+    this.areBlocksBad = true;
+    this.#problems.push({ code, file: this.#table.file.path, offset, message });
   }
 
   #number(field: number): number {

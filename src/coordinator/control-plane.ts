@@ -109,7 +109,7 @@ export interface RunStats {
 export interface DamagedTable extends CheckProblem {
   /**
    * What is out of reach: nothing, reads are only slower (`filter`); some blocks (`blocks`); all of
-   * it (`table`).
+   * it (`table`), at the latest when the database is opened again.
    */
   readonly extent: 'filter' | 'blocks' | 'table';
 }
@@ -124,7 +124,10 @@ export interface ShardStats {
   readonly memtables: { readonly count: number; readonly bytes: number; readonly keys: number };
   /** Newest first; the last is the bottom run. */
   readonly runs: readonly RunStats[];
-  /** Tables that were found not to be what was written: reads that need what is bad there fail. */
+  /**
+   * Tables that opening, reads, merges or a check found not to be what was written, or unreadable:
+   * reads that need what is bad there fail.
+   */
   readonly damagedTables: readonly DamagedTable[];
   readonly blobs: { readonly count: number; readonly bytes: number };
   readonly cache: {
@@ -185,6 +188,8 @@ export interface JobStats {
 }
 
 export interface CheckProblem {
+  /** `LIGHTNING_IO`: the system refuses to read what is there. */
+  readonly code: 'LIGHTNING_CORRUPTION' | 'LIGHTNING_IO';
   readonly file: string;
   readonly offset: number;
   readonly message: string;
@@ -227,6 +232,8 @@ export interface CoordinatorControl {
   /** Every shard has recovered: called before anything is served. */
   settle(): Promise<Outcome<void>>;
   stats(): Promise<Outcome<CoordinatorStats>>;
+  /** Verifies what belongs to no shard. `board`: of a `CheckBoard`. */
+  check(board?: SharedArrayBuffer): Promise<Outcome<CheckReport>>;
   /** Runs a job of a bulk load in the pool. */
   runBulkJob(job: BulkJob): Promise<Outcome<JobResult>>;
   /** A shard's worker is gone: end its jobs. */

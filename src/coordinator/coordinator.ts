@@ -10,6 +10,7 @@
 import { type MessagePort, postMessageToThread } from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
+import { CheckBoard } from '../compaction/check-board.js';
 import type { Job } from '../compaction/jobs.js';
 import {
   ClosedError,
@@ -21,7 +22,8 @@ import { armFaults } from '../faults.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
-import { joinReports } from '../router/reports.js';
+import { fenced } from '../router/fence-reasons.js';
+import { fencedStats, joinReports } from '../router/reports.js';
 import {
   ABORT_UNAVAILABLE,
   IDS_PER_OPEN,
@@ -67,6 +69,7 @@ export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort)
     start: () => outcomeOf(() => coordinator.start()),
     settle: () => outcomeOf(() => coordinator.settle()),
     stats: () => outcomeOf(() => coordinator.stats()),
+    check: (board) => outcomeOf(() => coordinator.check(board)),
     runBulkJob: (job) => outcomeOf(() => coordinator.runBulkJob(job)),
     shardDown: (shard) => outcomeOf(() => coordinator.shardDown(shard)),
     shardRestarted: (restart, port) => outcomeOf(() => coordinator.shardRestarted(restart, port)),
@@ -228,6 +231,25 @@ export class Coordinator {
     };
   }
 
+  /** Verifies what belongs to no shard. */
+  async check(buffer?: SharedArrayBuffer): Promise<CheckReport> {
+    const { path, databaseId } = this.#init;
+    const board = buffer === undefined ? undefined : new CheckBoard(buffer);
+    for (;;) {
+      const log = this.#durability?.log;
+      const place = log === undefined ? undefined : { segment: log.segment, bytes: log.bytes };
+      const bytes = place?.bytes ?? 0;
+      board?.expect(0, bytes);
+      const job = { kind: 'verify-database', path, databaseId, log: place } as const;
+      const { problems } = await this.#open().runCheck(job);
+      board?.count(0, bytes);
+      board?.throwIfCancelled();
+      // Another segment may have taken the place of the one that was to be read.
+      if (problems.length > 0 && log !== undefined && log.segment !== place?.segment) continue;
+      return { problems, tables: 0, blocks: 0, entries: 0, bytes };
+    }
+  }
+
   async runBulkJob(job: BulkJob): Promise<JobResult> {
     return this.#open().runBulkJob(job);
   }
@@ -285,9 +307,10 @@ export class Coordinator {
 
   async #callAll<T>(invoke: (shard: Remote<ShardService>) => Promise<Outcome<T>>): Promise<T[]> {
     return Promise.all(
-      this.#shards.map(({ link }) => {
-        if (link === undefined) throw unavailable();
-        return link.call(invoke);
+      this.#shards.map(async (_, shard) => {
+        const reason = this.#control.fencedReason(shard);
+        if (reason !== undefined) throw fenced(shard, reason);
+        return this.#link(shard).call(invoke);
       }),
     );
   }
@@ -349,7 +372,7 @@ export class Coordinator {
       hello: () => outcomeOf(() => this.#memories()),
       flush: () => outcomeOf(() => this.#onAll((shard) => shard.flush())),
       compact: () => outcomeOf(() => this.#onAll((shard) => shard.compact())),
-      check: (board) => outcomeOf(() => this.#check(board)),
+      check: (board) => outcomeOf(() => this.#checkAll(board)),
       stats: () => outcomeOf(() => this.#attachStats()),
     };
   }
@@ -363,13 +386,21 @@ export class Coordinator {
     await this.#callAll(invoke);
   }
 
-  async #check(board?: SharedArrayBuffer): Promise<CheckReport> {
-    return joinReports(await this.#callAll((shard) => shard.check(board)));
+  async #checkAll(board?: SharedArrayBuffer): Promise<CheckReport> {
+    const [reports, own] = await Promise.all([
+      this.#callAll((shard) => shard.check(board)),
+      this.check(board),
+    ]);
+    return joinReports([...reports, own]);
   }
 
   async #attachStats(): Promise<AttachStats> {
-    const shards = await this.#callAll((shard) => shard.stats());
-    return { shards, background: this.stats() };
+    const shards = this.#shards.map(async (_, shard) => {
+      const reason = this.#control.fencedReason(shard);
+      if (reason !== undefined) return fencedStats(shard, reason);
+      return this.#link(shard).call((it) => it.stats());
+    });
+    return { shards: await Promise.all(shards), background: this.stats() };
   }
 
   /** The thread behind a slot is gone: every shard lets go of it, then others may have it. */

@@ -12,11 +12,12 @@ import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { Piscina } from 'piscina';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
-import type { Job } from '../compaction/jobs.js';
+import type { Job, VerifyResult } from '../compaction/jobs.js';
 import { newRateLimit } from '../compaction/rate-limit.js';
 import { LightningError } from '../errors.js';
 import { type Outcome, unwrap } from './control-plane.js';
 import type { JobResult, JobThreadData, PostedJob, ShardMemory } from './jobs.js';
+import type { VerifyDatabaseJob } from './verify-database.js';
 
 const PRIORITY_YOUNG_MERGE = 3;
 const PRIORITY_BOTTOM_MERGE = 2;
@@ -98,6 +99,11 @@ export class JobScheduler {
       priority = job.isBottom ? PRIORITY_BOTTOM_MERGE : PRIORITY_YOUNG_MERGE;
     }
     return this.#enqueue(this.#others, { job }, job.shard, priority);
+  }
+
+  async runCheck(job: VerifyDatabaseJob): Promise<VerifyResult> {
+    const result = await this.#enqueue(this.#others, { job }, NO_SHARD, PRIORITY_OTHER);
+    return result as VerifyResult;
   }
 
   async runBulkJob(job: BulkJob): Promise<JobResult> {

@@ -13,15 +13,16 @@ import { JOB_MEMORY_BYTES } from '../compaction/job-memory.js';
 import type { BuildResult, Job, VerifyResult } from '../compaction/jobs.js';
 import { mergeTables } from '../compaction/merge-tables.js';
 import { RateLimit, type RateLimitSettings } from '../compaction/rate-limit.js';
-import { verifyTable } from '../compaction/verify-table.js';
+import { verifyFile } from '../compaction/verify-file.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import { Kernel } from '../kernel/kernel.js';
 import { createJobMemory } from '../kernel/shard-memory.js';
 import { type Outcome, outcomeOf } from './control-plane.js';
+import { type VerifyDatabaseJob, verifyDatabase } from './verify-database.js';
 
 /** A job as it is posted to the pool. */
 export interface PostedJob {
-  readonly job: Job | BulkJob;
+  readonly job: Job | BulkJob | VerifyDatabaseJob;
   /** For a flush: the memory of its shard, and which one that is. */
   readonly shardMemory?: ShardMemory;
 }
@@ -85,12 +86,15 @@ export class JobThread {
           this.#beforeWrite,
         );
       case 'verify':
-        return verifyTable(
+        return verifyFile(
           fs,
           this.#ownKernel(),
-          job.table,
+          job.target,
+          job.expected,
           job.board === undefined ? undefined : new CheckBoard(job.board),
         );
+      case 'verify-database':
+        return { problems: verifyDatabase(fs, job) };
       default:
         return runBulkJob(
           { fs, module: this.#module, privateKernel: () => this.#ownKernel() },

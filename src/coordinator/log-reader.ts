@@ -55,16 +55,20 @@ export function listLogSegments(fs: FileSystem, directory: string): number[] {
     .sort((left, right) => left - right);
 }
 
-/** What the log says; undefined when there is none. */
+/**
+ * What the log says; undefined when there is none. With a `place`: what that segment said when it had
+ * so many bytes.
+ */
 export function readDecisionLog(
   fs: FileSystem,
   directory: string,
   databaseId: string,
+  place?: { readonly segment: number; readonly bytes: number },
 ): LogContents | undefined {
-  const segment = listLogSegments(fs, directory).at(-1);
+  const segment = place?.segment ?? listLogSegments(fs, directory).at(-1);
   if (segment === undefined) return undefined;
   const file = `${directory}/${logSegmentName(segment)}`;
-  const bytes = fs.readFile(file);
+  const bytes = fs.readFile(file).subarray(0, place?.bytes);
   const header = decodeLogHeader(bytes, file);
   if (header.segment !== segment || header.databaseId !== databaseId) {
     throw new CorruptionError('Segment of the coordinator log belongs elsewhere', {

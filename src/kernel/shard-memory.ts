@@ -50,7 +50,9 @@ function fixedBytes(options: ShardMemoryOptions): number {
 
 const ARENA_ALIGN = 4096;
 
-const walBytes = (): number => 4 * 1024 * 1024;
+/** No group of a log is larger. */
+export const WAL_GROUP_BYTES_MAX = 4 * 1024 * 1024;
+const walBytes = (): number => WAL_GROUP_BYTES_MAX;
 const stagingBytes = (): number => 4 * 1024 * 1024;
 /** The flush job's builder: output buffer, index and key hashes of one table. */
 const jobBytes = (arenaBytes: number): number => 24 * 1024 * 1024 + 2 * arenaBytes;

@@ -8,6 +8,13 @@
  * been recorded, or that were about to be deleted, are among them then, so deleted keys may return.
  */
 
+import {
+  BlobReader,
+  blobPath,
+  blobValueBytes,
+  kernelPieceWindow,
+  PIECE_BYTES,
+} from '../blob/blob-file.js';
 import { JobMemory } from '../compaction/job-memory.js';
 import { tableIdsFor } from '../compaction/plan-merge.js';
 import { verifyTable } from '../compaction/verify-table.js';
@@ -19,15 +26,8 @@ import {
   shardFileName,
   TEMPORARY_SUFFIX,
 } from '../file-system/file-names.js';
-import { type FileSystem, isNotFound } from '../file-system/file-system.js';
+import type { FileSystem } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
-import {
-  BlobReader,
-  blobPath,
-  blobValueBytes,
-  kernelPieceWindow,
-  PIECE_BYTES,
-} from '../shard/blob-file.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { openTable } from '../sstable/table-reader.js';
 import type { TableTarget } from '../sstable/table-writer.js';
@@ -257,19 +257,17 @@ class ShardRepair {
   #verify(id: number, expected: TableInfo | undefined): 'good' | 'bad' | 'missing' {
     const { fs, kernel, findings } = this.#options;
     const path = this.#tablePath(id);
-    try {
-      const { problems, entries } = verifyTable(fs, kernel, { id, path });
-      findings.problems.push(...problems);
-      if (problems.length > 0 || expected === undefined) return 'bad';
-      if (entries === expected.entries && fs.fileSize(path) === expected.bytes) return 'good';
-      findings.problem(path, 0, 'Table is not the one that the manifest names');
-      return 'bad';
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
+    if (!fs.exists(path)) {
       findings.problem(path, 0, 'Table that the manifest names is missing');
       this.#loseTable(id, expected);
       return 'missing';
     }
+    const { problems, entries } = verifyTable(fs, kernel, { id, path });
+    for (const { file, offset, message } of problems) findings.problem(file, offset, message);
+    if (problems.length > 0 || expected === undefined) return 'bad';
+    if (entries === expected.entries && fs.fileSize(path) === expected.bytes) return 'good';
+    findings.problem(path, 0, 'Table is not the one that the manifest names');
+    return 'bad';
   }
 
   #loseTable(id: number, info: TableInfo | undefined): void {

@@ -1,4 +1,5 @@
 /** Why shards are fenced, as text in the control block: a length, then UTF-8 bytes, per shard. */
+import { ShardUnavailableError } from '../errors.js';
 
 export const REASON_BYTES = 512;
 
@@ -11,4 +12,12 @@ export function writeReason(buffer: SharedArrayBuffer, at: number, reason: strin
 export function readReason(buffer: SharedArrayBuffer, at: number): string {
   const length = Atomics.load(new Int32Array(buffer), at >>> 2);
   return Buffer.from(new Uint8Array(buffer).slice(at + 4, at + 4 + length)).toString();
+}
+
+/** The shard's worker died so often that it is not replaced any more. */
+export function fenced(shard: number, reason: string): ShardUnavailableError {
+  return new ShardUnavailableError(
+    `Shard ${shard} is out of service since its worker died again and again; close the database and open it anew. The last time: ${reason}`,
+    { details: { outcome: 'none', shard, reason } },
+  );
 }

@@ -42,6 +42,7 @@ import type { BatchPart } from './batch-part.js';
 import { checkValueBytes } from './codec.js';
 import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
+import { fenced } from './fence-reasons.js';
 import type { KeyScratch } from './key-scratch.js';
 import { putBytesMax, writeDelete, writePut } from './operation-writer.js';
 import { OwnReads } from './own-reads.js';
@@ -510,14 +511,6 @@ export class ShardClient {
     for (const { sink, id } of failing)
       sink?.fail(unavailable(unsent.has(id) ? 'none' : 'unknown'));
   }
-}
-
-/** The shard's worker died so often that it is not replaced any more. */
-export function fenced(shard: number, reason: string): ShardUnavailableError {
-  return new ShardUnavailableError(
-    `Shard ${shard} is out of service since its worker died again and again; close the database and open it anew. The last time: ${reason}`,
-    { details: { outcome: 'none', shard, reason } },
-  );
 }
 
 /** `outcome` 'none': nothing was applied; 'unknown': a write may have been. */

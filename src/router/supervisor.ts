@@ -41,8 +41,8 @@ import {
   SHARD_DOWN,
   SHARD_STARTING,
 } from './control-block.js';
+import { fenced } from './fence-reasons.js';
 import { fencedStats, joinReports } from './reports.js';
-import { fenced } from './shard-client.js';
 import { EngineWorker, type WorkerEnd } from './spawn.js';
 import {
   ABORT_UNAVAILABLE,
@@ -133,8 +133,13 @@ export class Supervisor {
 
   async check(board?: CheckBoard): Promise<CheckReport> {
     const buffer = board?.buffer;
-    const reports = await this.#callAll((worker) => worker.call((shard) => shard.check(buffer)));
-    return joinReports(reports);
+    const coordinator = this.#coordinator;
+    if (coordinator === undefined) throw new ClosedError();
+    const [reports, own] = await Promise.all([
+      this.#callAll((worker) => worker.call((shard) => shard.check(buffer))),
+      coordinator.call((control) => control.check(buffer)),
+    ]);
+    return joinReports([...reports, own]);
   }
 
   async shardStats(): Promise<readonly ShardStats[]> {

@@ -5,8 +5,7 @@
  * holds no table that refers to it and no memtable does. What is left over by a crash in between is
  * found at recovery.
  */
-import { LightningError } from '../errors.js';
-import type { FileSystem } from '../file-system/file-system.js';
+
 import {
   type BlobFiles,
   BlobReader,
@@ -15,7 +14,10 @@ import {
   blobPath,
   blobValueBytes,
   type PieceWindow,
-} from './blob-file.js';
+} from '../blob/blob-file.js';
+import { LightningError } from '../errors.js';
+import type { FileSystem } from '../file-system/file-system.js';
+import type { HeldFiles } from './held-files.js';
 
 export interface BlobStoreOptions {
   readonly fs: FileSystem;
@@ -23,6 +25,8 @@ export interface BlobStoreOptions {
   readonly shard: number;
   readonly window: PieceWindow;
   readonly allocateFile: () => number;
+  readonly held: HeldFiles;
+  readonly syncDirectory: () => void;
 }
 
 export class BlobStore {
@@ -51,7 +55,7 @@ export class BlobStore {
 
   /** Recovery: notes a file that is there. */
   adopt(blob: number): void {
-    this.#note(blob, blobValueBytes(this.#options.fs.fileSize(blobPath(this.#options, blob))));
+    this.#note(blob, blobValueBytes(this.#options.fs.fileSize(this.path(blob))));
   }
 
   #note(blob: number, bytes: number): void {
@@ -86,11 +90,13 @@ export class BlobStore {
     return new BlobReader(this.#files, reference);
   }
 
-  /** Opens a blob to verify its pieces; undefined when it has gone. */
-  openForCheck(blob: number): BlobReader | undefined {
-    const bytes = this.#blobs.get(blob);
-    if (bytes === undefined) return undefined;
-    return new BlobReader(this.#files, { blob, bytes, checksum: 0n }, false);
+  path(blob: number): string {
+    return blobPath(this.#options, blob);
+  }
+
+  /** Bytes of the value; undefined when there is no such blob. */
+  bytesOf(blob: number): number | undefined {
+    return this.#blobs.get(blob);
   }
 
   /** Deletes a blob that nothing refers to any more. */
@@ -100,7 +106,7 @@ export class BlobStore {
     this.#blobs.delete(blob);
     this.#bytes -= bytes;
     try {
-      this.#options.fs.unlink(blobPath(this.#options, blob));
+      this.#options.held.unlink(this.path(blob));
     } catch (error) {
       // It stays as a file that nothing refers to: opening the database deletes it.
       if (!(error instanceof LightningError)) throw error;

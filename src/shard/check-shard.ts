@@ -1,39 +1,53 @@
 /**
- * Verifies every byte of a shard's files while it serves: tables in the pool, manifest, log and
- * blobs here, a little at a time. What is wrong is reported; nothing is changed.
+ * Verifies every byte of a shard's files while it serves: jobs in the pool read them, this only says
+ * which, and up to where. What is wrong is reported, and of tables remembered; nothing is changed.
+ *
+ * What is read is what the shard has when the check begins. A file that is not needed any more when
+ * its turn comes is passed over (whoever replaced it has read it); one that is being read is not
+ * deleted before that is done. Blobs come last: what tables say about them is known by then.
  */
+import type { BlobReference } from '../blob/blob-file.js';
 import type { CheckBoard } from '../compaction/check-board.js';
-import type { CheckProblem, CheckReport } from '../coordinator/control-plane.js';
-import { CorruptionError } from '../errors.js';
+import { isFileFailure, type Problem } from '../compaction/problem.js';
+import type { Expected } from '../compaction/read-count.js';
+import type { BlobToVerify } from '../compaction/verify-blobs.js';
+import type { VerifyResult, VerifyTarget } from '../compaction/verify-file.js';
+import type { BlobEntry } from '../compaction/verify-table.js';
+import type { CheckReport } from '../coordinator/control-plane.js';
+import { LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
-import { isNotFound } from '../file-system/file-system.js';
 import { T_BLOCKS } from '../kernel/assembly/layout.js';
-import { blockOffset } from '../sstable/table-reader.js';
-import { readManifest } from '../version/manifest.js';
-import { type CheckGroup, GROUP_HEADER_BYTES, GROUP_MAGIC } from '../wal/segment-format.js';
-import { SegmentReader } from '../wal/segment-reader.js';
+import type { TableInfo } from '../sstable/table-info.js';
 import type { ShardState } from './shard-state.js';
 
-/** Tables checked at once. */
+/** Jobs of one shard at a time. */
 const PARALLEL_MAX = 4;
-/** Bytes of log read between two turns of the event loop, about. */
-const SLICE_BYTES = 4 * 1024 * 1024;
+/** Of one job. */
+const ATTEMPTS_MAX = 3;
+/** Blobs are read by one job up to this many, or this many bytes. */
+const BLOBS_PER_JOB_MAX = 256;
+const BLOB_BYTES_PER_JOB_MAX = 64 * 1024 * 1024;
 
 /** Rejects with `LIGHTNING_ABORTED` when the check is called off. */
 export async function checkShard(state: ShardState, board?: CheckBoard): Promise<CheckReport> {
-  const check = new ShardCheck(state, board);
-  const release = state.tables.pin();
-  try {
-    return await check.run();
-  } finally {
-    release();
-  }
+  return new ShardCheck(state, board).run();
+}
+
+/** Something to be verified in one job. */
+interface Piece {
+  readonly target: VerifyTarget;
+  readonly expected: Expected;
+  readonly paths: readonly string[];
+  /** Whether the shard has any use for it still. */
+  readonly isNeeded: () => boolean;
 }
 
 class ShardCheck {
   readonly #state: ShardState;
   readonly #board: CheckBoard | undefined;
-  readonly #problems: CheckProblem[] = [];
+  readonly #problems: Problem[] = [];
+  /** What tables say about blobs. */
+  readonly #blobEntries: { readonly table: number; readonly entry: BlobEntry }[] = [];
   #tables = 0;
   #blocks = 0;
   #entries = 0;
@@ -45,11 +59,19 @@ class ShardCheck {
   }
 
   async run(): Promise<CheckReport> {
-    this.#expect();
-    this.#checkManifest();
-    await this.#checkLog();
-    await this.#checkBlobs();
-    await this.#checkTables();
+    const { blobs, version } = this.#state;
+    const tables = [...version.tables()];
+    const pieces = [
+      ...this.#manifest(),
+      ...this.#segments(),
+      ...tables.map((it) => this.#table(it)),
+    ];
+    const blobNumbers = blobs.numbers;
+    for (const { expected } of pieces) this.#board?.expect(expected.blocks, expected.bytes);
+    this.#board?.expect(0, blobs.bytes);
+    await this.#verifyAll(pieces);
+    this.#findLostBlobs();
+    await this.#verifyAll(this.#blobPieces(blobNumbers));
     return {
       problems: this.#problems,
       tables: this.#tables,
@@ -59,179 +81,177 @@ class ShardCheck {
     };
   }
 
-  /** Says how much there is to read. */
-  #expect(): void {
-    const { version, kernel, tables, commit, blobs } = this.#state;
-    let blocks = 0;
-    let bytes = blobs.bytes;
-    for (const { id } of version.tables()) {
-      const meta = tables.metaOf(id);
-      if (meta === 0) continue;
-      const count = kernel.u32[(meta + T_BLOCKS) >>> 2] as number;
-      blocks += count;
-      bytes += blockOffset(kernel, meta, count);
-    }
-    for (const segment of commit.wal?.segments ?? []) bytes += segment.bytes;
-    this.#board?.expect(blocks, bytes);
+  // ---- what there is to verify ------------------------------------------------------------
+
+  #manifest(): Piece[] {
+    const { manifestPlace, directory, options, version } = this.#state;
+    if (manifestPlace === undefined) return [];
+    const { number, bytes } = manifestPlace;
+    const { shard } = options;
+    const manifest = { directory, shard, number, bytes, tables: version.tableCount };
+    return [
+      {
+        target: { kind: 'manifest', manifest },
+        expected: { blocks: 0, bytes },
+        paths: [`${directory}/${shardFileName('manifest', number)}`],
+        isNeeded: () => true,
+      },
+    ];
   }
 
-  #report(error: unknown): void {
-    if (!(error instanceof CorruptionError)) throw error;
-    const { file, offset } = error.details;
-    this.#problems.push({
-      file: String(file ?? this.#state.directory),
-      offset: Number(offset ?? 0),
-      message: error.message,
+  #segments(): Piece[] {
+    const { segments, directory, options } = this.#state;
+    const { shard, databaseId } = options;
+    return segments.map(({ segment, bytes }) => {
+      const path = `${directory}/${shardFileName('wal', segment)}`;
+      return {
+        target: { kind: 'segment', segment: { path, shard, databaseId, segment, bytes } },
+        expected: { blocks: 0, bytes },
+        paths: [path],
+        isNeeded: () => this.#state.segments.some((present) => present.segment === segment),
+      };
     });
   }
 
-  /** Lets the shard serve. */
-  async #pause(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#board?.throwIfCancelled();
-  }
-
-  #checkManifest(): void {
-    const { manifest, fs, directory, options, version } = this.#state;
-    if (manifest === undefined) return;
-    try {
-      const found = readManifest({ fs, directory, shard: options.shard }, manifest.number);
-      this.#bytes += found.bytes;
-      const same =
-        found.bytes === manifest.bytes && found.version.tableCount === version.tableCount;
-      if (same) return;
-      throw new CorruptionError('Manifest does not hold what was written to it', {
-        file: manifest.path,
-        offset: found.bytes,
-        expected: manifest.bytes,
-        found: found.bytes,
-      });
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  async #checkLog(): Promise<void> {
-    const { commit, directory } = this.#state;
-    for (const { segment, bytes } of commit.wal?.segments ?? []) {
-      const path = `${directory}/${shardFileName('wal', segment)}`;
-      // A flush may have made it obsolete meanwhile.
-      if (!commit.wal?.segments.some((present) => present.segment === segment)) continue;
-      try {
-        await this.#checkSegment(path, bytes);
-      } catch (error) {
-        this.#report(error);
-      }
-    }
-  }
-
-  async #checkSegment(path: string, bytes: number): Promise<void> {
-    const { staging, fs } = this.#state;
-    const file = fs.open(path, 'r');
-    try {
-      const reader = new SegmentReader(file, {
-        buffer: staging.transfer,
-        check: this.#groupCheck(),
-      });
-      let counted = 0;
-      let sliceEnd = SLICE_BYTES;
-      while (reader.offset < bytes) {
-        if (reader.next() === undefined) {
-          throw new CorruptionError('WAL group is damaged', { file: path, offset: reader.offset });
-        }
-        if (reader.offset < sliceEnd) continue;
-        sliceEnd = reader.offset + SLICE_BYTES;
-        this.#board?.count(0, reader.offset - counted);
-        counted = reader.offset;
-        await this.#pause();
-      }
-      this.#bytes += bytes;
-      this.#board?.count(0, bytes - counted);
-    } finally {
-      file.close();
-    }
-  }
-
-  /** Checks a group that stands at the start of the transfer area. */
-  #groupCheck(): CheckGroup {
-    const { kernel, staging } = this.#state;
-    const address = staging.transferAddress;
-    return (_buffer, bytes, segment, offset) => {
-      if (bytes < GROUP_HEADER_BYTES) return 'more';
-      if (kernel.bytes.readUInt32LE(address) !== GROUP_MAGIC) return 'bad';
-      const total = GROUP_HEADER_BYTES + kernel.bytes.readUInt32LE(address + 4);
-      if (total > bytes) return 'more';
-      const { exports } = kernel;
-      exports.checksumPlaced(address + 16, total - 16, segment, offset);
-      const isSame =
-        exports.checksumLow() >>> 0 === kernel.bytes.readUInt32LE(address + 8) &&
-        exports.checksumHigh() >>> 0 === kernel.bytes.readUInt32LE(address + 12);
-      return isSame ? 'ok' : 'bad';
+  #table({ id, bytes }: TableInfo): Piece {
+    const { tables, kernel } = this.#state;
+    const path = tables.path(id);
+    const meta = tables.metaOf(id);
+    const blocks = meta === 0 ? 0 : (kernel.u32[(meta + T_BLOCKS) >>> 2] as number);
+    return {
+      target: { kind: 'table', table: { id, path } },
+      expected: { blocks, bytes },
+      paths: [path],
+      isNeeded: () => tables.metaOf(id) !== 0,
     };
   }
 
-  async #checkBlobs(): Promise<void> {
-    for (const blob of this.#state.blobs.numbers) {
-      try {
-        await this.#checkBlob(blob);
-      } catch (error) {
-        this.#report(error);
-      }
+  #blobPieces(numbers: readonly number[]): Piece[] {
+    const pieces: Piece[] = [];
+    const references = new Map<number, BlobReference>();
+    for (const { entry } of this.#blobEntries) {
+      references.set(entry.reference.blob, entry.reference);
     }
+    let batch: BlobToVerify[] = [];
+    let batchBytes = 0;
+    const end = (): void => {
+      if (batch.length > 0) pieces.push(this.#blobPiece(batch, batchBytes));
+      batch = [];
+      batchBytes = 0;
+    };
+    for (const blob of numbers) {
+      const bytes = this.#state.blobs.bytesOf(blob);
+      if (bytes === undefined) continue;
+      const reference = references.get(blob);
+      batch.push({ blob, bytes: reference?.bytes ?? bytes, checksum: reference?.checksum });
+      batchBytes += bytes;
+      if (batch.length === BLOBS_PER_JOB_MAX || batchBytes >= BLOB_BYTES_PER_JOB_MAX) end();
+    }
+    end();
+    return pieces;
   }
 
-  async #checkBlob(blob: number): Promise<void> {
-    const reader = this.#state.blobs.openForCheck(blob);
-    if (reader === undefined) return;
+  #blobPiece(batch: readonly BlobToVerify[], bytes: number): Piece {
+    const { directory, options, blobs } = this.#state;
+    return {
+      target: { kind: 'blobs', directory, shard: options.shard, blobs: batch },
+      expected: { blocks: 0, bytes },
+      paths: batch.map(({ blob }) => blobs.path(blob)),
+      isNeeded: () => batch.every(({ blob }) => blobs.bytesOf(blob) !== undefined),
+    };
+  }
+
+  /**
+   * Blobs that are not there. What has been overwritten may be without: when a log is replayed that
+   * still holds it, its blob is gone already.
+   */
+  #findLostBlobs(): void {
+    const { blobs } = this.#state;
+    const lost = new Set<number>();
+    for (const { table, entry } of this.#blobEntries) {
+      const { blob } = entry.reference;
+      if (blobs.bytesOf(blob) !== undefined || lost.has(blob)) continue;
+      if (this.#state.tables.metaOf(table) !== 0 && this.#isNewest(entry)) lost.add(blob);
+    }
+    for (const blob of lost) this.#problems.push(missing(blobs.path(blob)));
+  }
+
+  #isNewest({ key, sequence }: BlobEntry): boolean {
     try {
-      let sliceBytes = 0;
-      for (let piece = reader.next(); piece !== undefined; piece = reader.next()) {
-        this.#bytes += piece.length;
-        sliceBytes += piece.length;
-        this.#board?.count(0, piece.length);
-        if (sliceBytes < SLICE_BYTES) continue;
-        sliceBytes = 0;
-        await this.#pause();
-      }
-    } finally {
-      reader.close();
+      return this.#state.newestSequence(key) <= sequence;
+    } catch (error) {
+      // Something newer cannot be read: that has been reported.
+      if (isFileFailure(error)) return false;
+      throw error;
     }
   }
 
-  async #checkTables(): Promise<void> {
-    const waiting = [...this.#state.version.tables()].values();
+  // ---- verifying --------------------------------------------------------------------------
+
+  async #verifyAll(pieces: readonly Piece[]): Promise<void> {
+    const waiting = pieces.values();
     const worker = async (): Promise<void> => {
-      for (const { id, bytes } of waiting) {
-        await this.#checkTable(id);
-        this.#tables++;
-        this.#bytes += bytes;
-      }
+      for (const piece of waiting) await this.#verifyPiece(piece);
     };
     await Promise.all(Array.from({ length: PARALLEL_MAX }, worker));
   }
 
-  async #checkTable(id: number): Promise<void> {
-    const { tables, options } = this.#state;
-    const table = { id, path: tables.path(id) };
-    try {
-      this.#board?.throwIfCancelled();
-      const result = await options.jobs.verify({
-        kind: 'verify',
-        shard: options.shard,
-        table,
-        board: this.#board?.buffer,
-      });
-      this.#problems.push(...result.problems);
-      this.#blocks += result.blocks;
-      this.#entries += result.entries;
-    } catch (error) {
-      // It is read while the shard serves: only a table that is still in use is missed.
-      if (!isNotFound(error)) this.#report(error);
-      else if (tables.metaOf(id) !== 0) this.#problems.push(missing(table.path));
+  async #verifyPiece(piece: Piece): Promise<void> {
+    const { held } = this.#state;
+    this.#board?.throwIfCancelled();
+    if (!piece.isNeeded()) {
+      await this.#passOver(piece);
+      return;
     }
+    const releases = piece.paths.map((path) => held.hold(path));
+    try {
+      this.#note(piece, await this.#verify(piece));
+    } finally {
+      for (const release of releases) release();
+    }
+  }
+
+  /** Of blobs, some may be there still. */
+  async #passOver(piece: Piece): Promise<void> {
+    const { target, expected } = piece;
+    if (target.kind !== 'blobs' || target.blobs.length === 1) {
+      this.#board?.count(expected.blocks, expected.bytes);
+      return;
+    }
+    for (const blob of target.blobs) {
+      const bytes = Math.min(blob.bytes, expected.bytes);
+      await this.#verifyPiece(this.#blobPiece([blob], bytes));
+    }
+  }
+
+  /** Again, when the thread that did it died: reading does no harm. */
+  async #verify({ target, expected }: Piece): Promise<VerifyResult> {
+    const { jobs, shard } = this.#state.options;
+    const job = { kind: 'verify', shard, target, expected, board: this.#board?.buffer } as const;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await jobs.verify(job);
+      } catch (error) {
+        this.#board?.throwIfCancelled();
+        const isGivenUp = error instanceof LightningError && error.code === 'LIGHTNING_ABORTED';
+        if (!isGivenUp || attempt === ATTEMPTS_MAX) throw error;
+      }
+    }
+  }
+
+  #note({ target, expected }: Piece, { problems, table }: VerifyResult): void {
+    this.#problems.push(...problems);
+    this.#bytes += expected.bytes;
+    if (target.kind !== 'table' || table === undefined) return;
+    this.#tables++;
+    this.#blocks += table.blocks;
+    this.#entries += table.entries;
+    const { id } = target.table;
+    for (const entry of table.blobs) this.#blobEntries.push({ table: id, entry });
+    this.#state.tables.noteVerified(id, table);
   }
 }
 
-function missing(file: string): CheckProblem {
-  return { file, offset: 0, message: 'The table is missing' };
+function missing(file: string): Problem {
+  return { code: 'LIGHTNING_CORRUPTION', file, offset: 0, message: 'The blob is missing' };
 }

@@ -2,6 +2,8 @@
  * What the shard worker keeps for one client: its ends of the two rings, requests of which only a
  * part has come, and values that are being streamed in.
  */
+
+import type { BlobWriter } from '../blob/blob-file.js';
 import { REQUEST_PAD } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { RequestAssembler } from '../protocol/request-assembler.js';
@@ -14,7 +16,6 @@ import {
   takeBlocked,
 } from '../ring/ring-location.js';
 import { RingReader } from '../ring/ring-reader.js';
-import type { BlobWriter } from './blob-file.js';
 
 /** Most bytes of requests in pieces that one client may have under way. */
 export const ASSEMBLED_BYTES_MAX = 1024 * 1024 * 1024;

@@ -460,7 +460,7 @@ export class Compactor {
     const droppedBlobs = results.flatMap((result) => result.droppedBlobs);
     try {
       if (this.#isClosed) throw new LightningError('LIGHTNING_ABORTED', 'The shard was closed');
-      if (tables.length > 0) state.fs.syncDirectory(state.directory);
+      if (tables.length > 0) state.syncDirectory();
       state.install(
         {
           removed: part.replaced.map(({ id }) => id),

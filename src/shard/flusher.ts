@@ -185,7 +185,7 @@ export class Flusher {
     );
     const { nextOrder } = state.version.state;
     try {
-      if (tables.length > 0) state.fs.syncDirectory(state.directory);
+      if (tables.length > 0) state.syncDirectory();
       state.install(
         {
           ...(tables.length > 0 ? { added: [{ order: nextOrder, tables }] } : {}),

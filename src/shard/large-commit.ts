@@ -2,6 +2,8 @@
  * Turns a WRITE request that the kernel does not take as it is (in pieces, larger than a group, or
  * with values too large for a memtable) into operations that can be logged and applied.
  */
+
+import { type BlobReference, encodeBlobReference } from '../blob/blob-file.js';
 import { InvalidArgumentError } from '../errors.js';
 import {
   BLOB_REFERENCE_BYTES,
@@ -10,7 +12,6 @@ import {
   OP_PUT_BLOB,
 } from '../kernel/assembly/layout.js';
 import { OPERATION_HEAD_BYTES_MAX, OperationReader, writeVarint } from '../protocol/operations.js';
-import { type BlobReference, encodeBlobReference } from './blob-file.js';
 import type { BlobStore } from './blob-store.js';
 
 export interface PreparedOperations {

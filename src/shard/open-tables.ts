@@ -7,21 +7,25 @@
  *
  * A table is loaded before the Version that holds it is published. Once no Version holds it any
  * more it is dropped: its cached blocks are unlinked at once, its memory is freed and its file
- * deleted when readers are out. Files may be pinned (a check, a copy): then deleting waits.
+ * deleted when readers are out, and whoever else holds it.
  *
- * A table that is not what was written costs its own keys and nothing else. With a bad filter it is
- * served without one. With a bad index, footer or properties, or without its file, a stand-in keeps
- * its key range, and whoever has to look there is told what is wrong. Blocks are found bad one by
- * one. What was found is kept here until the table is gone: compaction stays away from it.
+ * A table that is not what was written, or that the disk does not read, costs its own keys and nothing
+ * else. With a bad filter it is served without one. With a bad index, footer or properties, or without
+ * its file, a stand-in keeps its key range, and whoever has to look there is told what is wrong; that
+ * stays so until the database is opened again. Blocks are found bad one by one. What was found is kept
+ * here until the table is gone, or a check finds it whole: compaction stays away from it.
  */
 import { assert } from '../assert.js';
-import { CorruptionError, LightningError } from '../errors.js';
+import { isFileFailure } from '../compaction/problem.js';
+import type { TableVerification } from '../compaction/verify-table.js';
+import { CorruptionError, deserializeError, LightningError } from '../errors.js';
 import { parseShardFileName, shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { loadStandIn, loadWithoutFilter } from '../sstable/stand-in.js';
 import type { TableInfo, TableRef } from '../sstable/table-info.js';
 import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
+import type { HeldFiles } from './held-files.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { Retirement } from './retirement.js';
 
@@ -34,16 +38,20 @@ export interface OpenTablesOptions {
   readonly kernel: Kernel;
   readonly allocator: MetaAllocator;
   readonly retirement: Retirement;
+  readonly held: HeldFiles;
 }
 
 export interface TableDamage {
   readonly table: number;
-  readonly error: CorruptionError;
+  /** That its bytes are wrong, or cannot be read. */
+  readonly error: LightningError;
   /**
    * `filter`: all data is there, reads are slower. `blocks`: some blocks cannot be read. `table`:
-   * nothing can.
+   * nothing can, or nothing could after another open.
    */
   readonly extent: 'filter' | 'blocks' | 'table';
+  /** The table was loaded without what is bad: that stays so. */
+  readonly isLasting?: boolean;
 }
 
 export class OpenTables {
@@ -52,7 +60,6 @@ export class OpenTables {
   readonly #damage = new Map<number, TableDamage>();
   /** Least recently used first. */
   readonly #handles = new Map<number, FileHandle>();
-  #pins = 0;
   #deletable: number[] = [];
   #deleting: NodeJS.Immediate | undefined;
 
@@ -88,15 +95,15 @@ export class OpenTables {
     try {
       this.#loadOne(expected);
     } catch (error) {
-      if (!(error instanceof CorruptionError)) throw error;
+      if (!isFileFailure(error)) throw error;
       try {
         this.#loadOne(expected, loadWithoutFilter);
-        this.#damage.set(id, { table: id, error, extent: 'filter' });
+        this.#damage.set(id, { table: id, error, extent: 'filter', isLasting: true });
       } catch (second) {
-        if (!(second instanceof CorruptionError)) throw second;
+        if (!isFileFailure(second)) throw second;
         const { kernel, allocator } = this.#options;
         this.#tables.set(id, loadStandIn(kernel, expected, allocator));
-        this.#damage.set(id, { table: id, error: second, extent: 'table' });
+        this.#damage.set(id, { table: id, error: second, extent: 'table', isLasting: true });
       }
     }
   }
@@ -174,10 +181,26 @@ export class OpenTables {
   /** Throws what is wrong when nothing of the table can be read. */
   checkReadable(table: number): void {
     const damage = this.#damage.get(table);
-    if (damage?.extent === 'table') throw damage.error;
+    if (damage?.extent === 'table' && damage.isLasting === true) throw damage.error;
   }
 
-  /** Notes what a read, merge or check found of a table; true when it is news. */
+  /** Notes what a check found of a loaded table. */
+  noteVerified(table: number, { problems, extent }: TableVerification): void {
+    const known = this.#damage.get(table);
+    if (!this.#tables.has(table)) return;
+    const isMore = known?.extent === 'filter' && extent !== 'filter' && extent !== undefined;
+    if (known?.isLasting === true && !isMore) return;
+    const [problem] = problems;
+    if (extent === undefined || problem === undefined) {
+      this.#damage.delete(table);
+      return;
+    }
+    const { code, message, file, offset } = problem;
+    const error = deserializeError({ code, message, details: { file, offset } });
+    this.#damage.set(table, { table, error, extent });
+  }
+
+  /** Notes what a read or merge found of a table; true when it is news. */
   noteDamage(error: unknown): boolean {
     if (!(error instanceof CorruptionError)) return false;
     const path = String(error.details['file']);
@@ -224,27 +247,14 @@ export class OpenTables {
     }
   }
 
-  /** Keeps the files of all tables, dropped or not, until the returned function is called. */
-  pin(): () => void {
-    this.#pins++;
-    let isHeld = true;
-    return () => {
-      if (!isHeld) return;
-      isHeld = false;
-      this.#pins--;
-      this.#deleteFiles();
-    };
-  }
-
   close(): void {
     clearImmediate(this.#deleting);
-    if (this.#pins === 0) while (this.#deletable.length > 0) this.#deleteOne();
+    while (this.#deletable.length > 0) this.#deleteOne();
     for (const table of [...this.#handles.keys()]) this.#closeFile(table);
   }
 
   /** Deletes one file now and the others turn by turn: the system may take its time for each. */
   #deleteFiles(): void {
-    if (this.#pins > 0) return;
     this.#deleteOne();
     if (this.#deletable.length === 0 || this.#deleting !== undefined) return;
     this.#deleting = setImmediate(() => {
@@ -257,7 +267,7 @@ export class OpenTables {
     const table = this.#deletable.shift();
     if (table === undefined) return;
     try {
-      this.#options.fs.unlink(this.path(table));
+      this.#options.held.unlink(this.path(table));
     } catch {
       // It stays as a file that no Version names: opening the database deletes it.
     }

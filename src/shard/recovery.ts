@@ -59,13 +59,14 @@ export async function recoverShard(
   const files = listFiles(state);
   const current = readCurrent(location);
   if (current === undefined) refuseLostManifest(state, files);
-  const version = current === undefined ? Version.EMPTY : readManifest(location, current).version;
+  const found = current === undefined ? undefined : readManifest(location, current);
+  const version = found?.version ?? Version.EMPTY;
   const pending = pendingTables(state, version);
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
   state.tables.load([...version.tables()], { damaged: true });
 
   if (readOnly) {
-    state.adopt(version, undefined);
+    state.adoptReadOnly(version, found);
   } else {
     // The names that are relied on from here must not go away again.
     fs.syncDirectory(directory);
@@ -84,11 +85,14 @@ export async function recoverShard(
     cutSequence: state.options.cutSequence,
     resolve: options.resolve,
   });
+  state.segmentsFound = replay.segments;
   adoptBlobs(state, files.blobs, { replay, pending });
   const lastSequence = Math.max(version.state.lastSequence, replay.lastSequence);
   if (!readOnly) {
     const identity = { shard, databaseId, bootId };
-    const wal = Wal.create({ fs, directory, identity }, state.files.allocate(1), replay.segments);
+    const unlink = (path: string): void => state.held.unlink(path);
+    const place = { fs, directory, identity, unlink };
+    const wal = Wal.create(place, state.files.allocate(1), replay.segments);
     state.commit.openLog(wal, lastSequence);
     // From here on the log says so itself.
     if (replay.resolved.length > 0) state.commit.writeOutcomes(replay.resolved, lastSequence);

@@ -2,6 +2,8 @@
  * Requests that are not plain writes: reads that need the disk, writes in pieces, large values. The
  * commit loop hands them over one record at a time.
  */
+
+import type { BlobReference } from '../blob/blob-file.js';
 import { InvalidArgumentError, LightningError } from '../errors.js';
 import {
   RECORD_FLAG_MORE,
@@ -25,7 +27,6 @@ import {
   decodeGetMany,
   decodeLoadBlocks,
 } from '../protocol/requests.js';
-import type { BlobReference } from './blob-file.js';
 import type { BlobStore } from './blob-store.js';
 import type { BlobUpload, ClientSession } from './client-session.js';
 import { encodePutBlob, prepareOperations } from './large-commit.js';

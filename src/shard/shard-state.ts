@@ -6,19 +6,20 @@
  * files of new tables are durable → their indexes are in memory → the manifest edit is durable → the
  * new Version is published → what it does without is deleted, memory when readers are out of it.
  */
+import { kernelPieceWindow } from '../blob/blob-file.js';
 import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import { Ballast } from '../file-system/ballast.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import { H_META_BASE, H_META_BYTES } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { SHARD_READ_ONLY } from '../router/control-block.js';
-import type { Manifest } from '../version/manifest.js';
+import type { Manifest, ManifestContents } from '../version/manifest.js';
 import { Version } from '../version/version.js';
 import type { VersionEdit } from '../version/version-edit.js';
-import { kernelPieceWindow } from './blob-file.js';
 import { BlobStore } from './blob-store.js';
 import type { ClientSession } from './client-session.js';
 import { FileNumbers } from './file-numbers.js';
+import { HeldFiles } from './held-files.js';
 import { KeptVersions } from './kept-versions.js';
 import { type Memtable, Memtables } from './memtables.js';
 import { MetaAllocator } from './meta-allocator.js';
@@ -42,6 +43,12 @@ export interface InstallOptions {
   readonly damaged?: boolean;
 }
 
+/** A segment of the log, and where its last group ends. */
+export interface LogSegment {
+  readonly segment: number;
+  readonly bytes: number;
+}
+
 export class ShardState {
   readonly options: ShardOptions;
   readonly fs: FileSystem;
@@ -54,6 +61,7 @@ export class ShardState {
   readonly tables: OpenTables;
   readonly published: PublishedVersion;
   readonly files = new FileNumbers();
+  readonly held: HeldFiles;
   readonly kept = new KeptVersions();
   readonly blobs: BlobStore;
   readonly commit: WalCommit;
@@ -63,9 +71,15 @@ export class ShardState {
   onUnlock: (commit: PreparedCommit) => void = () => {};
   /** Called when an answer about a prepared commit went out. */
   onAnswered: (session: ClientSession) => void = () => {};
+  /** Sequence number of a key's newest version; 0: there is none. */
+  newestSequence: (key: Uint8Array) => number = () => 0;
   /** Called after a memtable was queued for its flush. */
   onMemtableQueued: () => void = () => {};
+  /** What recovery left of the log; a shard that is open for writing knows more (`segments`). */
+  segmentsFound: readonly LogSegment[] = [];
   #manifest: Manifest | undefined;
+  /** Of a read-only database. */
+  #manifestFound: ManifestContents | undefined;
   /** In a read-only database there is no manifest to write to. */
   #version: Version = Version.EMPTY;
   /** Of the Version that it was computed for. */
@@ -90,8 +104,9 @@ export class ShardState {
     );
     this.retirement = new Retirement(kernel.exports);
     this.memtables = new Memtables(kernel);
-    const { allocator, retirement } = this;
-    this.tables = new OpenTables({ fs, directory, kernel, allocator, retirement });
+    this.held = new HeldFiles(fs);
+    const { allocator, retirement, held } = this;
+    this.tables = new OpenTables({ fs, directory, kernel, allocator, retirement, held });
     const metaOf = (table: number): number => this.tables.metaOf(table);
     this.published = new PublishedVersion({ kernel, allocator, retirement, metaOf });
     this.blobs = new BlobStore({
@@ -100,6 +115,8 @@ export class ShardState {
       shard,
       window: kernelPieceWindow(kernel, this.staging.transferAddress),
       allocateFile: () => this.files.allocate(1),
+      held,
+      syncDirectory: () => this.syncDirectory(),
     });
     this.#ballast = new Ballast(fs, directory);
     this.commit = new WalCommit({
@@ -154,11 +171,27 @@ export class ShardState {
     return this.#tablesSequence;
   }
 
-  /** Recovery: what was found on disk. Without a manifest nothing will be written. */
-  adopt(version: Version, manifest: Manifest | undefined): void {
+  /** Where the manifest in use stands, and ends; undefined while there is none. */
+  get manifestPlace(): { readonly number: number; readonly bytes: number } | undefined {
+    return this.#manifest ?? this.#manifestFound;
+  }
+
+  /** Segments of the log, oldest first, and where they end. */
+  get segments(): readonly LogSegment[] {
+    return this.commit.wal?.segments ?? this.segmentsFound;
+  }
+
+  /** Recovery: what was found on disk goes on in a new manifest. */
+  adopt(version: Version, manifest: Manifest): void {
     this.#version = version;
     this.#manifest = manifest;
-    if (manifest !== undefined) this.#ballast.fill();
+    this.#ballast.fill();
+  }
+
+  /** Recovery: what was found on disk, and will not be changed. */
+  adoptReadOnly(version: Version, found: ManifestContents | undefined): void {
+    this.#version = version;
+    this.#manifestFound = found;
   }
 
   /** Shows readers the present memtables and tables. */
@@ -278,12 +311,25 @@ export class ShardState {
     try {
       if (walMin !== undefined) this.commit.wal?.deleteBelow(walMin);
       if (manifest?.shouldRoll === true) {
-        this.fs.unlink(manifest.roll(this.files.allocate(1)));
+        this.held.unlink(manifest.roll(this.files.allocate(1)));
         this.#version = manifest.version;
       }
       this.#ballast.fill();
     } catch (error) {
       if (manifest?.isPoisoned === true) this.becomeReadOnly(error);
+    }
+  }
+
+  /**
+   * Makes the names of new files durable. A failure makes the shard read-only: the system reports it
+   * once, and names that others wait for may have been among those that it could not write.
+   */
+  syncDirectory(): void {
+    try {
+      this.fs.syncDirectory(this.directory);
+    } catch (error) {
+      if (!(error instanceof NoSpaceError)) this.becomeReadOnly(error);
+      throw error;
     }
   }
 

@@ -46,6 +46,7 @@ export function shardStats(shard: Shard): ShardStats {
     },
     runs,
     damagedTables: state.tables.damage.map(({ error, extent, table }) => ({
+      code: error.code === 'LIGHTNING_IO' ? error.code : 'LIGHTNING_CORRUPTION',
       file: state.tables.path(table),
       offset: Number(error.details['offset'] ?? 0),
       message: error.message,

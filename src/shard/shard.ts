@@ -64,6 +64,7 @@ export class Shard {
       version: () => state.version,
       releases: control.transactions,
     });
+    state.newestSequence = (key) => this.reads.newestSequence(key);
     this.compactor = new Compactor(state, this.reads, () => this.#onBackground());
     const refusal = (): LightningError | undefined => this.#refusal();
     const inlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
@@ -83,7 +84,7 @@ export class Shard {
       allocator: state.allocator,
       prepared,
       tablesSequence: () => state.tablesSequence,
-      newestSequence: (key) => this.reads.newestSequence(key),
+      newestSequence: (key) => state.newestSequence(key),
       isRangeInNewerTable: (range, snapshot) =>
         [...state.version.tables()].some(
           ({ sequenceMax, smallest, largest }) =>

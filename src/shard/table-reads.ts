@@ -1,6 +1,8 @@
 /**
  * Reads that need the disk, on the shard worker: block loads into the cache, and gets that missed it.
  */
+
+import { type BlobReference, decodeBlobReference } from '../blob/blob-file.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import {
   CACHE_GHOST,
@@ -13,7 +15,6 @@ import {
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { GET_UNSETTLED, getSettled } from '../kernel/settled-read.js';
-import { type BlobReference, decodeBlobReference } from './blob-file.js';
 import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
 import { lookupUncached, type UncachedLookupOptions } from './uncached-lookup.js';

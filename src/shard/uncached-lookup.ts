@@ -5,6 +5,8 @@
  * Called when the memtables do not have the key; the shard worker is the only writer, so that stays
  * true until it returns.
  */
+
+import { decodeBlobReference } from '../blob/blob-file.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import {
   BLOCK_TRAILER_BYTES,
@@ -22,7 +24,6 @@ import type { Kernel } from '../kernel/kernel.js';
 import type { Releases } from '../kernel/settled-read.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import type { Version } from '../version/version.js';
-import { decodeBlobReference } from './blob-file.js';
 import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
 import type { Lookup } from './table-reads.js';

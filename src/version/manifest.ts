@@ -69,12 +69,16 @@ export function readCurrent({ fs, directory }: ManifestOptions): number | undefi
   return bytes.readDoubleLE(8);
 }
 
-/** Rebuilds the Version that a manifest describes. */
-export function readManifest(options: ManifestOptions, number: number): ManifestContents {
+/** Rebuilds the Version that a manifest describes, or described when it had `bytesMax` bytes. */
+export function readManifest(
+  options: ManifestOptions,
+  number: number,
+  bytesMax?: number,
+): ManifestContents {
   const file = `${options.directory}/${shardFileName('manifest', number)}`;
   let bytes: Buffer;
   try {
-    bytes = options.fs.readFile(file);
+    bytes = options.fs.readFile(file).subarray(0, bytesMax);
   } catch (error) {
     if (!isNotFound(error)) throw error;
     throw new CorruptionError('Manifest that CURRENT names is missing', { file, offset: 0 });

@@ -31,6 +31,8 @@ export interface WalOptions {
   readonly fs: FileSystem;
   readonly directory: string;
   readonly identity: WalIdentity;
+  /** Deletes a segment: at once, unless somebody still reads it. */
+  readonly unlink: (path: string) => void;
 }
 
 export class Wal {
@@ -175,8 +177,8 @@ export class Wal {
       if (segment >= segmentMin) return;
       this.#older.shift();
       writer?.close();
-      const { fs, directory } = this.#options;
-      fs.unlink(`${directory}/${shardFileName('wal', segment)}`);
+      const { unlink, directory } = this.#options;
+      unlink(`${directory}/${shardFileName('wal', segment)}`);
     }
   }
 

@@ -1,13 +1,13 @@
 /** A bulk load's target without a database around it: jobs run on this thread, links are remembered. */
 
 import { mkdirSync } from 'node:fs';
+import { BlobReader, decodeBlobReference, kernelPieceWindow } from '../../src/blob/blob-file.js';
 import type { BulkJob, BulkJobResult } from '../../src/bulk-load/load-jobs.js';
 import type { BulkLoadTarget } from '../../src/bulk-load/load-target.js';
 import { runBulkJob } from '../../src/bulk-load/run-job.js';
 import { resolveEncoding } from '../../src/encoding/encoding.js';
 import { shardDirectoryName, shardFileName } from '../../src/file-system/file-names.js';
 import { nodeFileSystem } from '../../src/file-system/node.js';
-import { BlobReader, decodeBlobReference, kernelPieceWindow } from '../../src/shard/blob-file.js';
 import { type LinkIntent, linkEdit } from '../../src/version/link-intent.js';
 import { Version } from '../../src/version/version.js';
 import { TableView } from '../sstable/table-view.js';

@@ -70,9 +70,36 @@ describe('verifyTable', () => {
       file[offset + 20] = (file[offset + 20] as number) ^ 1;
     });
     expect(problems).toEqual([
-      { file: tablePath(1), offset, message: 'The checksum of a block is wrong' },
+      {
+        code: 'LIGHTNING_CORRUPTION',
+        file: tablePath(1),
+        offset,
+        message: 'The checksum of a block is wrong',
+      },
     ]);
     expect(blocks).toBeGreaterThan(2);
+  });
+
+  it('looks at blocks behind a bad filter, too, and says how much is bad', () => {
+    const extentOf = (...places: ((places: ReturnType<typeof placesOf>) => number)[]) => {
+      const { extent, problems } = verify((file) => {
+        for (const place of places) {
+          const at = place(placesOf(file));
+          file[at] = (file[at] as number) ^ 1;
+        }
+      });
+      return [extent, problems.length];
+    };
+    expect(extentOf()).toEqual([undefined, 0]);
+    expect(extentOf(({ filterAt }) => filterAt + 70)).toEqual(['filter', 1]);
+    expect(
+      extentOf(
+        ({ filterAt }) => filterAt + 70,
+        ({ blockAt }) => blockAt(1) + 20,
+      ),
+    ).toEqual(['blocks', 2]);
+    expect(extentOf(({ blockAt }) => blockAt(1) + 20)).toEqual(['blocks', 1]);
+    expect(extentOf(({ indexAt }) => indexAt + 70)).toEqual(['table', 1]);
   });
 
   it('reports wrong contents under right checksums', () => {

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { VerifyResult } from '../../src/compaction/jobs.js';
+import type { MergeJob, VerifyResult } from '../../src/compaction/jobs.js';
 import { JobScheduler } from '../../src/coordinator/job-scheduler.js';
 import { IoError, type LightningError } from '../../src/errors.js';
 
@@ -23,7 +23,29 @@ const shardMemory = {
 };
 
 const verify = (path: string, shard = 0) =>
-  ({ kind: 'verify', shard, table: { id: 1, path } }) as const;
+  ({
+    kind: 'verify',
+    shard,
+    target: { kind: 'table', table: { id: 1, path } },
+    expected: { blocks: 0, bytes: 0 },
+  }) as const;
+
+const merge = (path: string): MergeJob => ({
+  kind: 'merge',
+  shard: 0,
+  input: { runs: [[{ id: 1, path }]] },
+  target: {
+    directory: root,
+    firstTableId: 2,
+    tableIds: 1,
+    tableBytesMax: 65536,
+    blockBytes: 4096,
+    compression: true,
+    filterBitsPerKey: 10,
+  },
+  retention: { horizon: 0, snapshots: [], bottom: false },
+  isBottom: false,
+});
 
 describe('JobScheduler', () => {
   it('runs jobs and brings back results and errors as they are', async () => {
@@ -33,7 +55,7 @@ describe('JobScheduler', () => {
     const result = (await scheduler.runShardJob(verify(path), shardMemory)) as VerifyResult;
     expect(result.problems).toHaveLength(1);
     expect(result.problems[0]?.file).toBe(path);
-    const missing = scheduler.runShardJob(verify(join(root, 'missing')), shardMemory);
+    const missing = scheduler.runShardJob(merge(join(root, 'missing')), shardMemory);
     await expect(missing).rejects.toBeInstanceOf(IoError);
     await expect(missing).rejects.toMatchObject({ details: { errno: 'ENOENT' } });
     expect([scheduler.queued, scheduler.running]).toEqual([0, 0]);

@@ -1,5 +1,6 @@
 /** Everything that reads files outside of the kernel: hostile bytes give a value or an error of ours. */
 import { describe, expect, it } from 'vitest';
+import { BlobReader, BlobWriter, kernelPieceWindow } from '../../src/blob/blob-file.js';
 import {
   decodeFrame,
   decodeLogHeader,
@@ -11,7 +12,6 @@ import {
 import { placementSeed, xxh64 } from '../../src/encoding/xxh64.js';
 import { LightningError } from '../../src/errors.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
-import { BlobReader, BlobWriter, kernelPieceWindow } from '../../src/shard/blob-file.js';
 import {
   decodeFooter,
   decodeProperties,

@@ -159,8 +159,23 @@ describe('a shard worker that dies', () => {
       'its thread ended with code 1',
       undefined,
     ]);
-    await expect(db.flush()).rejects.toMatchObject({ code: 'LIGHTNING_SHARD_UNAVAILABLE' });
+    const outOfService = {
+      code: 'LIGHTNING_SHARD_UNAVAILABLE',
+      message: expect.stringContaining('out of service'),
+    };
+    await expect(db.flush()).rejects.toMatchObject(outOfService);
     await db.put(kept, 'fine');
+    // An attached thread is told the same.
+    const attached = await LightningDb.attach(db.share());
+    const seen = (await attached.stats()).shards;
+    expect(seen.map(({ fencedReason }) => fencedReason)).toEqual([
+      'its thread ended with code 1',
+      undefined,
+    ]);
+    expect(seen[1]?.lastSequence).toBeGreaterThan(0);
+    await expect(attached.flush()).rejects.toMatchObject(outOfService);
+    await expect(attached.check()).rejects.toMatchObject(outOfService);
+    await attached.close();
     db.snapshot().close();
     await db.close();
     await open();

@@ -1,7 +1,7 @@
 /** A table that has rotted costs its own keys: everything else is read, written and compacted. */
 
 import { describe, expect, it } from 'vitest';
-import { CorruptionError, LightningError } from '../../src/errors.js';
+import { CorruptionError, IoError, LightningError } from '../../src/errors.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { checkShard } from '../../src/shard/check-shard.js';
 import { shardStats } from '../../src/shard/shard-stats.js';
@@ -148,6 +148,78 @@ describe('a table that cannot be opened', () => {
     expect(fs.exists(pathOf('b'))).toBe(true);
     await shard.shard.close();
   });
+});
+
+describe('a table that the disk does not read', () => {
+  /** Reads of a part of the table fail; `threeRanges` with that. */
+  async function unread(part: (footer: Footer) => { from: number; to: number }) {
+    const made = await threeRanges();
+    const path = made.pathOf('b');
+    made.fs.failReads(path, 'EIO', part(footerOf(made.fs, path)));
+    return { ...made, path };
+  }
+  const indexOf = ({ indexOffset }: Footer) => ({ from: indexOffset, to: indexOffset + 8 });
+
+  it('at open keeps its own keys back, and no others, until the disk reads again', async () => {
+    const { place, fs, path } = await unread(indexOf);
+    const shard = await TestShard.open(place);
+    expect((await readRange(shard, 'a')).read).toBe(COUNT);
+    expect((await readRange(shard, 'c')).read).toBe(COUNT);
+    await expect(shard.client.get(key('b', 1))).rejects.toMatchObject({
+      code: 'LIGHTNING_IO',
+      details: { path, errno: 'EIO' },
+    });
+    await expect(shard.client.getMany([key('a', 1), key('b', 1)])).rejects.toThrow(IoError);
+    expect(shardStats(shard.shard).damagedTables).toMatchObject([
+      { code: 'LIGHTNING_IO', file: path, extent: 'table' },
+    ]);
+    expect(await shard.client.get('b-9999')).toBeUndefined();
+    await shard.client.put(key('b', 7), 'newer');
+    await expect(shard.shard.compact()).rejects.toThrow(path);
+    expect(await shard.client.get(key('b', 7))).toBe('newer');
+    await shard.shard.close();
+
+    fs.clearFaults();
+    const again = await TestShard.open(place);
+    expect(shardStats(again.shard).damagedTables).toEqual([]);
+    expect(await again.client.get(key('b', 7))).toBe('newer');
+    expect(await again.client.get(key('b', 8))).toBe(value('b', 8));
+    await again.shard.compact();
+    await again.shard.close();
+  });
+
+  it('serves all of it when only its filter is not read', async () => {
+    const { place, path } = await unread(({ filterOffset }) => ({
+      from: filterOffset,
+      to: filterOffset + 8,
+    }));
+    const shard = await TestShard.open(place);
+    for (const range of RANGES) expect((await readRange(shard, range)).read).toBe(COUNT);
+    expect(shardStats(shard.shard).damagedTables).toMatchObject([{ file: path, extent: 'filter' }]);
+    await shard.shard.close();
+  });
+
+  it.each(['.manifest', '.wal', 'CURRENT'])(
+    'is not like %s, without which nothing is opened',
+    async (name) => {
+      const { place, fs } = await threeRanges();
+      const contents = (): string[] =>
+        fs
+          .readdir(DIRECTORY)
+          .map((file) => `${file} ${fs.readFile(`${DIRECTORY}/${file}`).toString('base64')}`);
+      const before = contents();
+      fs.failReads(name, 'EIO');
+      await expect(TestShard.open(place)).rejects.toMatchObject({
+        code: 'LIGHTNING_IO',
+        message: expect.stringContaining(name),
+      });
+      fs.clearFaults();
+      if (name !== '.wal') expect(contents()).toEqual(before);
+      const shard = await TestShard.open(place);
+      for (const range of RANGES) expect((await readRange(shard, range)).read).toBe(COUNT);
+      await shard.shard.close();
+    },
+  );
 });
 
 describe('a table with a bad filter', () => {

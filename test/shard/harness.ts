@@ -4,6 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
+import { CheckBoard } from '../../src/compaction/check-board.js';
 import { flushMemtable } from '../../src/compaction/flush-memtable.js';
 import { JOB_MEMORY_BYTES } from '../../src/compaction/job-memory.js';
 import type {
@@ -14,7 +15,7 @@ import type {
   VerifyResult,
 } from '../../src/compaction/jobs.js';
 import { mergeTables } from '../../src/compaction/merge-tables.js';
-import { verifyTable } from '../../src/compaction/verify-table.js';
+import { verifyFile } from '../../src/compaction/verify-file.js';
 import { type ResolvedConfig, resolveConfig } from '../../src/config.js';
 import { deserializeError } from '../../src/errors.js';
 import type { FileSystem } from '../../src/file-system/file-system.js';
@@ -81,7 +82,8 @@ export class InlineJobs implements JobRunner {
 
   async verify(job: VerifyJob): Promise<VerifyResult> {
     await this.before(job);
-    return verifyTable(this.#fs, this.#kernel(), job.table);
+    const board = job.board === undefined ? undefined : new CheckBoard(job.board);
+    return verifyFile(this.#fs, this.#kernel(), job.target, job.expected, board);
   }
 
   #kernel(): Kernel {

@@ -143,7 +143,13 @@ function verifyEntries(meta: u32, block: u32, address: u32): i32 {
     if (i == count - 1 && !fenceAbove(meta, block + 1, next, length)) result = VERIFY_FENCE;
     const hash = xxh64(next, length, 0);
     if (load<u8>(address + BLOCK_HEAD_BYTES + i) != <u8>(hash >> 56)) result = VERIFY_FINGERPRINT;
-    if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
+    const lines = load<u32>(meta, T_FILTER_LINES);
+    // Without one when it is known to be bad.
+    if (
+      lines != 0 &&
+      result == VERIFY_OK &&
+      !filterMayContain(load<u32>(meta, T_FILTER), lines, hash)
+    ) {
       result = VERIFY_FILTER;
     }
     if (
