@@ -46,6 +46,8 @@ interface Link {
   readonly port: MessagePort;
   readonly control: Remote<AttachControl>;
   readonly calls: PendingCalls;
+  /** The coordinator at the other end is gone. */
+  isLost: boolean;
 }
 
 export class CoordinatorConnection implements AttachedClient {
@@ -90,10 +92,23 @@ export class CoordinatorConnection implements AttachedClient {
     this.#session?.end();
   }
 
-  /** Makes a call; one that finds the coordinator being replaced waits for the new one. */
+  /**
+   * Makes a call that may be made twice: one that finds the coordinator being replaced, or dying
+   * before it has answered, is made to the new one.
+   */
   async call<T>(invoke: (control: Remote<AttachControl>) => Promise<Outcome<T>>): Promise<T> {
-    const link = this.#link ?? (await this.#nextLink());
-    return link.calls.run(() => invoke(link.control));
+    for (;;) {
+      const link = this.#presentLink() ?? (await this.#nextLink());
+      try {
+        return await link.calls.run(() => invoke(link.control));
+      } catch (error) {
+        if (!link.isLost || this.#isOver()) throw error;
+      }
+    }
+  }
+
+  #presentLink(): Link | undefined {
+    return this.#link?.isLost === false ? this.#link : undefined;
   }
 
   close(): void {
@@ -151,8 +166,11 @@ export class CoordinatorConnection implements AttachedClient {
       databaseClosing: () => this.databaseClosing(),
     };
     expose(surface, endpoint);
-    const link = { port, control: wrap<AttachControl>(endpoint), calls };
-    port.on('close', () => calls.end(this.#isOver() ? new ClosedError() : notNow(undefined)));
+    const link: Link = { port, control: wrap<AttachControl>(endpoint), calls, isLost: false };
+    port.on('close', () => {
+      link.isLost = true;
+      calls.end(this.#isOver() ? new ClosedError() : notNow(undefined));
+    });
     port.unref();
     return link;
   }
@@ -161,7 +179,6 @@ export class CoordinatorConnection implements AttachedClient {
     return this.#isClosed || this.#control.databaseState() !== DATABASE_SERVING;
   }
 
-  /** The coordinator at the other end is gone. */
   #lost(link: Link): void {
     if (this.#link !== link) return;
     if (this.#isOver()) return;
@@ -193,7 +210,8 @@ export class CoordinatorConnection implements AttachedClient {
     const keepAlive = new KeepAlive();
     try {
       while (performance.now() - startMs < COORDINATOR_MS_MAX) {
-        if (this.#link !== undefined) return this.#link;
+        const link = this.#presentLink();
+        if (link !== undefined) return link;
         if (this.#isOver() || this.#session?.isOpen === false) throw new ClosedError();
         await keepAlive.during(pause(ANNOUNCE_MS));
       }

@@ -212,6 +212,19 @@ describe('a coordinator that dies', () => {
     await db.close();
   });
 
+  it('before it has answered attached threads: their calls are made to the next', async () => {
+    await open();
+    const attached = await LightningDb.attach(db.share());
+    await attached.put('a', '1');
+    const killed = kill('coordinator');
+    const calls = Array.from({ length: 20 }, async () => (await attached.stats()).clients);
+    calls.push(attached.flush().then(() => 2));
+    await killed;
+    expect(await Promise.all(calls)).toEqual(calls.map(() => 2));
+    await attached.close();
+    await db.close();
+  });
+
   it('is replaced; background work goes on', async () => {
     await open();
     await db.put('a', '1');
