@@ -14,6 +14,7 @@ const {
   valueBytes,
   large = 0,
   room = false,
+  more = 0,
 } = JSON.parse(readFileSync(0, 'utf8'));
 /** No compression makes room for these. */
 const value = (key) => `${key}:${randomBytes(valueBytes / 2).toString('hex')}`;
@@ -33,23 +34,33 @@ try {
   process.exit(0);
 }
 const written = new Set();
-for (let i = 0; i < puts; i++) {
-  const key = `key-${i}`;
-  try {
-    await db.put(key, i < large ? value(key).padEnd(400_000, value(key)) : value(key));
-    written.add(key);
-    if (i % 50 === 49) await db.flush();
-  } catch (error) {
-    note(error);
+async function putAll(from, to) {
+  for (let i = from; i < to; i++) {
+    const key = `key-${i}`;
+    try {
+      await db.put(key, i < large ? value(key).padEnd(400_000, value(key)) : value(key));
+      written.add(key);
+      if (i % 50 === 49) await db.flush();
+    } catch (error) {
+      note(error);
+    }
   }
 }
-if (room) {
-  // The parent makes room, and says so.
+await putAll(0, puts);
+/** The parent changes what there is, and says so. */
+async function change() {
   say({ waiting: true, refused });
   // An idle database does not keep a process running.
   const keepAlive = setInterval(() => {}, 1000);
   await new Promise((resolve) => process.once('SIGUSR2', resolve));
   clearInterval(keepAlive);
+}
+if (more > 0) {
+  await change();
+  await putAll(puts, puts + more);
+}
+if (room) {
+  await change();
   const startMs = performance.now();
   for (;;) {
     try {

@@ -1,7 +1,7 @@
 /** The operating system's own limits, in child processes: what is refused says so, nothing is lost. */
 
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LightningDb } from 'lightning-db';
@@ -34,12 +34,12 @@ interface Run {
   /** Before the program is started, in the shell. */
   readonly limit?: string;
   readonly task: Record<string, unknown>;
-  /** Called when the child waits for room. */
-  readonly makeRoom?: () => void;
+  /** Called when the child waits for it: makes room, or takes something away. */
+  readonly change?: () => void;
   readonly uid?: number;
 }
 
-async function run({ limit = 'true', task, makeRoom, uid }: Run): Promise<Result> {
+async function run({ limit = 'true', task, change, uid }: Run): Promise<Result> {
   const child = spawn('bash', ['-c', `${limit} && exec "$0" "$@"`, process.execPath, CHILD], {
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(uid === undefined ? {} : { uid, gid: uid }),
@@ -56,7 +56,7 @@ async function run({ limit = 'true', task, makeRoom, uid }: Run): Promise<Result
     for (const line of lines) {
       last = JSON.parse(line);
       if (last?.waiting !== true) continue;
-      makeRoom?.();
+      change?.();
       child.kill('SIGUSR2');
     }
   });
@@ -146,7 +146,7 @@ describe('on a full disk', () => {
       const path = join(small.path, 'db');
       const result = await run({
         task: { path, puts: 2500, large: 0, room: true },
-        makeRoom: small.grow,
+        change: small.grow,
       });
       expect(result).toMatchObject({ opened: true, wrong: 0, closed: true });
       expect(Object.keys(result.refused)).toEqual(['LIGHTNING_NO_SPACE']);
@@ -180,5 +180,28 @@ describe.runIf(isLinux)('in a directory that may not be written', () => {
     if (!isRoot) for (const name of [path, join(path, 'shard-000')]) chmodSync(name, 0o755);
     expect(readdirSync(path, { recursive: true }).sort()).toEqual(names);
     await expectAllThere(path, ['key-0']);
+  }, 60_000);
+
+  it('any more, writes and flushes are refused; what was acknowledged is there', async () => {
+    const path = join(directory.path, 'closed');
+    mkdirSync(path);
+    // Permissions do not stop root: somebody else has to try.
+    const uid = isRoot ? 65_534 : undefined;
+    if (uid !== undefined) chownSync(path, uid, uid);
+    const allow = (mode: number): void => {
+      for (const name of ['.', 'shard-000', 'coordinator']) chmodSync(join(path, name), mode);
+    };
+    const result = await run({
+      task: { path, puts: 120, more: 240 },
+      change: () => allow(0o555),
+      ...(uid === undefined ? {} : { uid }),
+    });
+    allow(0o755);
+    expect(result).toMatchObject({ opened: true, wrong: 0 });
+    const codes = Object.keys(result.refused);
+    expect(codes.length).toBeGreaterThan(0);
+    for (const code of codes) expect(['LIGHTNING_IO', 'LIGHTNING_READ_ONLY']).toContain(code);
+    expect(result.written.length).toBeGreaterThanOrEqual(120);
+    await expectAllThere(path, result.written);
   }, 60_000);
 });
