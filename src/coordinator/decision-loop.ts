@@ -10,8 +10,9 @@
  *    `decisionsAllocated`. So a write that finds a commit DECIDING gets a higher number.
  * 2. COMMITTED comes after the decision is in the log: with the operating system at least, on the
  *    medium in the mode `sync`. (What else wants to be durable waits for a barrier.) All of one round become DECIDING before any is COMMITTED.
- * 3. After a failed write nothing is decided any more: what was not appended is aborted. When the
- *    outcome of the write is unknown, it stays DECIDING, and recovery finds out.
+ * 3. After a failed write nothing is decided any more, by any coordinator: what was not appended is
+ *    aborted. When the outcome of the write is unknown, the commits become UNKNOWN, and the next open
+ *    of the database finds out.
  * 4. Commits that the loop of a dead coordinator left DECIDING are decided again, under their numbers.
  */
 
@@ -92,8 +93,11 @@ export class DecisionLoop {
     }
     if (candidates.length === 0) return false;
     faultPoint('all-prepared');
-    if (this.#options.log.poison !== undefined) this.#abort(candidates);
-    else this.#append(this.#allocate(candidates));
+    if (this.#options.log.poison !== undefined || transactions.areOutcomesUnknown) {
+      this.#abort(candidates);
+    } else {
+      this.#append(this.#allocate(candidates));
+    }
     return true;
   }
 
@@ -123,10 +127,12 @@ export class DecisionLoop {
       log.appendDecisions(decisions, syncAlways);
     } catch (error) {
       // Nothing was appended: they did not take place. Else nobody knows, until the log is read again.
-      if (error instanceof NoSpaceError && log.poison === undefined) {
-        for (const { slot, word } of deciding) transactions.revoke(slot, word);
-        this.#ring(deciding);
+      const isRefused = error instanceof NoSpaceError && log.poison === undefined;
+      for (const { slot, word } of deciding) {
+        if (isRefused) transactions.revoke(slot, word);
+        else transactions.doubt(slot, word);
       }
+      this.#ring(deciding);
       return;
     }
     faultPoint('decision-written');

@@ -17,6 +17,7 @@ import {
   isSameCommit,
   stateOf,
   TRANSACTION_ABORTED,
+  TRANSACTION_UNKNOWN,
 } from './transaction-table.js';
 
 /** How often a commit is looked at whose participant has died. */
@@ -85,6 +86,8 @@ export class CommitSink implements ResponseSink {
       else resolve(this.#sequence);
     } else if (this.#wasAborted || (isOpen && stateOf(now) === TRANSACTION_ABORTED)) {
       reject(unavailable('none'));
+    } else if (isOpen && stateOf(now) === TRANSACTION_UNKNOWN) {
+      reject(unavailable('unknown'));
     } else if (isOpen && client.control.databaseState() !== DATABASE_CLOSED) {
       this.#sequence = client.control.transactions.committedSequence(slot, word);
       this.#lookAgain();

@@ -49,6 +49,7 @@ import {
   stateOf,
   TRANSACTION_ABORTED,
   TRANSACTION_COMMITTED,
+  TRANSACTION_UNKNOWN,
 } from './transaction-table.js';
 
 /** Deaths of one worker within the window after which it is not replaced any more. */
@@ -367,7 +368,7 @@ export class Supervisor {
       if (state === TRANSACTION_COMMITTED) transactions.retainDecisions();
       if (state === TRANSACTION_COMMITTED || state === TRANSACTION_ABORTED) {
         control.letGo(slot, word, shard);
-      } else {
+      } else if (state !== TRANSACTION_UNKNOWN) {
         isOpen = true;
       }
     }

@@ -7,8 +7,13 @@
  * fails when the slot means another commit by now. Whoever speaks of a commit names slot and word.
  *
  *   FREE → CLAIMED → PREPARING → DECIDING → COMMITTED → FREE
- *                        ↓           ↓
- *                     ABORTED ←──────┘ (the decision could not be logged) → FREE
+ *                        ↓           ↓  ↓
+ *                     ABORTED ←──────┘  UNKNOWN
+ *                        ↓ (the decision could not be logged)
+ *                      FREE
+ *
+ * UNKNOWN: a failed write leaves open whether the decision is in the log. No shard applies or drops the
+ * commit until the log is read again: at the next open of the database, the slot ends with this one.
  *
  * Who moves it: the owner claims, fills in, and makes it PREPARING. Anybody may abort it while it is
  * PREPARING: a shard that refuses, a write that wounds it, the owner, the coordinator. The
@@ -36,6 +41,7 @@ export const TRANSACTION_PREPARING = 2;
 export const TRANSACTION_DECIDING = 3;
 export const TRANSACTION_COMMITTED = 4;
 export const TRANSACTION_ABORTED = 5;
+export const TRANSACTION_UNKNOWN = 6;
 
 /** Why a commit was aborted. */
 export const ABORT_UNKNOWN = 0;
@@ -64,6 +70,7 @@ const DOORBELL = 64;
 const SLEEPING = 68;
 const HIGH_WATER = 128;
 const RETAINED = 132;
+const DOUBTED = 136;
 const NEXT_ID = 256;
 const COUNTERS = 320;
 const HEAD_BYTES = 512;
@@ -107,6 +114,8 @@ export interface TransactionCounts {
   readonly preparing: number;
   /** Decided, not yet visible. */
   readonly unreleased: number;
+  /** Whether they are decided is found out at the next open: their decisions could not be written. */
+  readonly unknown: number;
 }
 
 export class TransactionTable {
@@ -240,6 +249,18 @@ export class TransactionTable {
     Atomics.store(this.#i32, this.#slotAt(slot, SLOT_REASON) >>> 2, ABORT_LOG);
     if (!this.#move(slot, withState(word, TRANSACTION_DECIDING), TRANSACTION_ABORTED)) return;
     this.#count(COUNT_ABORTED + ABORT_LOG);
+  }
+
+  /** The coordinator: nobody knows whether the decision is in the log. No other is forgotten. */
+  doubt(slot: number, word: number): void {
+    this.retainDecisions();
+    Atomics.store(this.#i32, (this.#base + DOUBTED) >>> 2, 1);
+    this.#move(slot, withState(word, TRANSACTION_DECIDING), TRANSACTION_UNKNOWN);
+  }
+
+  /** Whether some commit is UNKNOWN: nothing may be decided after it. */
+  get areOutcomesUnknown(): boolean {
+    return Atomics.load(this.#i32, (this.#base + DOUBTED) >>> 2) !== 0;
   }
 
   // ---- participants -----------------------------------------------------------------
@@ -417,10 +438,12 @@ export class TransactionTable {
       Atomics.load(this.#i32, ((this.#base + COUNTERS) >>> 2) + which) >>> 0;
     let preparing = 0;
     let unreleased = 0;
+    let unknown = 0;
     for (let slot = 0; slot < this.highWater; slot++) {
       const state = stateOf(this.word(slot));
       if (state === TRANSACTION_PREPARING) preparing++;
       if (state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED) unreleased++;
+      if (state === TRANSACTION_UNKNOWN) unknown++;
     }
     return {
       committed: counter(COUNT_COMMITTED),
@@ -436,6 +459,7 @@ export class TransactionTable {
       inDoubt: counter(COUNT_IN_DOUBT),
       preparing,
       unreleased,
+      unknown,
     };
   }
 

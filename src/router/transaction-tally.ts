@@ -75,6 +75,8 @@ export interface TransactionStats {
     readonly preparing: number;
     /** Decided, and not visible yet. */
     readonly unreleased: number;
+    /** Whether they took place is found out at the next open: their decisions could not be written. */
+    readonly unknown: number;
   };
 }
 

@@ -22,6 +22,7 @@ import { disconnectRing } from '../ring/ring-location.js';
 import type { ControlBlock } from '../router/control-block.js';
 import type { BarrierWait } from './barrier-wait.js';
 import { ClientSession } from './client-session.js';
+import { unknownOutcome } from './conflict.js';
 import { bitsOf, ConnectedClients } from './connected-clients.js';
 import type { Memtables } from './memtables.js';
 import type { PreparedCommits } from './prepared-commits.js';
@@ -215,6 +216,8 @@ export class CommitLoop {
       if (prepared.hasDueBelow(below)) {
         if (!prepared.advance(below)) return progress;
         this.#options.afterCommit();
+      } else if (commit.isApplying && prepared.isDoubtfulBelow(below)) {
+        this.#giveUp();
       } else if (commit.isApplying && below > 0 && prepared.isDecisionNear(below)) {
         // Its number is the lower one: it goes first. Who decides rings the doorbell.
         if (!prepared.poll()) return progress;
@@ -234,6 +237,13 @@ export class CommitLoop {
       }
       progress = true;
     }
+  }
+
+  /** Something with a lower number may have to go first, and nobody can say whether. */
+  #giveUp(): void {
+    this.#options.commit.giveUp();
+    if (this.#isGroup) this.#refuseGathered(unknownOutcome());
+    else if (this.#large !== undefined) this.#refuseLarge(this.#large, unknownOutcome());
   }
 
   /** Answers the commit that waited for its barrier. False: it goes on waiting. */

@@ -1,6 +1,6 @@
 /** What a client is told about a commit that did not take place. */
 
-import { ConflictError, LightningError, ShardUnavailableError } from '../errors.js';
+import { ConflictError, LightningError, ReadOnlyError, ShardUnavailableError } from '../errors.js';
 import {
   ABORT_LOCKED,
   ABORT_LOG,
@@ -45,5 +45,13 @@ export function conflict(reason: number, key: Uint8Array | undefined): ConflictE
         ...(key === undefined ? {} : { key: text, keyHex: Buffer.from(key).toString('hex') }),
       },
     },
+  );
+}
+
+/** The error for writes that the next open finds, or does not: they are not seen before. */
+export function unknownOutcome(): ReadOnlyError {
+  return new ReadOnlyError(
+    'The decision about a commit could not be written, and may or may not survive: this write takes effect wholly or not at all when the database is reopened, and no other is taken until then',
+    { details: { outcome: 'unknown' } },
   );
 }

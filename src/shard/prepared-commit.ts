@@ -3,7 +3,7 @@
 import type { ClientSession } from './client-session.js';
 import type { HeldRange } from './held-range.js';
 
-export type PreparedStage = 'gathered' | 'voted' | 'applied' | 'recording';
+export type PreparedStage = 'gathered' | 'voted' | 'doubtful' | 'applied' | 'recording';
 
 export interface PreparedCommit {
   readonly slot: number;

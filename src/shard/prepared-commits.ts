@@ -7,7 +7,9 @@
  *   recorded   a COMMIT record is in the log: the shard lets go of it
  *
  * An aborted one is dropped wherever it stands; its PREPARE in the log means nothing without a
- * decision.
+ * decision. One whose decision may or may not be in the coordinator's log is `doubtful`: it stays what
+ * it is, neither applied nor dropped, until the database is opened again; the shard takes no more
+ * writes, and applies nothing with a higher number.
  *
  * Invariants:
  * 1. A shard applies commits in the order of their sequence numbers. A plain group is applied only
@@ -21,7 +23,6 @@
  *    after the coordinator was told to forget no decision.
  */
 
-import { ShardUnavailableError } from '../errors.js';
 import { faultPoint, isWeakened } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
@@ -30,24 +31,21 @@ import {
   isSameCommit,
   stateOf,
   TRANSACTION_ABORTED,
-  TRANSACTION_CLAIMED,
   TRANSACTION_COMMITTED,
   TRANSACTION_DECIDING,
-  TRANSACTION_FREE,
+  TRANSACTION_UNKNOWN,
 } from '../router/transaction-table.js';
 import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
 import type { ClientSession } from './client-session.js';
-import { abortError } from './conflict.js';
+import { abortError, unknownOutcome } from './conflict.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { PreparedCommit } from './prepared-commit.js';
 import type { Durability } from './shard-options.js';
 import type { Staging } from './staging.js';
-import { type AppliedCommit, UnreleasedCommits } from './unreleased-commits.js';
+import { TableOutcomes } from './table-outcomes.js';
+import { UnreleasedCommits } from './unreleased-commits.js';
 import { NOBODY, refusalOf } from './wal-commit.js';
-import type { CommitOutcome } from './wal-replay.js';
 
-/** How long recovery waits for a decision that is being written. */
-const DECISION_MS_MAX = 30_000;
 /** Looks at the coordinator while it is allocating numbers, which takes it microseconds. */
 const ALLOCATION_SPINS_MAX = 2000;
 
@@ -69,6 +67,8 @@ export interface PreparedCommitsOptions {
   readonly deleteBlobs: (blobs: readonly number[]) => void;
   /** Something was sent to the client. */
   readonly answered: (session: ClientSession) => void;
+  /** A commit is doubtful: nothing may be written any more. */
+  readonly becomeReadOnly: (error: unknown) => void;
 }
 
 export class PreparedCommits {
@@ -80,9 +80,12 @@ export class PreparedCommits {
   /** Applied, with a record in the group that is gathered. */
   #recording: PreparedCommit[] = [];
   readonly #unreleased: UnreleasedCommits;
+  /** For recovery. */
+  readonly outcomes: TableOutcomes;
   /** Over, but for the answer, which waits for a barrier. */
   readonly #committed = new Set<PreparedCommit>();
   #unrecorded = 0;
+  #doubtful = 0;
   #recordCount = 0;
   #isApplying = false;
   #isCoordinatorDue = false;
@@ -90,10 +93,13 @@ export class PreparedCommits {
   constructor(options: PreparedCommitsOptions) {
     this.#options = options;
     this.#unreleased = new UnreleasedCommits(options.kernel, options.control.transactions);
+    const { shard, control } = options;
+    this.outcomes = new TableOutcomes({ shard, control, unreleased: this.#unreleased });
   }
 
+  /** Those that come to their end by themselves. */
   get count(): number {
-    return this.#commits.length + this.#committed.size;
+    return this.#commits.length - this.#doubtful + this.#committed.size;
   }
 
   /** Those that are not applied: what they write or depend on is theirs. */
@@ -161,69 +167,6 @@ export class PreparedCommits {
   /** Blob files that something prepared refers to. */
   get blobs(): number[] {
     return this.#commits.flatMap(({ blobs }) => blobs);
-  }
-
-  // ---- recovery -----------------------------------------------------------------------
-
-  /**
-   * What became of a commit that the log leaves in doubt, and still concerns this shard; undefined:
-   * the table does not know it. Waits while the decision is being written.
-   */
-  async outcomeInTable(id: number): Promise<'aborted' | CommitOutcome | undefined> {
-    const { transactions } = this.#options.control;
-    for (let slot = 0; slot < transactions.highWater; slot++) {
-      const word = transactions.word(slot);
-      if (stateOf(word) === TRANSACTION_FREE || transactions.id(slot) !== id) continue;
-      if (!transactions.concerns(slot, word, this.#options.shard)) continue;
-      const state = await this.#decided(slot, word);
-      if (state !== TRANSACTION_COMMITTED) return 'aborted';
-      return {
-        sequence: transactions.sequence(slot),
-        timestampUs: transactions.timestampUs(slot),
-      };
-    }
-    return undefined;
-  }
-
-  /**
-   * After a replay: lets go of everything that waits for this shard. What was committed is applied,
-   * and hidden until the others have applied it, too; what was not is aborted.
-   */
-  async letGoOfAll(): Promise<void> {
-    const { control, shard } = this.#options;
-    const { transactions } = control;
-    const over: AppliedCommit[] = [];
-    for (let slot = 0; slot < transactions.highWater; slot++) {
-      const word = transactions.word(slot);
-      const state = stateOf(word);
-      if (state === TRANSACTION_FREE || state === TRANSACTION_CLAIMED) continue;
-      if (!transactions.takesPart(slot, shard)) continue;
-      if (transactions.unapplied(slot, shard)) await this.#decided(slot, word);
-      over.push({ slot, word, sequence: transactions.sequence(slot) });
-    }
-    const isCommitted = ({ slot, word, sequence }: AppliedCommit): boolean =>
-      sequence > 0 && transactions.committedSequence(slot, word) === sequence;
-    const applied = over.filter(isCommitted);
-    applied.sort((left, right) => left.sequence - right.sequence);
-    for (const commit of applied) this.#unreleased.add(commit);
-    for (const { slot, word } of over) control.letGo(slot, word, shard);
-    this.#unreleased.look();
-  }
-
-  /** The commit's state once it is decided: one that is PREPARING cannot go on without this shard. */
-  async #decided(slot: number, word: number): Promise<number> {
-    const { transactions } = this.#options.control;
-    transactions.abort(slot, word, ABORT_UNAVAILABLE);
-    const startMs = performance.now();
-    while (stateOf(transactions.word(slot)) === TRANSACTION_DECIDING) {
-      if (performance.now() - startMs > DECISION_MS_MAX) {
-        throw new ShardUnavailableError(
-          'A decision that the shard needs was not completed: reopen the database to recover',
-        );
-      }
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-    return stateOf(transactions.word(slot));
   }
 
   // ---- to the vote --------------------------------------------------------------------
@@ -343,6 +286,9 @@ export class PreparedCommits {
         this.#drop(commit);
         i--;
         changed = true;
+      } else if (state === TRANSACTION_UNKNOWN) {
+        this.#doubt(commit);
+        changed = true;
       } else if (state === TRANSACTION_COMMITTED && commit.sequence === 0) {
         commit.sequence = transactions.sequence(commit.slot);
         commit.timestampUs = transactions.timestampUs(commit.slot);
@@ -374,10 +320,32 @@ export class PreparedCommits {
       const now = control.transactions.word(slot);
       if (now === word || !isSameCommit(now, word)) continue;
       const state = stateOf(now);
-      const isOpen = state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED;
-      if (isOpen && control.transactions.sequence(slot) < sequence) return true;
+      // Aborted ones are dropped when the next turn looks.
+      if (state === TRANSACTION_ABORTED) continue;
+      if (control.transactions.sequence(slot) < sequence) return true;
     }
     return false;
+  }
+
+  /** Whether a commit with a number below `sequence` may have to be applied at the next open. */
+  isDoubtfulBelow(sequence: number): boolean {
+    if (this.#doubtful === 0) return false;
+    const { transactions } = this.#options.control;
+    return this.#commits.some(
+      ({ stage, slot }) => stage === 'doubtful' && transactions.sequence(slot) < sequence,
+    );
+  }
+
+  /** Nobody knows whether it is in the coordinator's log. It holds what it holds. */
+  #doubt(commit: PreparedCommit): void {
+    const { session, requestId } = commit;
+    commit.stage = 'doubtful';
+    this.#doubtful++;
+    this.#options.becomeReadOnly(unknownOutcome());
+    if (session === undefined) return;
+    session.undecided--;
+    commit.session = undefined;
+    this.#answerError(session, requestId, unknownOutcome());
   }
 
   /**

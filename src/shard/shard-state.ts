@@ -142,6 +142,7 @@ export class ShardState {
       unlock: (commit) => this.onUnlock(commit),
       deleteBlobs: (blobs) => this.deleteBlobs(blobs),
       answered: (session) => this.onAnswered(session),
+      becomeReadOnly: (error) => this.becomeReadOnly(error),
     });
     kernel.exports.setActiveMemtable(this.memtables.active.arena);
   }

@@ -134,7 +134,7 @@ export class Shard {
       faultPoint('resolved', shard);
       // Nobody may read the old memory any more once commits that it has not seen become visible.
       options.beforeServing?.();
-      await opened.state.prepared.letGoOfAll();
+      await opened.state.prepared.outcomes.letGoOfAll();
       // A worker that died may have left numbers pending: what of them was written is applied now.
       control.sequencesApplied(shard);
       const isReadOnly = config.readOnly || opened.state.readOnlyReason !== undefined;
@@ -153,7 +153,7 @@ export class Shard {
     const { control, decisions } = this.#options;
     control.transactions.countInDoubt();
     faultPoint('resolving', this.#options.shard);
-    const known = await this.state.prepared.outcomeInTable(id);
+    const known = await this.state.prepared.outcomes.of(id);
     if (known === 'aborted') return undefined;
     return known ?? decisions?.().get(id);
   }

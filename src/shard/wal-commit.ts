@@ -295,6 +295,13 @@ export class WalCommit {
     return true;
   }
 
+  /** What is written is not applied, nor anything after it: the next open decides about it. */
+  giveUp(): void {
+    assert(this.#applying?.isBegun === false, 'nothing of the commit is applied');
+    this.#applying = undefined;
+    this.#options.control.sequencesApplied(this.#options.shard);
+  }
+
   /** Applies a decided commit, from where it stopped before; true when all of it is applied. */
   advancePrepared(prepared: PreparedCommit): boolean {
     const { kernel, memtables } = this.#options;

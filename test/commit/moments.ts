@@ -14,6 +14,7 @@ import {
   type LocalDatabaseOptions,
   type TogetherCommit,
 } from '../durability/local-database.js';
+import type { Plant } from '../durability/plants.js';
 import { put, testConfig } from '../shard/harness.js';
 
 export const SHARDS = 3;
@@ -43,11 +44,11 @@ export class Scene {
     this.commit = commit;
   }
 
-  static async make(mode: 'sync' | 'async', seed: number): Promise<Scene> {
+  static async make(mode: 'sync' | 'async', seed: number, plant?: Plant): Promise<Scene> {
     const fs = new MemoryFileSystem(seed);
     createPlace(fs, SHARDS);
     const options = { fs, config: testConfig({ shards: SHARDS, walSync: mode }) };
-    const db = await LocalDatabase.open(options);
+    const db = await LocalDatabase.open(plant === undefined ? options : { ...options, plant });
     const { requests } = send(db, 'first');
     await Promise.all(requests.map(({ shard, id }) => db.wait(shard, id, 1000)));
     await db.durability.covering(db.control.lastSequence());

@@ -5,7 +5,13 @@ import type { DecisionLog } from '../../src/coordinator/decision-log.js';
 import { DecisionLoop } from '../../src/coordinator/decision-loop.js';
 import type { Decision } from '../../src/coordinator/log-format.js';
 import { ControlBlock } from '../../src/router/control-block.js';
-import { ABORT_LOG, stateOf, TRANSACTION_COMMITTED } from '../../src/router/transaction-table.js';
+import {
+  ABORT_LOG,
+  stateOf,
+  TRANSACTION_ABORTED,
+  TRANSACTION_COMMITTED,
+  TRANSACTION_UNKNOWN,
+} from '../../src/router/transaction-table.js';
 
 const SHARDS = 4;
 
@@ -77,5 +83,20 @@ describe('a coordinator that takes over', () => {
     expect(loop.turn()).toBe(true);
     expect(written).toMatchObject([{ id: 8 }]);
     expect(stateOf(control.transactions.word(slot))).toBe(TRANSACTION_COMMITTED);
+  });
+
+  it('decides nothing while the outcome of an earlier commit is unknown', () => {
+    const { control, loop, prepared, written, rung } = place();
+    const { slot, word } = prepared(9, [0, 1]);
+    control.transactions.setSequence(slot, control.allocateDecisions(1), 1);
+    control.transactions.decide(slot, word);
+    control.transactions.doubt(slot, word);
+    const later = prepared(10, [2, 3]);
+    loop.takeOver();
+    loop.turn();
+    expect(written).toEqual([]);
+    expect(stateOf(control.transactions.word(slot))).toBe(TRANSACTION_UNKNOWN);
+    expect(stateOf(control.transactions.word(later.slot))).toBe(TRANSACTION_ABORTED);
+    expect([...rung].sort()).toEqual([2, 3]);
   });
 });

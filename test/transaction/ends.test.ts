@@ -419,6 +419,7 @@ describe('statistics', () => {
       inDoubt: 0,
       preparing: 0,
       unreleased: 0,
+      unknown: 0,
     });
   });
 
