@@ -12,7 +12,7 @@ const entries = [
 
 function verify(damage: (file: Buffer) => void, compression = true) {
   const fs = new MemoryFileSystem();
-  writeTables(fs, kernel, entries, { blockBytes: 256, compression });
+  writeTables(fs, kernel, entries, { blockBytes: 160, compression });
   const file = fs.readFile(tablePath(1));
   damage(file);
   fs.open(tablePath(1), 'create').write(file, 0);

@@ -218,7 +218,10 @@ function decompress(stored: Buffer, rawBytes: number): Buffer {
 
 function decodeBlock(raw: Buffer): Entry[] {
   const count = raw.readUInt16LE(0);
-  const wide = raw.readUInt8(2) === 1;
+  const flags = raw.readUInt8(2);
+  check(flags <= 3, 'flags');
+  const wide = (flags & 1) !== 0;
+  const areDifferences = (flags & 2) !== 0;
   const prefixBytes = raw.readUInt32LE(4);
   const base = Number(raw.readBigUInt64LE(8));
   const offsetsAt = Math.ceil((16 + count) / 4) * 4;
@@ -235,8 +238,10 @@ function decodeBlock(raw: Buffer): Entry[] {
     }
   };
   const entries: Entry[] = [];
+  let offset = 0;
   for (let i = 0; i < count; i++) {
-    const offset = wide ? raw.readUInt32LE(offsetsAt + 4 * i) : raw.readUInt16LE(offsetsAt + 2 * i);
+    const word = wide ? raw.readUInt32LE(offsetsAt + 4 * i) : raw.readUInt16LE(offsetsAt + 2 * i);
+    offset = areDifferences ? offset + word : word;
     check(offset === at, 'entries lie back to back');
     const type = raw.readUInt8(at++);
     const sequence = base + varint();

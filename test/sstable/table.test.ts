@@ -154,6 +154,20 @@ describe('a table', () => {
     }
   });
 
+  it('fills blocks up to the wanted size, whatever of the keys is in common', () => {
+    const fs = new MemoryFileSystem();
+    const long = Array.from({ length: 2000 }, (_, i) =>
+      put(`a/long/prefix/for/all:${String(i).padStart(20, '0')}`, i, Buffer.alloc(200, i)),
+    );
+    for (const compression of [true, false]) {
+      const [info] = writeTables(fs, kernel, long, { blockBytes: 4096, compression });
+      const { blocks } = decodeTable(fs.readFile(tablePath(1)), 1);
+      // All but the last, and what the last entry of a block leaves free.
+      expect((info as TableInfo).rawBytes / (blocks - 1)).toBeGreaterThan(4096 - 260);
+      expect((info as TableInfo).rawBytes / blocks).toBeLessThanOrEqual(4096);
+    }
+  });
+
   it('puts thousands of versions of a key into a block of its own', () => {
     const entries = [
       put('a', 1, 'x'),

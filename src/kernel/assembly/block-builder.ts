@@ -11,6 +11,7 @@ import {
   BLOCK_BASE_SEQUENCE,
   BLOCK_COUNT,
   BLOCK_FLAGS,
+  BLOCK_FLAG_DIFFERENCES,
   BLOCK_FLAG_WIDE,
   BLOCK_HEAD_BYTES,
   BLOCK_PREFIX_BYTES,
@@ -38,6 +39,11 @@ let stageTop: u32 = 0;
 /** Entries in the stage and an upper bound of the raw block they make. */
 let entries: u32 = 0;
 let rawEstimate: u32 = 0;
+/** Bytes of the entries' keys, each version's counted, and of their values. */
+let keysBytes: u32 = 0;
+let valuesBytes: u32 = 0;
+let sequenceMin: u64 = 0;
+let sequenceMax: u64 = 0;
 /** The newest key: where its entries start, how many are before it, and the key before it. */
 let keyStart: u32 = 0;
 let keyEntries: u32 = 0;
@@ -60,6 +66,10 @@ export function stageClear(): void {
   stageTop = stageBase;
   entries = 0;
   rawEstimate = BLOCK_HEAD_BYTES + 4;
+  keysBytes = 0;
+  valuesBytes = 0;
+  sequenceMin = u64.MAX_VALUE;
+  sequenceMax = 0;
   keyEntries = 0;
   keyStart = stageBase;
 }
@@ -78,9 +88,22 @@ export function stageEstimate(): u32 {
   return rawEstimate;
 }
 
-/** The same, were an entry of a new key added. */
-export function stageEstimateWithKey(keyBytes: u32, valueBytes: u32): u32 {
-  return rawEstimate + suffixesShown() + ENTRY_OVERHEAD_BYTES + keyBytes + valueBytes;
+/** Whether the raw block would have more than `limit` bytes, or about so, were a new key added. */
+export function stageOutgrows(limit: u32, keyPtr: u32, keyBytes: u32, valueBytes: u32): bool {
+  const bound = rawEstimate + suffixesShown() + ENTRY_OVERHEAD_BYTES + keyBytes + valueBytes;
+  if (bound <= limit) return false;
+  const count = entries + 1;
+  const first = changetype<Staged>(stageBase);
+  const prefixBytes = commonPrefix(first.key, first.keyLength, keyPtr, keyBytes);
+  // Fingerprint, offset, type, sequence, two lengths.
+  const overhead = 1 + (bound > 0xffff ? 4 : 2) + 1 + varintBytes(sequenceMax - sequenceMin) + 1 + 2;
+  const suffixes = keysBytes + keyBytes - count * prefixBytes;
+  const size = BLOCK_HEAD_BYTES + 4 + prefixBytes + suffixes + valuesBytes + valueBytes;
+  return size + count * overhead > limit;
+}
+
+function varintBytes(value: u64): u32 {
+  return value ? (70 - <u32>clz(value)) / 7 : 1;
 }
 
 /** A key alone in its block is the prefix; with a second key there, each version has a suffix. */
@@ -129,7 +152,7 @@ export function stageAdd(
     previousKeyLength = keyLength;
     keyStart = stageTop;
     keyEntries = entries;
-      key = top;
+    key = top;
     keyLength = keyBytes;
     copyBytes(top, keyPtr, keyBytes);
     top += keyBytes;
@@ -144,6 +167,10 @@ export function stageAdd(
   copyBytes(top, valuePtr, valueBytes);
   stageTop = top + valueBytes;
   entries++;
+  keysBytes += keyBytes;
+  valuesBytes += valueBytes;
+  sequenceMin = min(sequenceMin, sequence);
+  sequenceMax = max(sequenceMax, sequence);
   // A key that is alone in its block is the prefix, once, and suffixes are empty.
   rawEstimate += ENTRY_OVERHEAD_BYTES + valueBytes;
   if (newKey || keyEntries > 0) rawEstimate += keyBytes;
@@ -158,9 +185,12 @@ export function stageKeepKey(): void {
   key -= shift;
   let p = stageBase;
   rawEstimate = BLOCK_HEAD_BYTES + 4 + keyLength;
+  keysBytes = kept * keyLength;
+  valuesBytes = 0;
   for (let i: u32 = 0; i < kept; i++) {
     const staged = changetype<Staged>(p);
     staged.key = key;
+    valuesBytes += staged.valueLength;
     rawEstimate += ENTRY_OVERHEAD_BYTES + staged.valueLength;
     p += STAGED_BYTES + staged.valueLength;
     if (i == 0) p += keyLength;
@@ -196,9 +226,10 @@ function putVarint(p: u32, value: u64): u32 {
 
 /**
  * Lays out the first `count` staged entries as a raw block at `target`, which has room for
- * `stageEstimate()` bytes. Returns the length.
+ * `stageEstimate()` bytes. Returns the length. `differences`: offsets become differences, which
+ * compress to next to nothing when entries are alike.
  */
-export function stageLayOut(count: u32, target: u32): u32 {
+export function stageLayOut(count: u32, target: u32, differences: bool): u32 {
   const first = changetype<Staged>(stageBase);
   const whole = count == entries;
   const lastKey = whole ? key : previousKey;
@@ -220,7 +251,8 @@ export function stageLayOut(count: u32, target: u32): u32 {
   }
   for (let gap = fingerprints + count; gap < offsets; gap++) store<u8>(gap, 0);
   store<u16>(target, count, BLOCK_COUNT);
-  store<u16>(target, wide ? BLOCK_FLAG_WIDE : 0, BLOCK_FLAGS);
+  const flags = (wide ? BLOCK_FLAG_WIDE : 0) | (differences ? BLOCK_FLAG_DIFFERENCES : 0);
+  store<u16>(target, flags, BLOCK_FLAGS);
   store<u32>(target, prefixBytes, BLOCK_PREFIX_BYTES);
   store<u64>(target, base, BLOCK_BASE_SEQUENCE);
 
@@ -228,11 +260,13 @@ export function stageLayOut(count: u32, target: u32): u32 {
   copyBytes(out, first.key, prefixBytes);
   out += prefixBytes;
   p = stageBase;
+  let before = target;
   for (let i: u32 = 0; i < count; i++) {
     const staged = changetype<Staged>(p);
     p += STAGED_BYTES;
     if (staged.key == p) p += staged.keyLength;
-    const offset = out - target;
+    const offset = out - before;
+    if (differences) before = out;
     if (wide) store<u32>(offsets + (i << 2), offset);
     else store<u16>(offsets + (i << 1), offset);
     const suffixBytes = staged.keyLength - prefixBytes;

@@ -11,6 +11,7 @@ import {
   BLOCK_BASE_SEQUENCE,
   BLOCK_COUNT,
   BLOCK_FLAGS,
+  BLOCK_FLAG_DIFFERENCES,
   BLOCK_FLAG_WIDE,
   BLOCK_HEAD_BYTES,
   BLOCK_PREFIX_BYTES,
@@ -246,14 +247,19 @@ function checkedVarint(p: u32, end: u32, bytesMax: u32): u64 {
  * Whether `bytes` bytes at `block` are a well-formed block: every later read stays inside, entries
  * lie back to back in ascending order of key and, for one key, in descending order of sequence.
  * Works on any bytes. Fingerprints are not recomputed here: see verify.ts.
+ *
+ * Offsets that are stored as differences are made offsets, so this comes before anything else is read,
+ * and the caller's copy is nobody else's yet.
  */
 export function blockValidate(block: u32, bytes: u32): bool {
   if (bytes < BLOCK_HEAD_BYTES) return false;
   const count = <u32>load<u16>(block, BLOCK_COUNT);
   const prefixBytes = load<u32>(block, BLOCK_PREFIX_BYTES);
   const flags = load<u16>(block, BLOCK_FLAGS);
-  if (count == 0 || flags > BLOCK_FLAG_WIDE || prefixBytes > KEY_BYTES_MAX) return false;
-  const wide = <u32>flags;
+  if (count == 0 || flags > (BLOCK_FLAG_WIDE | BLOCK_FLAG_DIFFERENCES)) return false;
+  if (prefixBytes > KEY_BYTES_MAX) return false;
+  const wide = <u32>flags & BLOCK_FLAG_WIDE;
+  const differences = (<u32>flags & BLOCK_FLAG_DIFFERENCES) != 0;
   const offsets = offsetsOf(block, count);
   const end = block + bytes;
   const entries = offsets - block + (count << (1 + wide)) + prefixBytes;
@@ -262,11 +268,21 @@ export function blockValidate(block: u32, bytes: u32): bool {
   if (base >= SEQUENCE_LIMIT) return false;
 
   let p = block + entries;
+  /** What the next difference counts from. */
+  let before = block;
   let previous: u32 = 0;
   let previousBytes: u32 = 0;
   let previousSequence: u64 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    if (entryAt(block, offsets, wide, i) != p || end - p < 4) return false;
+    if (end - p < 4) return false;
+    if (differences) {
+      if (entryAt(before, offsets, wide, i) != p) return false;
+      if (wide) store<u32>(offsets + (i << 2), p - block);
+      else store<u16>(offsets + (i << 1), <u16>(p - block));
+      before = p;
+    } else if (entryAt(block, offsets, wide, i) != p) {
+      return false;
+    }
     const type = <u32>load<u8>(p);
     const delta = checkedVarint(p + 1, end, 8);
     if (!cursor) return false;
@@ -295,5 +311,7 @@ export function blockValidate(block: u32, bytes: u32): bool {
     previousSequence = sequence;
     p = suffix + <u32>suffixBytes + <u32>valueBytes;
   }
-  return p == end;
+  if (p != end) return false;
+  if (differences) store<u16>(block, <u16>wide, BLOCK_FLAGS);
+  return true;
 }

@@ -262,6 +262,7 @@ export const CACHE_GHOST: u32 = 1;
 export const BLOCK_COUNT: u32 = 0; // u16
 export const BLOCK_FLAGS: u32 = 2; // u8
 export const BLOCK_FLAG_WIDE: u32 = 1; // entry offsets are u32, not u16
+export const BLOCK_FLAG_DIFFERENCES: u32 = 2; // on disk only: each offset is less the one before it
 export const BLOCK_PREFIX_BYTES: u32 = 4; // u32
 export const BLOCK_BASE_SEQUENCE: u32 = 8; // u64
 export const BLOCK_HEAD_BYTES: u32 = 16;

@@ -19,13 +19,13 @@ import {
   stageEntries,
   stageEntriesBeforeKey,
   stageEstimate,
-  stageEstimateWithKey,
   stageHasRoom,
   stageInit,
   stageKeepKey,
   stageKey,
   stageKeyLength,
   stageLayOut,
+  stageOutgrows,
   stagePreviousKey,
   stagePreviousKeyLength,
 } from './block-builder';
@@ -262,12 +262,12 @@ function cutBlock(count: u32): i32 {
   let length: u32;
   let stored: u32 = 0;
   if (compression && estimate <= rawCapacity) {
-    length = stageLayOut(count, raw);
+    length = stageLayOut(count, raw, true);
     // Worth it from an eighth on. The compressor keeps away from its capacity by 32 bytes.
     stored = lz4Compress(raw, length, target, length - (length >> 3) + 32);
     if (stored == 0) copyBytes(target, raw, length);
   } else {
-    length = stageLayOut(count, target);
+    length = stageLayOut(count, target, false);
   }
   const compressed: u32 = stored ? 1 : 0;
   if (!compressed) stored = length;
@@ -308,7 +308,7 @@ function openKey(key: u32, keyLength: u32, valueLength: u32): i32 {
   const staged = stageEntries();
   if (staged) {
     if (
-      stageEstimateWithKey(keyLength, valueLength) > blockBytesTarget ||
+      stageOutgrows(blockBytesTarget, key, keyLength, valueLength) ||
       staged >= BLOCK_ENTRIES_MAX ||
       !stageHasRoom(keyLength, valueLength)
     ) {
