@@ -129,6 +129,14 @@ class EntrySink {
       ) {
         return this.#writer.add(key, value) === ADDED;
       }
+      if (
+        key instanceof Uint8Array &&
+        value instanceof Uint8Array &&
+        keyEncoding.kind === 'buffer' &&
+        valueEncoding.kind === 'buffer'
+      ) {
+        return this.#writer.add(key, value) === ADDED;
+      }
     }
     return false;
   }

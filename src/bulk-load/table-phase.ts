@@ -252,6 +252,8 @@ export class TablePhase {
       blockBytes: config.blockBytes,
       compression: config.compression && isFinal,
       filterBitsPerKey: config.filterBitsPerKey,
+      // What is merged again soon, and deleted, never has to reach the medium.
+      durable: isFinal,
       createdAtMs: this.#createdAtMs,
     };
   }

@@ -73,7 +73,8 @@ export class JobScheduler {
     this.#flushes = new PQueue({ concurrency: poolThreads });
     this.#others = new PQueue({ concurrency: threads });
     // A load has the database to itself: there is no flush that would wait for it.
-    this.#loads = new PQueue({ concurrency: Math.max(threads, 2) });
+    // One more than there are cores: tables are written to the medium while others are built.
+    this.#loads = new PQueue({ concurrency: poolThreads });
   }
 
   get queued(): number {

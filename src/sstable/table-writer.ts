@@ -2,8 +2,9 @@
  * Host side of the kernel's table builder: gives each table its number and file, writes out what the
  * builder has ready, and makes finished tables durable under their names.
  *
- * A table appears as `NNNNNNNNNN.table` only when all its bytes are on the medium. The caller syncs
- * the directory before it relies on the names. After an error `abort` deletes what was written.
+ * A table appears as `NNNNNNNNNN.table` only when all its bytes are on the medium, unless it is not to
+ * be durable. The caller syncs the directory before it relies on the names. After an error `abort`
+ * deletes what was written.
  */
 
 import { assert } from '../assert.js';
@@ -29,6 +30,8 @@ export interface TableTarget {
   readonly blockBytes: number;
   readonly compression: boolean;
   readonly filterBitsPerKey: number;
+  /** Whether a table is on the medium before it has its name. Default: true. */
+  readonly durable?: boolean | undefined;
   /** Default: now. */
   readonly createdAtMs?: number | undefined;
 }
@@ -209,7 +212,7 @@ export class TableWriter {
       propertiesOffset + properties.length,
     );
     this.#write(Buffer.concat([properties, footer]));
-    this.#file.datasync();
+    if (this.#target.durable !== false) this.#file.datasync();
     const bytes = this.#fileBytes;
     const path = this.#path();
     const temporary = this.#file.path;

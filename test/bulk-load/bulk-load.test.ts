@@ -43,6 +43,15 @@ function strayFiles(into: LocalTarget): string[] {
   });
 }
 
+/** Whether the tables that jobs of a kind made were to be durable: what they said, each answer once. */
+function durabilityOf(
+  into: LocalTarget,
+  kind: 'bulk-build' | 'bulk-merge',
+): (boolean | undefined)[] {
+  const jobs = into.jobs.flatMap((job) => (job.kind === kind ? [job.target.durable] : []));
+  return [...new Set(jobs)];
+}
+
 const asObject = (map: Map<string, string>): Record<string, string> =>
   Object.fromEntries([...map].sort(([a], [b]) => (a < b ? -1 : 1)));
 
@@ -120,6 +129,9 @@ describe('an iterable of entries', () => {
     for (const [key, value] of expected) if (contents.get(key) !== value) throw new Error(key);
     expect(strayFiles(into)).toEqual([]);
     for (const version of into.versions) expect(version.runs).toHaveLength(1);
+    // What is deleted again is not written to the medium; what stays is.
+    expect(durabilityOf(into, 'bulk-build')).toEqual([false]);
+    expect(durabilityOf(into, 'bulk-merge')).toEqual([true]);
   });
 
   it('in order is spilled without being merged again', async () => {
@@ -130,6 +142,7 @@ describe('an iterable of entries', () => {
     const result = await bulkLoad(into, source(), { memoryBytes: 16 * MIB });
     expect(result.spills).toBeGreaterThan(1);
     expect(into.jobs.filter(({ kind }) => kind === 'bulk-merge')).toEqual([]);
+    expect(durabilityOf(into, 'bulk-build')).toEqual([true]);
     expect(into.contents().size).toBe(50_000);
   });
 

@@ -291,6 +291,15 @@ describe('a table writer', () => {
     expect(decodeTable(fs.readFile(tablePath(1)), 1).entries.map(show)).toEqual(entries.map(show));
     expect(tables.length).toBe(1);
   });
+
+  it('does not sync a table that need not be durable', () => {
+    const { fs } = build(entries, { durable: false });
+    expect(decodeTable(fs.readFile(tablePath(1)), 1).entries.map(show)).toEqual(entries.map(show));
+    fs.syncDirectory('/');
+    fs.syncDirectory('/db');
+    fs.crash('synced');
+    expect(fs.readFile(tablePath(1)).length).toBe(0);
+  });
 });
 
 describe('reading a damaged table', () => {
