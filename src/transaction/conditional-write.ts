@@ -104,7 +104,8 @@ function checkCondition(session: Session, condition: unknown): Holds {
     return async (transaction, key) => !(await transaction.has(key));
   }
   if ('version' in condition) {
-    const range = { min: 1, max: Number.MAX_SAFE_INTEGER };
+    // 0: a merge of an earlier release did not keep the number.
+    const range = { min: 0, max: Number.MAX_SAFE_INTEGER };
     const version = integerOption('version', condition['version'], range);
     if (version === undefined) throw invalidOption('version', undefined, 'a sequence number');
     return async (transaction, key) => (await transaction.versionOf(key)) === version;

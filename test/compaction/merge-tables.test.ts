@@ -204,7 +204,7 @@ describe('mergeTables', () => {
       const result = shard.merge(ALL, {}, { compression, blockBytes: 1 });
       expect(result.entries.map(show)).toEqual(retained(runs, ALL).map(show));
       const newest = shard.merge({ ...NEWEST, bottom: true });
-      expect(newest.entries.map(({ sequence }) => sequence)).toEqual([0, 0, 0]);
+      expect(newest.entries.map(({ sequence }) => sequence)).toEqual([31, 20, 30]);
     }
   });
 

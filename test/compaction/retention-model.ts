@@ -6,7 +6,6 @@ import { type Entry, OP_DELETE } from '../sstable/table-model.js';
 /** `sources` newest first, each in order. */
 export function retained(sources: readonly (readonly Entry[])[], retention: Retention): Entry[] {
   const { horizon, snapshots, bottom } = retention;
-  const floor = Math.min(horizon, ...snapshots);
   const byKey = new Map<string, Entry[]>();
   for (const entries of sources) {
     for (const entry of entries) {
@@ -29,9 +28,7 @@ export function retained(sources: readonly (readonly Entry[])[], retention: Rete
       if (last === undefined || last.type !== OP_DELETE || last.sequence > horizon) break;
       needed.pop();
     }
-    for (const version of needed) {
-      kept.push(bottom && version.sequence <= floor ? { ...version, sequence: 0 } : version);
-    }
+    kept.push(...needed);
   }
   return kept.sort(
     (left, right) => Buffer.compare(left.key, right.key) || right.sequence - left.sequence,

@@ -328,6 +328,15 @@ describe.each([1, 2, 5])('transactions over %i shards', (shards) => {
       expect(await db.getVersioned('none')).toBeUndefined();
     });
 
+    it('a version is the same for as long as its value is there, whatever was merged', async () => {
+      const version = await db.begin().put('kept', '1').commit();
+      await db.compact();
+      expect(await db.getVersioned('kept')).toEqual({ value: '1', version });
+      expect(await db.putIf('kept', '2', { version })).toBe(true);
+      await db.compact();
+      expect(await db.putIf('kept', '3', { version })).toBe(false);
+    });
+
     it('update replaces, creates and removes', async () => {
       expect(await db.update(key(1), (v) => `${v}!`)).toBe('1!');
       expect(await db.update('created', async (v) => `${v}`)).toBe('undefined');

@@ -8,8 +8,8 @@
  * batch that wrote the key twice) and is dropped.
  *
  * In the bottom run nothing is older, so a tombstone at or below the horizon is dropped unless an
- * older version is kept; and what every reader sees gets sequence number 0, which is the smallest.
- * At most one version of a key is below all snapshots and the horizon, its last: the order stays.
+ * older version is kept. What is kept keeps its sequence number, for as long as it lives: it is the
+ * key's version, which `putIf` compares.
  */
 
 import {
@@ -25,8 +25,6 @@ import { builderAppend } from './table-builder';
 export const RETENTION_BYTES: u32 = (2 * SNAPSHOTS_MAX + 1 + DROPPED_BLOBS_MAX) * 8;
 
 let horizon: u64 = 0;
-/** The horizon or the oldest snapshot, whichever is lower. */
-let floor: u64 = 0;
 let bottom: bool = false;
 let snapshots: u32 = 0;
 let snapshotCount: u32 = 0;
@@ -57,7 +55,6 @@ export function retentionInit(memory: u32, count: u32, at: f64, isBottom: bool):
   waiting = snapshots + SNAPSHOTS_MAX * 8;
   dropped = waiting + (SNAPSHOTS_MAX + 1) * 8;
   horizon = <u64>at;
-  floor = snapshotCount ? min(horizon, snapshot(0)) : horizon;
   bottom = isBottom;
   droppedCount = 0;
   entriesIn = 0;
@@ -123,8 +120,7 @@ function append(
   value: u32,
   valueLength: u32,
 ): i32 {
-  const kept = bottom && sequence <= floor ? 0 : sequence;
-  const status = builderAppend(key, keyLength, !opened, type, kept, value, valueLength);
+  const status = builderAppend(key, keyLength, !opened, type, sequence, value, valueLength);
   if (status == JOB_DONE) {
     opened = true;
     entriesOut++;
@@ -147,7 +143,8 @@ export function retentionVersion(
   const blob = type == OP_PUT_BLOB ? load<f64>(value) : 0;
   const again = hasNewer && sequence == newer;
   if (again || (hasNewer && newer <= horizon && !snapshotBetween(sequence, newer))) {
-    // A log replayed over the bottom run gives the same write a second number: its blob lives on.
+    // A log replayed over a table of format 1's first days, in whose bottom run every sequence number
+    // was 0, has the same write with another number: its blob lives on.
     if (type == OP_PUT_BLOB && blob != newerBlob) {
       if (droppedCount == DROPPED_BLOBS_MAX) return JOB_BLOBS;
       store<f64>(dropped + (droppedCount++ << 3), blob);
