@@ -3,7 +3,7 @@
  * that the kernel leaves to it.
  */
 
-import { InvalidArgumentError, LightningError } from '../errors.js';
+import { InvalidArgumentError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
   H_SHARD,
@@ -28,7 +28,7 @@ import { hasLongValue } from './large-commit.js';
 import type { PreparedCommit } from './prepared-commit.js';
 import type { PreparedCommits } from './prepared-commits.js';
 import type { PrepareRequest, ReadyCommit } from './request-handler.js';
-import type { Claim, ConflictFound, Validation } from './validation.js';
+import { type Claim, type ConflictFound, tooMuchUnderWay, type Validation } from './validation.js';
 import { NOBODY } from './wal-commit.js';
 
 /**
@@ -165,7 +165,7 @@ export class RecordIntake {
     const from = isBlind ? operationsAt : keysAt;
     const block = prepared.keep(from, payload + payloadBytes - from);
     if (block === 0 && payload + payloadBytes > from) {
-      this.refusePrepare(session, requestId, head, tooMuch(), ABORT_UNAVAILABLE);
+      this.refusePrepare(session, requestId, head, tooMuchUnderWay(), ABORT_UNAVAILABLE);
       return 'gathered';
     }
     const address = block + operationsAt - from;
@@ -232,7 +232,7 @@ export class RecordIntake {
     }
     const { head, payload } = prepare;
     const block = prepared.keepBytes(payload);
-    if (block === 0) return { reason: ABORT_UNAVAILABLE, error: tooMuch() };
+    if (block === 0) return { reason: ABORT_UNAVAILABLE, error: tooMuchUnderWay() };
     this.#largeBlock = block;
     kernel.exports.groupBegin();
     validation.beginGroup();
@@ -262,7 +262,7 @@ export class RecordIntake {
     const block = isBlind ? prepared.keepBytes(operations) : this.#largeBlock;
     this.#largeBlock = 0;
     if (block === 0) {
-      this.refusePrepare(ready.session, requestId, head, tooMuch());
+      this.refusePrepare(ready.session, requestId, head, tooMuchUnderWay());
       return;
     }
     const large: PreparedCommit = {
@@ -348,13 +348,6 @@ function newPrepared(
     pieceStart: 0,
     pieceEnd: 0,
   };
-}
-
-function tooMuch(): LightningError {
-  return new LightningError(
-    'LIGHTNING_LIMIT_EXCEEDED',
-    'Too many bytes of transactions are under way: commit smaller ones, or fewer at a time',
-  );
 }
 
 function isWrite({ requests }: ClientSession): boolean {

@@ -11,25 +11,25 @@
  * the group's own keys are looked at, too. A blind batch validates nothing. Its keys are entered only
  * once somebody has to compare with them: a transaction, or a later write of its own client, which is
  * not to overtake it.
- *
- * The memory for all this is taken when it is needed first.
  */
 
-import type { LightningError } from '../errors.js';
+import { LightningError } from '../errors.js';
 import { isWeakened } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { OperationReader } from '../protocol/operations.js';
-import { PREPARE_VALIDATE_WRITES, type PrepareHead } from '../protocol/prepare.js';
+import { PREPARE_ALONE, PREPARE_VALIDATE_WRITES, type PrepareHead } from '../protocol/prepare.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
   ABORT_LOCKED,
   ABORT_NEWER,
   ABORT_RANGE,
+  ABORT_UNAVAILABLE,
   ABORT_WOUNDED,
 } from '../router/transaction-table.js';
 import type { ClientSession } from './client-session.js';
 import { conflict } from './conflict.js';
 import { type HeldRange, isInRange, parseRanges } from './held-range.js';
+import { LockTable } from './lock-table.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { PreparedCommit } from './prepared-commit.js';
 import type { PreparedCommits } from './prepared-commits.js';
@@ -39,10 +39,6 @@ const VALID = 0;
 const NEWER = 1;
 const UNKNOWN = 3;
 
-const LOCK_BYTES = 16;
-const LOCK_SLOTS_MIN = 1 << 13;
-const SET_SLOTS = 1 << 15;
-const BITMAP_BYTES = 32;
 /** As a holder: of a transaction that touches this shard only, and holds nothing. */
 const NO_HOLDER = 0;
 
@@ -75,18 +71,19 @@ export interface ValidationOptions {
 
 export class Validation {
   readonly #options: ValidationOptions;
-  #memory = 0;
-  #lockSlots = 0;
+  readonly #locks: LockTable;
   /** Ranges are held by so many prepared transactions. */
   #rangeHolders = 0;
 
   constructor(options: ValidationOptions) {
     this.#options = options;
+    const { kernel, allocator, prepared } = options;
+    this.#locks = new LockTable(kernel, allocator, () => prepared.holders);
   }
 
   /** A group begins. */
   beginGroup(): void {
-    if (this.#memory !== 0) this.#options.kernel.exports.groupKeysBegin();
+    if (this.#locks.exists) this.#options.kernel.exports.groupKeysBegin();
   }
 
   /** Whether a request is one of a transaction, and not blind. */
@@ -96,13 +93,15 @@ export class Validation {
 
   // ---- transactions -------------------------------------------------------------------
 
-  /** Validates. `full`: the group that is gathered has to be written first. */
+  /**
+   * Validates, and makes room for what the commit would hold. `full`: the group that is gathered has
+   * to be written first.
+   */
   check(claim: Claim): ConflictFound | 'full' | undefined {
     const { kernel } = this.#options;
     const { exports } = kernel;
     const { head, keysAt, operationsAt, operationBytes } = claim;
-    this.#makeMemory();
-    this.#enterBlind(undefined);
+    if (!this.#locks.make() || !this.#enterBlind(undefined)) return tooMuch();
     if (exports.groupKeysKnown() === 0) return 'full';
     if (head.ranges > 0 && exports.groupCommits() > exports.groupControls()) return 'full';
     if (isWeakened('validate-against-last')) {
@@ -114,8 +113,19 @@ export class Validation {
       ((head.flags & PREPARE_VALIDATE_WRITES) === 0
         ? undefined
         : this.#checkOperations(operationsAt, operationsAt + operationBytes, head, isTableNewer)) ??
-      this.#checkRanges(claim, isTableNewer)
+      this.#checkRanges(claim, isTableNewer) ??
+      (head.slot === PREPARE_ALONE || this.#makeRoom(claim) ? undefined : tooMuch())
     );
+  }
+
+  #makeRoom({ head, keysAt, operationsAt, operationBytes }: Claim): boolean {
+    const { keyBytes } = head;
+    return this.#locks.makeRoom({
+      keysAt,
+      keyBytes,
+      lockAt: operationsAt,
+      lockBytes: operationBytes,
+    });
   }
 
   #checkKeys(
@@ -201,10 +211,10 @@ export class Validation {
     return false;
   }
 
-  /** A validated transaction is prepared: holds what it depends on. */
+  /** A transaction that `check` found nothing against is prepared: holds what it depends on. */
   hold(commit: PreparedCommit, head: PrepareHead, rangesAt: number): void {
     if (isWeakened('ignore-prepared')) return;
-    this.#enter(commit);
+    this.#locks.enter(commit);
     if (head.ranges === 0) return;
     const { kernel } = this.#options;
     commit.ranges = parseRanges(kernel.bytes, rangesAt, head.ranges);
@@ -214,16 +224,10 @@ export class Validation {
 
   /** It is applied, or dropped. */
   letGo(commit: PreparedCommit): void {
-    const { exports } = this.#options.kernel;
-    if (commit.isEntered) {
-      const holder = commit.slot + 1;
-      exports.locksKeys(commit.keysAt, commit.keyBytes, holder, 0);
-      exports.locksOps(commit.lockAt, commit.lockBytes, holder, 0);
-      commit.isEntered = false;
-    }
+    this.#locks.leave(commit);
     if (commit.ranges.length === 0) return;
     commit.ranges = [];
-    if (--this.#rangeHolders === 0) exports.setHeldRanges(0);
+    if (--this.#rangeHolders === 0) this.#options.kernel.exports.setHeldRanges(0);
   }
 
   // ---- writes that validate nothing ---------------------------------------------------
@@ -240,16 +244,14 @@ export class Validation {
   ): 'go' | 'wait' {
     const { kernel, prepared } = this.#options;
     const overtaken = prepared.undecidedOf(session, participants);
-    if (overtaken) {
-      this.#makeMemory();
-      this.#enterBlind(session);
-    }
-    if (this.#memory === 0) return 'go';
+    // Without memory to compare them, all of them have to wait.
+    if (overtaken && !(this.#locks.make() && this.#enterBlind(session))) return 'wait';
+    if (!this.#locks.exists) return 'go';
     const { exports } = kernel;
     let mustWait = false;
-    if (exports.locksHeld() > 0 && exports.locksHit(at, bytes, this.#bitmap) > 0) {
+    if (exports.locksHeld() > 0 && exports.locksHit(at, bytes, this.#locks.bitmap) > 0) {
       for (const commit of prepared.holders) {
-        if (!this.#isHit(commit.slot)) continue;
+        if (!this.#locks.isHit(commit.slot)) continue;
         if (!commit.isBlind) this.#wound(commit);
         else if (overtaken && commit.session === session && prepared.isUndecided(commit)) {
           mustWait = true;
@@ -298,62 +300,29 @@ export class Validation {
     return undefined;
   }
 
-  // ---- the lock table -----------------------------------------------------------------
-
-  /** Enters the keys of blind batches, of the client or of all. */
-  #enterBlind(session: ClientSession | undefined): void {
+  /** Enters the keys of blind batches, of the client or of all. False: there is no memory for it. */
+  #enterBlind(session: ClientSession | undefined): boolean {
     for (const commit of this.#options.prepared.holders) {
       if (!commit.isBlind || commit.isEntered) continue;
-      if (session === undefined || commit.session === session) this.#enter(commit);
+      if (session !== undefined && commit.session !== session) continue;
+      if (!this.#locks.enter(commit)) return false;
     }
-  }
-
-  #enter(commit: PreparedCommit): void {
-    const { exports } = this.#options.kernel;
-    // An operation, and an entry of a list, has two bytes at least.
-    this.#makeRoom((commit.lockBytes + commit.keyBytes) >>> 1);
-    const holder = commit.slot + 1;
-    exports.locksKeys(commit.keysAt, commit.keyBytes, holder, 1);
-    exports.locksOps(commit.lockAt, commit.lockBytes, holder, 1);
-    commit.isEntered = true;
-  }
-
-  #makeMemory(): void {
-    if (this.#memory === 0) this.#resize(LOCK_SLOTS_MIN);
-  }
-
-  /** The table stays half empty. What `keys` promises is more than there will be. */
-  #makeRoom(keys: number): void {
-    const held = this.#options.kernel.exports.locksHeld() >>> 0;
-    let slots = this.#lockSlots;
-    while ((held + keys) * 2 > slots) slots *= 2;
-    if (slots > this.#lockSlots) this.#resize(slots);
-  }
-
-  #resize(slots: number): void {
-    const { kernel, allocator, prepared } = this.#options;
-    const entered = prepared.holders.filter(({ isEntered }) => isEntered);
-    const memory = allocator.allocate(slots * LOCK_BYTES + SET_SLOTS * 8 + BITMAP_BYTES);
-    if (this.#memory !== 0) allocator.free(this.#memory);
-    this.#memory = memory;
-    this.#lockSlots = slots;
-    kernel.exports.locksInit(memory, slots, SET_SLOTS);
-    for (const commit of entered) {
-      kernel.exports.locksKeys(commit.keysAt, commit.keyBytes, commit.slot + 1, 1);
-      kernel.exports.locksOps(commit.lockAt, commit.lockBytes, commit.slot + 1, 1);
-    }
-  }
-
-  get #bitmap(): number {
-    return this.#memory + this.#lockSlots * LOCK_BYTES + SET_SLOTS * 8;
-  }
-
-  #isHit(slot: number): boolean {
-    const word = this.#options.kernel.u32[(this.#bitmap >>> 2) + (slot >>> 5)] as number;
-    return (word & (1 << (slot & 31))) !== 0;
+    return true;
   }
 }
 
 function found(reason: number, key: Uint8Array | undefined): ConflictFound {
   return { reason, error: conflict(reason, key) };
+}
+
+function tooMuch(): ConflictFound {
+  return { reason: ABORT_UNAVAILABLE, error: tooMuchUnderWay() };
+}
+
+/** No memory is left for what commits hold until they are decided. */
+export function tooMuchUnderWay(): LightningError {
+  return new LightningError(
+    'LIGHTNING_LIMIT_EXCEEDED',
+    'Too many bytes of transactions are under way: commit smaller ones, or fewer at a time',
+  );
 }

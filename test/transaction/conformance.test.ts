@@ -268,6 +268,13 @@ describe.each([1, 2, 5])('transactions over %i shards', (shards) => {
       expect(Array.from(db.scanSync({ prefix: 'w', values: false })).length).toBe(50_000);
       expect(db.getSync('w49999')).toBe('3-99999');
     });
+
+    it('of long values hold as much memory as they have keys', async () => {
+      const tx = db.begin();
+      for (let i = 0; i < 12_000; i++) tx.put(`l${i}`, 'x'.repeat(10_000));
+      await tx.commit();
+      expect(Array.from(db.scanSync({ prefix: 'l', values: false })).length).toBe(12_000);
+    });
   });
 
   describe('db.transaction', () => {
