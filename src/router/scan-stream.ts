@@ -50,6 +50,8 @@ const BATCH_ENTRIES_FIRST = 32;
 const BATCH_GROWTH = 4;
 /** Loads in a row that brought a scan no further: the cache cannot hold what it needs at once. */
 const FRUITLESS_LOADS_MAX = 256;
+/** Loads after which a scan that was slowed down reads further ahead again. */
+const LOADS_BEFORE_FASTER = 64;
 
 /** A source of entries for the merge, in the order of the scan. */
 export interface EntryStream {
@@ -117,7 +119,10 @@ export class ScanStream implements EntryStream {
   #entriesMax: number;
   #loading: KeptSink | undefined;
   #loadBlocks = 1;
+  /** Most blocks of one load: fewer once reading ahead has thrown out what was needed. */
+  #loadBlocksMax: number;
   #fruitlessLoads = 0;
+  #fruitfulLoads = 0;
 
   constructor(shard: ShardClient, query: ScanQuery, snapshot: number, buffers: ScanBuffers) {
     this.shard = shard;
@@ -130,6 +135,7 @@ export class ScanStream implements EntryStream {
     this.#start = query.reverse ? query.upper : query.lower;
     this.#end = query.reverse ? query.lower : query.upper;
     this.#entriesMax = BATCH_ENTRIES_FIRST;
+    this.#loadBlocksMax = Math.max(1, query.prefetchBlocks);
   }
 
   /** Blocks that have to be loaded before the next `fill` can succeed. */
@@ -227,14 +233,13 @@ export class ScanStream implements EntryStream {
     );
     this.#takeEntries(kernel.u32[resultWord + RESULT_ENTRIES] as number);
     const consumed = kernel.u32[resultWord + RESULT_CONSUMED] as number;
-    if (consumed !== NO_PROGRESS) {
-      this.#fruitlessLoads = 0;
-      if (status !== SCAN_DONE) {
-        const at = scratch + SCRATCH_KEY;
-        this.#start = {
-          key: Buffer.from(shard.bytes.subarray(at, at + consumed)),
-          inclusive: false,
-        };
+    if (consumed !== NO_PROGRESS && status !== SCAN_DONE) {
+      const at = scratch + SCRATCH_KEY;
+      const key = shard.bytes.subarray(at, at + consumed);
+      // To step over the key it starts after brings a scan no further.
+      if (start === undefined || start.inclusive || !key.equals(start.key)) {
+        this.#fruitlessLoads = 0;
+        this.#start = { key: Buffer.from(key), inclusive: false };
       }
     }
     return status;
@@ -276,10 +281,7 @@ export class ScanStream implements EntryStream {
         'Cannot scan: the cache cannot hold the blocks that are needed at one time; raise "cacheSize"',
       );
     }
-    // Reading ahead into a cache that is too small for it would throw out what is needed now.
-    if (this.#fruitlessLoads > SOURCES_MAX) this.#loadBlocks = 1;
-    const count = Math.max(1, Math.min(this.#loadBlocks, this.#query.prefetchBlocks));
-    this.#loadBlocks = Math.min(this.#loadBlocks * 2, 1024);
+    const count = this.#blocksToLoad();
     const firstBlock = this.#query.reverse ? Math.max(0, block - count + 1) : block;
     const blocks = this.#query.reverse ? block - firstBlock + 1 : count;
     const payload = Buffer.allocUnsafe(LOAD_BLOCKS_BYTES);
@@ -287,5 +289,24 @@ export class ScanStream implements EntryStream {
     const sink = new KeptSink();
     this.shard.send(REQUEST_LOAD_BLOCKS, RECORD_FLAG_SCAN, 0, payload, sink);
     this.#loading = sink;
+  }
+
+  /**
+   * Twice as many each time. Reading ahead into a cache that is too small for it throws out what is
+   * needed now: then half as many at most, until that has gone well for a while.
+   */
+  #blocksToLoad(): number {
+    if (this.#fruitlessLoads > SOURCES_MAX) {
+      this.#loadBlocksMax = Math.max(1, this.#loadBlocksMax >>> 1);
+      this.#fruitfulLoads = 0;
+    } else if (++this.#fruitfulLoads % LOADS_BEFORE_FASTER === 0) {
+      this.#loadBlocksMax = Math.min(
+        this.#loadBlocksMax * 2,
+        Math.max(1, this.#query.prefetchBlocks),
+      );
+    }
+    const count = Math.min(this.#loadBlocks, this.#loadBlocksMax);
+    this.#loadBlocks = Math.min(this.#loadBlocks * 2, 1024);
+    return count;
   }
 }

@@ -1,0 +1,35 @@
+/** A scan over more runs, with larger blocks, than the cache can hold what is read ahead of. */
+
+import { LightningDb } from 'lightning-db';
+import { describe, expect, it } from 'vitest';
+import { temporaryDirectory } from '../api/temporary-directory.js';
+
+const RUNS = 8;
+const KEYS = 640;
+const VALUE = 'x'.repeat(20_000);
+const key = (i: number): string => `k${String((i * 7919) % 10_007).padStart(5, '0')}`;
+
+describe('a scan in a small cache', () => {
+  it('comes to its end, forward and backward, and reads few blocks more than once', async () => {
+    const directory = temporaryDirectory();
+    const db = await LightningDb.open(directory.path, {
+      shards: 1,
+      cacheSize: 4 << 20,
+      memtableSize: 8 << 20,
+    });
+    for (let run = 0; run < RUNS; run++) {
+      const batch = db.batch();
+      for (let i = run; i < KEYS; i += RUNS) batch.put(key(i), VALUE);
+      await batch.write();
+      await db.flush();
+    }
+    const expected = Array.from({ length: KEYS }, (_, i) => key(i)).sort();
+    expect(await db.scan({ values: false }).toArray()).toEqual(expected);
+    expect(Array.from(db.scanSync({ values: false, reverse: true }))).toEqual(expected.reverse());
+    const { reads, runs } = (await db.stats()).shards[0] ?? { reads: undefined, runs: [] };
+    expect(runs.length).toBeGreaterThan(RUNS / 2);
+    expect(reads?.blocksRead).toBeLessThan(2 * KEYS * 10);
+    await db.close();
+    directory.remove();
+  });
+});
