@@ -1,72 +1,53 @@
-/** Runs the list-append workload: 8 clients on several threads, then one read of everything. */
+/** Runs the list-append workload in a process of its own: 8 clients on several threads. */
 
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
-import type { Isolation, LightningDb } from 'lightning-db';
-import type { Attempt, History } from './history.js';
+import type { Isolation } from 'lightning-db';
+import type { Weakening } from '../../src/faults.js';
+import { temporaryDirectory } from '../api/temporary-directory.js';
+import type { History } from './history.js';
 
-const CLIENT = fileURLToPath(new URL('./append-client.mjs', import.meta.url));
-const THREADS = 4;
-const LANES = 2;
+const PROCESS = fileURLToPath(new URL('./append-process.mjs', import.meta.url));
 
 export interface WorkloadOptions {
   readonly isolation: Isolation;
-  readonly keys: readonly string[];
-  /** Per client. */
+  readonly shards: number;
+  /** Each with keys of its own; the last ones may be left out by the caller. */
+  readonly rounds: number;
+  /** Per client and round. */
   readonly attempts: number;
   readonly seed: number;
-  /** What is broken on purpose; see faulty-transaction.mjs. */
+  /** How transactions are broken on purpose; see faulty-transaction.mjs. */
   readonly fault?: string;
+  /** Some transactions also write a value of so many bytes, and take longer to be prepared. */
+  readonly ballastBytes?: number;
+  /** Which rule of the engine does not hold; see src/faults.ts. */
+  readonly weakening?: Weakening | undefined;
 }
 
-export async function appendWorkload(
-  db: LightningDb,
-  { isolation, keys, attempts, seed, fault }: WorkloadOptions,
-): Promise<History> {
-  const arrived = new Int32Array(new SharedArrayBuffer(4));
-  const parts = await Promise.all(
-    Array.from({ length: THREADS }, (_, n) =>
-      run({
-        handle: db.share(),
-        lanes: LANES,
-        firstClient: n * LANES,
-        attempts,
-        isolation,
-        keys,
-        seed: seed * 100 + n,
-        arrived,
-        threads: THREADS,
-        fault,
-      }),
-    ),
-  );
-  const history = parts.flat();
-  history.push(await finalRead(db, keys));
-  return history;
-}
-
-function run(workerData: object): Promise<Attempt[]> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(CLIENT, { workerData });
-    worker.once('message', resolve);
-    worker.once('error', reject);
+/** The history of each round. The process is ended when the caller stops looking. */
+export async function* appendHistories(options: WorkloadOptions): AsyncGenerator<History> {
+  const { shards, weakening, ...rest } = options;
+  const directory = temporaryDirectory();
+  const config = { shards, cacheSize: shards * (8 << 20), memtableSize: 512 << 10 };
+  const task = JSON.stringify({ ...rest, path: directory.path, options: config });
+  const env = { ...process.env };
+  if (weakening !== undefined) env['LIGHTNING_DB_FAULT'] = `weaken:${weakening}`;
+  const child = spawn(process.execPath, [PROCESS, task], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env,
   });
-}
-
-async function finalRead(db: LightningDb, keys: readonly string[]): Promise<Attempt> {
-  const began = Number(process.hrtime.bigint());
-  const lists = await db.getMany(keys);
-  return {
-    client: -1,
-    began,
-    ended: Number(process.hrtime.bigint()),
-    outcome: 'committed',
-    operations: keys.map((key, i) => ({
-      kind: 'read',
-      key,
-      list: (lists[i] ?? '').split(',').filter(Boolean).map(Number),
-    })),
-  };
+  const end = new Promise<number | null>((resolve) => child.on('close', resolve));
+  try {
+    for await (const line of createInterface(child.stdout)) yield JSON.parse(line) as History;
+    const exitCode = await end;
+    if (exitCode !== 0) throw new Error(`The workload ended with ${exitCode}`);
+  } finally {
+    child.kill('SIGKILL');
+    await end;
+    directory.remove();
+  }
 }
 
 /** Not so few commits, nor so few conflicts, that the history says nothing. */

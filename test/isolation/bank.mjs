@@ -1,24 +1,21 @@
 /**
- * A bank: money moves between accounts in transactions, while plain puts and batches go on beside.
- * Every transfer writes an entry of its own, so that the balances can be worked out anew.
+ * Clients of a bank on a thread of their own: money moves between accounts in transactions, while
+ * plain puts and batches go on beside. Every transfer writes an entry of its own, so that the balances
+ * can be worked out anew. With `reports`, each acknowledged transfer is a line on standard output.
  *
- * As a worker thread it attaches to the database of `workerData.handle`; as a process of its own it
- * opens the one at the path given, and reports every acknowledged transfer on its standard output.
+ * A shard that is being replaced is waited for; a transfer whose outcome is not known is not made again.
  */
 
 import { writeSync } from 'node:fs';
-import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { LightningDb } from 'lightning-db';
 
 const ACCOUNTS = 64;
 const OPENING = 100;
 const account = (n) => `account:${String(n).padStart(2, '0')}`;
 
-const [path, optionsJson, prefix, seedText] = process.argv.slice(2);
-const { name, seed } = isMainThread ? { name: prefix, seed: Number(seedText) } : workerData;
-const db = isMainThread
-  ? await LightningDb.open(path, JSON.parse(optionsJson))
-  : await LightningDb.attach(workerData.handle);
+const { handle, name, seed, reports } = workerData;
+const db = await LightningDb.attach(handle);
 
 let state = seed >>> 0;
 const below = (n) => {
@@ -30,7 +27,6 @@ let transfers = 0;
 let looks = 0;
 
 function report(line) {
-  if (!isMainThread) return;
   for (;;) {
     try {
       writeSync(1, line);
@@ -38,6 +34,16 @@ function report(line) {
     } catch (error) {
       if (error.code !== 'EAGAIN') throw error;
     }
+  }
+}
+
+/** Work that is left, for now, when a shard or the coordinator is away. */
+async function ifThere(work) {
+  try {
+    await work();
+  } catch (error) {
+    if (!['LIGHTNING_SHARD_UNAVAILABLE', 'LIGHTNING_ABORTED'].includes(error.code)) throw error;
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 
@@ -59,7 +65,7 @@ async function transfer(isolation) {
     { isolation, maxRetries: 10_000 },
   );
   if (!isWritten) return;
-  report(`t ${id}\n`);
+  if (reports) report(`t ${id}\n`);
   transfers++;
 }
 
@@ -72,12 +78,18 @@ async function look() {
     for (const [, balance] of db.scanSync({ prefix: 'account:' })) sum += Number(balance);
   } else if (way === 1) {
     const tx = db.begin();
-    for (const balance of await tx.getMany(keys)) sum += Number(balance);
-    await tx.commit();
+    try {
+      for (const balance of await tx.getMany(keys)) sum += Number(balance);
+    } finally {
+      tx.rollback();
+    }
   } else {
     const snapshot = db.snapshot();
-    for (const key of keys) sum += Number(await snapshot.get(key));
-    snapshot.close();
+    try {
+      for (const key of keys) sum += Number(await snapshot.get(key));
+    } finally {
+      snapshot.close();
+    }
   }
   if (sum !== ACCOUNTS * OPENING) throw new Error(`The bank has ${sum} (way ${way})`);
   // A batch writes both halves of a pair, or neither.
@@ -88,25 +100,25 @@ async function look() {
 
 async function lane(isolation) {
   while (!ended) {
-    await transfer(isolation);
-    if (below(10) === 0) await look();
+    await ifThere(() => transfer(isolation));
+    if (below(10) === 0) await ifThere(look);
   }
 }
 
 async function others() {
   for (let n = 0; !ended; n++) {
-    await db.put(`noise:${n % 100}`, `${n}`);
+    await ifThere(() => db.put(`noise:${n % 100}`, `${n}`));
     const pair = `pair:${below(8)}:`;
-    await db.batch().put(`${pair}a`, `${name}-${n}`).put(`${pair}b`, `${name}-${n}`).write();
+    const value = `${name}-${n}`;
+    await ifThere(() => db.batch().put(`${pair}a`, value).put(`${pair}b`, value).write());
   }
 }
 
 let ended = false;
-if (!isMainThread)
-  parentPort.once('message', () => {
-    ended = true;
-  });
-report('ready\n');
+parentPort.once('message', () => {
+  ended = true;
+});
+if (reports) parentPort.postMessage({ attached: true });
 await Promise.all([lane('snapshot'), lane('serializable'), others()]);
 await db.close();
-parentPort?.postMessage({ transfers, looks });
+parentPort.postMessage({ transfers, looks });

@@ -1,6 +1,7 @@
 /**
- * 64 accounts over 4 shards: at any moment the sum is what it was, whoever looks, while threads end
- * in the middle of their work, and when the process is killed and the database opened again.
+ * 64 accounts over 4 shards, 8 clients: at any moment the sum is what it was, whoever looks, while
+ * threads end in the middle of their work, while workers of the database die, and when the process is
+ * killed and the database opened again.
  */
 
 import { spawn } from 'node:child_process';
@@ -11,6 +12,7 @@ import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../api/temporary-directory.js';
 
 const BANK = fileURLToPath(new URL('./bank.mjs', import.meta.url));
+const PROCESS = fileURLToPath(new URL('./bank-process.mjs', import.meta.url));
 const ACCOUNTS = 64;
 const OPENING = 100;
 const OPTIONS = { shards: 4, cacheSize: 4 * (8 << 20), memtableSize: 512 << 10 };
@@ -104,38 +106,81 @@ describe('a bank', () => {
     const acknowledged = new Set<string>();
     for (let round = 0; round < ROUNDS; round++) {
       const before = acknowledged.size;
-      await transferUntilKilled(directory.path, round, acknowledged);
+      const killAt = 30 + round * 25;
+      const { signal } = await runBank(directory.path, { round, killAt, deaths: [] }, acknowledged);
+      expect(signal).toBe('SIGKILL');
+      expect(acknowledged.size).toBeGreaterThanOrEqual(before + killAt);
+      await checkAcknowledged(directory.path, acknowledged);
+    }
+    directory.remove();
+  }, 120_000);
+
+  it('keeps its sum, and every acknowledged transfer, while its workers die', async () => {
+    const directory = temporaryDirectory();
+    {
       const db = await LightningDb.open(directory.path, OPTIONS);
-      const ids = checkBooks(db);
-      for (const id of acknowledged) expect(ids.has(id), id).toBe(true);
-      expect(acknowledged.size).toBeGreaterThan(before);
+      await openAccounts(db);
       await db.close();
     }
+    const acknowledged = new Set<string>();
+    const deaths = ['shard 1', 'coordinator', 'shard 3'];
+    const { signal, exitCode } = await runBank(
+      directory.path,
+      { round: 0, deaths, killAt: undefined },
+      acknowledged,
+    );
+    expect({ signal, exitCode }).toEqual({ signal: null, exitCode: 0 });
+    expect(acknowledged.size).toBeGreaterThan(0);
+    await checkAcknowledged(directory.path, acknowledged);
     directory.remove();
   }, 120_000);
 });
 
-async function transferUntilKilled(
+async function checkAcknowledged(path: string, acknowledged: ReadonlySet<string>): Promise<void> {
+  const db = await LightningDb.open(path, OPTIONS);
+  const ids = checkBooks(db);
+  for (const id of acknowledged) expect(ids.has(id), id).toBe(true);
+  await db.close();
+}
+
+interface BankRound {
+  readonly round: number;
+  /** Workers of the database that die one after the other; then the process ends. */
+  readonly deaths: readonly string[];
+  /** After so many acknowledged transfers the process is killed. */
+  readonly killAt: number | undefined;
+}
+
+async function runBank(
   path: string,
-  round: number,
+  { round, deaths, killAt }: BankRound,
   acknowledged: Set<string>,
-): Promise<void> {
-  const args = [BANK, path, JSON.stringify(OPTIONS), `r${round}`, String(round + 1)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+): Promise<{ signal: string | null; exitCode: number | null }> {
+  const task = { path, options: OPTIONS, name: `r${round}-`, seed: round * 100 + 1, deaths };
+  const child = spawn(process.execPath, [PROCESS, JSON.stringify(task)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const failures: string[] = [];
+  let transfers = 0;
   let rest = '';
   child.stdout.setEncoding('utf8');
   child.stdout.on('data', (text: string) => {
     const lines = (rest + text).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) {
-      if (line === 'ready') setTimeout(() => child.kill('SIGKILL'), 150 + round * 60);
-      else acknowledged.add(line.slice(2));
+      if (line.startsWith('t ')) {
+        acknowledged.add(line.slice(2));
+        if (++transfers === killAt) child.kill('SIGKILL');
+      } else {
+        failures.push(line);
+      }
     }
   });
-  const signal = await new Promise((resolve) => {
-    child.on('close', (_code, s) => resolve(s));
+  const end = await new Promise<{ signal: string | null; exitCode: number | null }>((resolve) => {
+    child.on('close', (exitCode, signal) => resolve({ exitCode, signal }));
   });
-  expect(signal).toBe('SIGKILL');
+  expect(failures).toEqual([]);
+  return end;
 }
 
 async function waitUntil(holds: () => Promise<boolean>): Promise<void> {

@@ -1,6 +1,7 @@
 /**
- * What clients did and saw: the input of the checker. Every key holds a list; a transaction appends
- * elements, each of which is appended once in the whole history, and reads lists.
+ * What clients did and saw: the input of the checker. A key holds a list, to which transactions append
+ * elements; a set is a range of keys, one per element, into which they insert. Every element is
+ * written once in the whole history.
  */
 
 export interface Append {
@@ -16,7 +17,21 @@ export interface Read {
   readonly list: readonly number[];
 }
 
-export type Operation = Append | Read;
+export interface Insert {
+  readonly kind: 'insert';
+  /** The set. */
+  readonly key: string;
+  readonly element: number;
+}
+
+/** A scan over the whole range of a set: it depends on what is not there as well. */
+export interface RangeRead {
+  readonly kind: 'range';
+  readonly key: string;
+  readonly list: readonly number[];
+}
+
+export type Operation = Append | Read | Insert | RangeRead;
 
 export interface Attempt {
   /** Who ran it, for messages. */

@@ -4,9 +4,11 @@ import { describe, expect, it } from 'vitest';
 import type { Attempt, Operation } from './history.js';
 import { type AnomalyName, findAnomalies, violations } from './list-append-checker.js';
 
-/** "a1" appends 1 to a; "r a 1 2" reads [1, 2] of a. */
+/** "a1" appends 1 to a; "r a 1 2" reads [1, 2] of a; "i s 1" inserts 1 into the set s; "s s 1" scans it. */
 function operation(text: string): Operation {
   const [first = '', key = '', ...rest] = text.split(' ');
+  if (first === 'i') return { kind: 'insert', key, element: Number(rest[0]) };
+  if (first === 's') return { kind: 'range', key, list: rest.map(Number) };
   if (first === 'r') return { kind: 'read', key, list: rest.map(Number) };
   return { kind: 'append', key: first.slice(0, 1), element: Number(first.slice(1)) };
 }
@@ -89,6 +91,30 @@ describe('the checker names', () => {
     expect(names(...history)).toEqual(['G2-item']);
     expect(violations(history, 'snapshot')).toEqual([]);
     expect(violations(history, 'serializable').length).toBe(1);
+  });
+
+  it('G2: phantoms, which snapshot isolation allows', () => {
+    const history = [attempt('s s, i s 1'), attempt('s s, i s 2'), attempt('s s 1 2')];
+    expect(names(...history)).toEqual(['G2']);
+    expect(violations(history, 'snapshot')).toEqual([]);
+    expect(violations(history, 'serializable').length).toBe(1);
+    expect(names(attempt('s s, a1'), attempt('r a, i s 1'), attempt('r a 1'))).toEqual(['G2']);
+  });
+
+  it('G-single of a predicate: a range that shows a commit, and a list that does not', () => {
+    const found = names(attempt('s s, r a 1'), attempt('i s 1, a1'), attempt('s s 1'));
+    expect(found).toEqual(['G-single-predicate', 'fractured read']);
+    const history = [attempt('s s, r a 1'), attempt('i s 1'), attempt('s s 1, a1')];
+    expect(names(...history)).toEqual(['G-single-predicate']);
+    expect(violations(history, 'snapshot').length).toBe(1);
+  });
+
+  it('what a scan contradicts: own inserts, aborted ones, ones that are gone', () => {
+    expect(names(attempt('i s 1, s s'))).toContain('internal');
+    expect(names(attempt('s s 2, i s 1, s s 1 2'), attempt('i s 2'))).toEqual([]);
+    expect(names(attempt('i s 1', 'aborted'), attempt('s s 1'))).toEqual(['G1a']);
+    const gone = [attempt('i s 1', 'committed', [0, 1]), attempt('s s', 'committed', [2, 3])];
+    expect(names(...gone)).toContain('lost update');
   });
 
   it('an internal contradiction', () => {

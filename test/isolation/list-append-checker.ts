@@ -8,6 +8,9 @@
  *   wr  the second read what the first wrote
  *   rw  the second wrote the version after the one that the first read
  *   rt  the first had its answer before the second began
+ * and from sets, whose elements have no order:
+ *   wr  the second found an element of the first in a range
+ *   pw  the second wrote an element that the first did not find in a range
  * A cycle says that no order of the transactions explains what was seen. Which edges it needs names
  * the anomaly (Adya 1999). Some anomalies show in single reads, without a graph.
  */
@@ -29,6 +32,10 @@ export type AnomalyName =
   | 'G-nonadjacent'
   /** A cycle with anti-dependencies next to each other: write skew. */
   | 'G2-item'
+  /** As G-single, with an anti-dependency of a range. */
+  | 'G-single-predicate'
+  /** A cycle that needs anti-dependencies of ranges: phantoms. */
+  | 'G2'
   /** A transaction did not see what it wrote, or saw something else when it looked again. */
   | 'internal'
   /** One write of a transaction was seen, another not. */
@@ -46,7 +53,9 @@ export type AnomalyName =
   | 'G1c-realtime'
   | 'G-single-realtime'
   | 'G-nonadjacent-realtime'
-  | 'G2-item-realtime';
+  | 'G-single-predicate-realtime'
+  | 'G2-item-realtime'
+  | 'G2-realtime';
 
 export interface Anomaly {
   readonly name: AnomalyName;
@@ -55,7 +64,7 @@ export interface Anomaly {
 
 /** What an isolation level lets pass. */
 export const ALLOWED: Readonly<Record<'snapshot' | 'serializable', readonly AnomalyName[]>> = {
-  snapshot: ['G2-item', 'G2-item-realtime'],
+  snapshot: ['G2-item', 'G2-item-realtime', 'G2', 'G2-realtime'],
   serializable: [],
 };
 
@@ -63,6 +72,7 @@ const WW = 1;
 const WR = 2;
 const RW = 4;
 const RT = 8;
+const PW = 16;
 
 /** All kinds of anomalies of the history, one example of each. */
 export function findAnomalies(history: History): Anomaly[] {
@@ -77,8 +87,10 @@ export function violations(history: History, isolation: 'snapshot' | 'serializab
 class Checker {
   readonly #history: History;
   readonly #found = new Map<AnomalyName, Anomaly>();
-  /** Who appended an element to a key. */
+  /** Who wrote an element of a list or set. */
   readonly #writers = new Map<string, number>();
+  /** The elements of a set. */
+  readonly #inserts = new Map<string, { readonly element: number; readonly writer: number }[]>();
   /** The elements of a key in the order they were written, as far as somebody saw it. */
   readonly #orders = new Map<string, readonly number[]>();
   /** Per transaction, its edges: to whom, and which kinds. */
@@ -100,9 +112,9 @@ class Checker {
     this.#checkLostAppends();
     this.#addDependencies();
     this.#checkFracturedReads();
-    this.#checkCycles(false);
+    this.#checkCycles(0);
     this.#addRealTime();
-    this.#checkCycles(true);
+    this.#checkCycles(RT);
     return [...this.#found.values()];
   }
 
@@ -113,7 +125,7 @@ class Checker {
   #describe(index: number): string {
     const { client, operations, outcome } = this.#history[index] as Attempt;
     const text = operations.map((o) =>
-      o.kind === 'append' ? `append ${o.key} ${o.element}` : `read ${o.key} [${o.list}]`,
+      'element' in o ? `${o.kind} ${o.key} ${o.element}` : `${o.kind} ${o.key} [${o.list}]`,
     );
     return `T${index} (client ${client}, ${outcome}): ${text.join(', ')}`;
   }
@@ -121,17 +133,21 @@ class Checker {
   #findWriters(): void {
     this.#history.forEach(({ operations }, index) => {
       for (const o of operations) {
-        if (o.kind !== 'append') continue;
+        if (!('element' in o)) continue;
         const name = elementName(o.key, o.element);
-        if (this.#writers.has(name)) throw new Error(`Element ${name} was appended twice`);
+        if (this.#writers.has(name)) throw new Error(`Element ${name} was written twice`);
         this.#writers.set(name, index);
+        if (o.kind !== 'insert') continue;
+        const all = this.#inserts.get(o.key) ?? [];
+        all.push({ element: o.element, writer: index });
+        this.#inserts.set(o.key, all);
       }
     });
     // Who is seen took effect, whether its client heard of it or not.
     for (const [index, { operations, outcome }] of this.#history.entries()) {
       if (outcome !== 'committed') continue;
       for (const o of operations) {
-        if (o.kind !== 'read') continue;
+        if ('element' in o) continue;
         for (const element of o.list) {
           const writer = this.#writers.get(elementName(o.key, element));
           if (writer === undefined) {
@@ -152,15 +168,16 @@ class Checker {
       const appended = new Map<string, number[]>();
       for (const o of operations) {
         const own = appended.get(o.key) ?? [];
-        if (o.kind === 'append') {
+        if ('element' in o) {
           appended.set(o.key, [...own, o.element]);
           continue;
         }
+        // The elements of a set may stand in any order.
+        const list = o.kind === 'range' ? ownLast(o.list, own) : o.list;
         const before = known.get(o.key);
-        const fits =
-          before === undefined ? isSuffix(own, o.list) : isSame(o.list, [...before, ...own]);
+        const fits = before === undefined ? isSuffix(own, list) : isSame(list, [...before, ...own]);
         if (!fits) this.#report('internal', this.#describe(index));
-        known.set(o.key, o.list.slice(0, o.list.length - own.length));
+        known.set(o.key, list.slice(0, list.length - own.length));
       }
     });
   }
@@ -196,7 +213,7 @@ class Checker {
     this.#history.forEach(({ operations, outcome }, index) => {
       if (outcome !== 'committed') return;
       for (const o of operations) {
-        if (o.kind !== 'read') continue;
+        if ('element' in o) continue;
         for (const element of o.list) {
           const writer = this.#writers.get(elementName(o.key, element));
           if (writer !== undefined && this.#history[writer]?.outcome === 'aborted') {
@@ -204,10 +221,10 @@ class Checker {
           }
         }
         const last = o.list.at(-1);
-        if (last === undefined) continue;
+        if (last === undefined || o.kind === 'range') continue;
         const writer = this.#writers.get(elementName(o.key, last));
         if (writer === undefined || writer === index) continue;
-        if (lastAppend(this.#history[writer] as Attempt, o.key) !== last) {
+        if (lastWritten(this.#history[writer] as Attempt, o.key) !== last) {
           this.#report('G1b', `${this.#describe(index)} of ${this.#describe(writer)}`);
         }
       }
@@ -221,7 +238,7 @@ class Checker {
     for (const { operations, outcome, began } of this.#history) {
       if (outcome !== 'committed') continue;
       for (const o of operations) {
-        if (o.kind !== 'read') continue;
+        if ('element' in o) continue;
         const last = lastReads.get(o.key);
         if (last === undefined || last.began < began) lastReads.set(o.key, { began, list: o.list });
       }
@@ -230,7 +247,7 @@ class Checker {
       if (outcome !== 'committed') return;
       for (const o of operations) {
         const last = lastReads.get(o.key);
-        if (o.kind !== 'append' || last === undefined || last.began < ended) continue;
+        if (!('element' in o) || last === undefined || last.began < ended) continue;
         if (!last.list.includes(o.element)) {
           this.#report('lost update', `${this.#describe(index)}: ${o.element} is gone later`);
         }
@@ -277,7 +294,11 @@ class Checker {
     }
     this.#history.forEach(({ operations, outcome }, index) => {
       if (outcome !== 'committed') return;
-      for (const { key, list } of externalReads(operations)) {
+      for (const { key, list, kind } of externalReads(operations)) {
+        if (kind === 'range') {
+          this.#addOfRange(index, key, list);
+          continue;
+        }
         const order = this.#orders.get(key) ?? [];
         const last = list.at(-1);
         if (last !== undefined) {
@@ -290,6 +311,13 @@ class Checker {
         if (writer !== undefined) this.#add(index, writer, RW);
       }
     });
+  }
+
+  #addOfRange(index: number, key: string, list: readonly number[]): void {
+    for (const { element, writer } of this.#inserts.get(key) ?? []) {
+      if (list.includes(element)) this.#add(writer, index, WR);
+      else this.#add(index, writer, PW);
+    }
   }
 
   /** Who saw one append of a transaction must see its appends to other keys, too. */
@@ -306,7 +334,7 @@ class Checker {
       }
       for (const { key, list } of reads) {
         for (const writer of seen) {
-          const element = lastAppend(this.#history[writer] as Attempt, key);
+          const element = lastWritten(this.#history[writer] as Attempt, key);
           if (element === undefined || list.includes(element)) continue;
           this.#report('fractured read', `${this.#describe(index)} of ${this.#describe(writer)}`);
         }
@@ -336,24 +364,36 @@ class Checker {
     }
   }
 
-  #checkCycles(realTime: boolean): void {
-    const time = realTime ? RT : 0;
-    const all = WW | WR | RW | time;
-    for (const component of components(this.#edges, all)) {
+  /** `time`: RT, or 0 for cycles without it. */
+  #checkCycles(time: number): void {
+    const plain = WW | WR | time;
+    this.#checkCyclesOf(plain, RW, ['G-single', 'G-nonadjacent', 'G2-item'], time);
+    this.#checkCyclesOf(plain, RW | PW, ['G-single-predicate', 'G-nonadjacent', 'G2'], time);
+  }
+
+  /** Of edges that are `plain` or anti-dependencies; cycles are looked for from each of the latter. */
+  #checkCyclesOf(
+    plain: number,
+    anti: number,
+    [single, apart, any]: readonly [string, string, string],
+    time: number,
+  ): void {
+    for (const component of components(this.#edges, plain | anti)) {
       const inside = new Set(component);
       for (const from of component) {
         for (const [to, kinds] of this.#edges[from] as Map<number, number>) {
           if (!inside.has(to)) continue;
           const named = (name: string, path: () => readonly number[] | undefined): boolean =>
-            this.#isCycle(name, realTime, path);
+            this.#isCycle(name, time !== 0, path);
           if ((kinds & WW) !== 0) named('G0', () => this.#path(to, from, WW | time, inside));
-          const plain = WW | WR | time;
           if ((kinds & WR) !== 0) named('G1c', () => this.#path(to, from, plain, inside));
-          // An edge that may be taken as another kind makes no anti-dependency.
-          if (kinds !== RW) continue;
-          if (named('G-single', () => this.#path(to, from, plain, inside))) continue;
-          if (named('G-nonadjacent', () => this.#pathApart(to, from, plain, inside))) continue;
-          named('G2-item', () => this.#path(to, from, all, inside));
+          // An edge that may be taken as another kind makes no anti-dependency. With ranges, cycles
+          // are those that need one.
+          const own = (anti & PW) === 0 ? RW : PW;
+          if ((kinds & own) === 0 || (kinds & (plain | RW)) !== (kinds & own & RW)) continue;
+          if (named(single, () => this.#path(to, from, plain, inside))) continue;
+          if (named(apart, () => this.#pathApart(to, from, plain, anti, inside))) continue;
+          named(any, () => this.#path(to, from, plain | anti, inside));
         }
       }
     }
@@ -397,6 +437,7 @@ class Checker {
     from: number,
     to: number,
     kinds: number,
+    anti: number,
     inside: ReadonlySet<number>,
   ): number[] | undefined {
     // A node twice: reached by an anti-dependency (odd) or not (even).
@@ -411,7 +452,7 @@ class Checker {
       for (const [next, edge] of this.#edges[node] as Map<number, number>) {
         if (!inside.has(next)) continue;
         const plain = (edge & kinds) !== 0;
-        if (!plain && ((edge & RW) === 0 || (state & 1) === 1)) continue;
+        if (!plain && ((edge & anti) === 0 || (state & 1) === 1)) continue;
         const reached = next * 2 + (plain ? 0 : 1);
         if (before.has(reached)) continue;
         before.set(reached, state);
@@ -477,23 +518,33 @@ function components(edges: readonly ReadonlyMap<number, number>[], kinds: number
 
 const elementName = (key: string, element: number): string => `${key} ${element}`;
 
-/** The first read of each key that the transaction has not appended to before. */
-function externalReads(
-  operations: readonly Operation[],
-): { readonly key: string; readonly list: readonly number[] }[] {
+interface ExternalRead {
+  readonly key: string;
+  readonly list: readonly number[];
+  readonly kind: 'read' | 'range';
+}
+
+/** The first read of each list or set that the transaction has not written to before. */
+function externalReads(operations: readonly Operation[]): ExternalRead[] {
   const touched = new Set<string>();
-  const reads: { key: string; list: readonly number[] }[] = [];
+  const reads: ExternalRead[] = [];
   for (const o of operations) {
-    if (o.kind === 'read' && !touched.has(o.key)) reads.push({ key: o.key, list: o.list });
+    if (!('element' in o) && !touched.has(o.key)) reads.push(o);
     touched.add(o.key);
   }
   return reads;
 }
 
-function lastAppend({ operations }: Attempt, key: string): number | undefined {
+function lastWritten({ operations }: Attempt, key: string): number | undefined {
   let last: number | undefined;
-  for (const o of operations) if (o.kind === 'append' && o.key === key) last = o.element;
+  for (const o of operations) if ('element' in o && o.key === key) last = o.element;
   return last;
+}
+
+/** The own elements of a set behind the others, in the order they were inserted. */
+function ownLast(list: readonly number[], own: readonly number[]): number[] {
+  const others = list.filter((element) => !own.includes(element));
+  return [...others, ...own.filter((element) => list.includes(element))];
 }
 
 function isPrefix(shorter: readonly number[], longer: readonly number[]): boolean {

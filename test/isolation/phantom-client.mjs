@@ -6,8 +6,10 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { LightningDb } from 'lightning-db';
+import { shardOfKey } from '../torture/history-keys.mjs';
 
 const { handle, client, lanes, isolation, rooms, places, attempts, arrived, threads } = workerData;
+const { shards, onlyShard } = workerData;
 const db = await LightningDb.attach(handle);
 
 Atomics.add(arrived, 0, 1);
@@ -21,9 +23,17 @@ const below = (n) => {
 let next = 0;
 let conflicts = 0;
 
+/** A key that lies where it is wanted. */
+function newGuest(prefix) {
+  for (;;) {
+    const guest = `${prefix}${String(below(1000)).padStart(4, '0')}-${client}-${next++}`;
+    if (onlyShard === undefined || shardOfKey(guest, shards) === onlyShard) return guest;
+  }
+}
+
 async function book() {
   const prefix = `room:${below(rooms)}:`;
-  const guest = `${prefix}${String(below(1000)).padStart(4, '0')}-${client}-${next++}`;
+  const guest = newGuest(prefix);
   const tx = db.begin({ isolation });
   const reverse = below(2) === 1;
   let guests = 0;

@@ -14,18 +14,24 @@ export interface Bookings {
   readonly conflicts: number;
 }
 
-export async function bookRooms(
-  db: LightningDb,
-  isolation: Isolation,
-  rooms: number,
-  attempts: number,
-): Promise<Bookings> {
+export interface BookingOptions {
+  readonly isolation: Isolation;
+  readonly rooms: number;
+  /** Per client. */
+  readonly attempts: number;
+  readonly shards: number;
+  /** All guests are on this shard. */
+  readonly onlyShard?: number | undefined;
+}
+
+export async function bookRooms(db: LightningDb, options: BookingOptions): Promise<Bookings> {
+  const { rooms } = options;
   const places = 2;
   const arrived = new Int32Array(new SharedArrayBuffer(4));
   const conflicts = await Promise.all(
     Array.from({ length: THREADS }, (_, client) => {
-      const common = { isolation, rooms, places, attempts, arrived, threads: THREADS, lanes: 2 };
-      const workerData = { handle: db.share(), client, ...common };
+      const common = { places, arrived, threads: THREADS, lanes: 2 };
+      const workerData = { handle: db.share(), client, ...options, ...common };
       return new Promise<number>((resolve, reject) => {
         const worker = new Worker(CLIENT, { workerData });
         worker.once('message', resolve);

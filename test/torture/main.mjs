@@ -4,6 +4,7 @@
  *   rounds   kill -9 of processes under load, recovery compared with what was acknowledged
  *   deaths   shard workers, coordinator and pool threads that throw, end or are terminated
  *   faults   --seeds 3 --every 37: a fault at calls of a file system in memory (see faults.mjs)
+ *   histories  --rounds 6 --seconds 8: what threads read and wrote, compared with the order of commits
  *   soak     --minutes 30: mixed load; memory, files and descriptors stay flat, totals are right
  *
  * Prints a line now and then, and at a failure the line that repeats it. Exit code 1: a failure.
@@ -24,6 +25,7 @@ const { values, positionals } = parseArgs({
     minutes: { type: 'string', default: '30' },
     every: { type: 'string', default: '50' },
     'at-once': { type: 'string', default: '2' },
+    seconds: { type: 'string', default: '8' },
     'not-atomic': { type: 'boolean', default: false },
     'no-bank': { type: 'boolean', default: false },
   },
@@ -41,6 +43,7 @@ const options = {
   minutes: Number(values.minutes),
   every: Number(values.every),
   atOnce: Number(values['at-once']),
+  seconds: Number(values.seconds),
   isAtomic: !values['not-atomic'],
   hasBank: !values['no-bank'],
   seed,
@@ -49,6 +52,7 @@ const options = {
 const MODES = {
   rounds: async () => (await import('./kill-rounds.mjs')).runKillRounds(options),
   deaths: async () => (await import('./deaths.mjs')).runDeaths(options),
+  histories: async () => (await import('./histories.mjs')).runHistories(options),
   soak: async () => (await import('./soak.mjs')).runSoak(options),
 };
 if (MODES[mode] === undefined) {
