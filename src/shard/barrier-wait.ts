@@ -61,7 +61,7 @@ export class BarrierWait {
 }
 
 /** The write took place, for as long as the system runs: whether it stays, nobody can say. */
-function notDurable(error: unknown): LightningError {
+export function notDurable(error: unknown): LightningError {
   const reason = error instanceof Error ? error.message : String(error);
   const message = `The write is applied, but could not be made durable: ${reason}`;
   const options = { cause: error, details: { outcome: 'unknown' } };

@@ -36,6 +36,7 @@ import {
   TRANSACTION_UNKNOWN,
 } from '../router/transaction-table.js';
 import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
+import { notDurable } from './barrier-wait.js';
 import type { ClientSession } from './client-session.js';
 import { abortError, unknownOutcome } from './conflict.js';
 import type { MetaAllocator } from './meta-allocator.js';
@@ -44,7 +45,7 @@ import type { Durability } from './shard-options.js';
 import type { Staging } from './staging.js';
 import { TableOutcomes } from './table-outcomes.js';
 import { UnreleasedCommits } from './unreleased-commits.js';
-import { NOBODY, refusalOf } from './wal-commit.js';
+import { NOBODY } from './wal-commit.js';
 
 /** Looks at the coordinator while it is allocating numbers, which takes it microseconds. */
 const ALLOCATION_SPINS_MAX = 2000;
@@ -471,7 +472,7 @@ export class PreparedCommits {
       await durability.covering(commit.sequence);
       this.#answerCommitted(commit);
     } catch (error) {
-      this.#answerError(commit.session, commit.requestId, refusalOf(error));
+      this.#answerError(commit.session, commit.requestId, notDurable(error));
     } finally {
       this.#committed.delete(commit);
       this.#options.wake();

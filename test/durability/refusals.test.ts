@@ -1,12 +1,13 @@
 /** Full disks, missing descriptors and broken disks: what they cost, and what goes on. */
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { ResolvedConfig } from '../../src/config.js';
-import { LightningError } from '../../src/errors.js';
+import { LightningError, NoSpaceError } from '../../src/errors.js';
 import { BALLAST_BYTES, BALLAST_NAME } from '../../src/file-system/ballast.js';
 import { parseShardFileName } from '../../src/file-system/file-names.js';
 import { type FaultyCalls, MemoryFileSystem } from '../../src/file-system/memory.js';
-import { testConfig } from '../shard/harness.js';
+import { RECORD_FLAG_SYNC } from '../../src/kernel/assembly/layout.js';
+import { put, testConfig } from '../shard/harness.js';
 import { createPlace, DATABASE_PATH, LocalDatabase } from './local-database.js';
 
 const VALUE = 'v'.repeat(2000);
@@ -129,6 +130,25 @@ describe('want of room', () => {
     at.fs.limitRoom(1e9);
     shard.install({ nextOrder: shard.version.state.nextOrder });
     expect(ballast()).toEqual(directories);
+    await db.close();
+  });
+
+  it('for a durability mark leaves a write with sync there, of unknown outcome', async () => {
+    const at = place();
+    const db = await LocalDatabase.open(at);
+    const failure = new NoSpaceError('Cannot write the mark: EFBIG');
+    vi.spyOn(db.durability, 'covering').mockRejectedValue(failure);
+    const unknown = { code: 'LIGHTNING_NO_SPACE', details: { outcome: 'unknown' } };
+    const { client } = db.shard(0);
+    await expect(client.commit([put('alone', '1')], RECORD_FLAG_SYNC)).rejects.toMatchObject(
+      unknown,
+    );
+    const parts = [0, 1].map((shard) => ({ shard, operations: [put('together', '1')] }));
+    for (const { shard, id } of db.commitTogether(parts, RECORD_FLAG_SYNC).requests) {
+      await expect(db.wait(shard, id, 100_000)).rejects.toMatchObject(unknown);
+      expect(await db.shard(shard).client.get('together')).toBe('1');
+    }
+    expect(await client.get('alone')).toBe('1');
     await db.close();
   });
 
