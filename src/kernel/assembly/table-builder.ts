@@ -11,9 +11,8 @@
  * One builder per kernel instance, so one job per thread at a time.
  */
 
-import { compareBytes, copyBytes, headOf } from './bytes';
+import { compareBytes, copyBytes } from './bytes';
 import {
-  commonPrefix,
   stageAdd,
   stageClear,
   stageEntries,
@@ -32,6 +31,15 @@ import {
 import { BLOCK_ENTRIES_MAX } from './block';
 import { FILTER_HEAD_BYTES, FILTER_LINE_BYTES, filterBuild } from './filter';
 import { placementSeed, xxh64 } from './hash';
+import {
+  indexAddBlock,
+  indexAddFence,
+  indexBlocks,
+  indexClear,
+  indexInit,
+  indexIsFull,
+  indexLayOut,
+} from './index-builder';
 import { LZ4_TABLE_BYTES, lz4Bound, lz4Compress, lz4SetTable } from './lz4';
 import {
   BUILDER_STATE_BYTES,
@@ -51,12 +59,6 @@ import {
   OP_PUT,
   OP_PUT_BLOB,
 } from './layout';
-import {
-  INDEX_COUNT,
-  INDEX_FENCE_BYTES,
-  INDEX_HEAD_BYTES,
-  INDEX_PREFIX_BYTES,
-} from './table-index';
 
 /** BUILDER_* of job-layout.ts. */
 @unmanaged
@@ -94,22 +96,12 @@ const ALIGN: u32 = 63;
 /** Part of the region for hashes and index, as a divisor, and the most they take. */
 const GATHER_SHARE: u32 = 4;
 const GATHER_BYTES_MAX: u32 = 64 << 20;
-/** Expected bytes of a fence, to divide the index's room into arrays and fences. */
-const FENCE_BYTES_EXPECTED: u32 = 32;
-const INDEX_BYTES_PER_BLOCK: u32 = 16;
 const REGION_BYTES_MIN: u32 = 6 << 20;
 
 let state = changetype<State>(<usize>0);
 let hashes: u32 = 0;
 let hashBytes: u32 = 0;
 let index: u32 = 0;
-let blocksMax: u32 = 0;
-let heads: u32 = 0;
-let offsets: u32 = 0;
-let fenceOffsets: u32 = 0;
-let fences: u32 = 0;
-let fencesEnd: u32 = 0;
-let fenceTop: u32 = 0;
 let raw: u32 = 0;
 let rawCapacity: u32 = 0;
 let out: u32 = 0;
@@ -123,7 +115,6 @@ let filterBitsPerKey: u32 = 0;
 let keysMax: u32 = 0;
 let fileBytes: u32 = 0;
 let outBytes: u32 = 0;
-let blocks: u32 = 0;
 let keys: u32 = 0;
 let entries: u64 = 0;
 let tombstones: u64 = 0;
@@ -158,12 +149,7 @@ export function builderInit(region: u32, bytes: u32): u32 {
   hashBytes = (gather / 4) * 3;
   index = (at + hashBytes + ALIGN) & ~ALIGN;
   at += gather + 64;
-  blocksMax = (gather / 4 - INDEX_HEAD_BYTES - 64) / (INDEX_BYTES_PER_BLOCK + FENCE_BYTES_EXPECTED);
-  heads = index + INDEX_HEAD_BYTES;
-  offsets = heads + (blocksMax << 3);
-  fenceOffsets = offsets + ((blocksMax + 1) << 2);
-  fences = fenceOffsets + ((blocksMax + 1) << 2);
-  fencesEnd = at - CHECKSUM_BYTES - 64;
+  indexInit(index, gather / 4);
 
   // A third of the rest each for stage, raw block and output, until raw blocks that large are no
   // longer compressed: then half of it.
@@ -225,7 +211,6 @@ export function builderBegin(
   stageClear();
   fileBytes = 0;
   outBytes = 0;
-  blocks = 0;
   keys = 0;
   entries = 0;
   tombstones = 0;
@@ -233,8 +218,7 @@ export function builderBegin(
   sequenceMin = u64.MAX_VALUE;
   sequenceMax = 0;
   blobs = 0;
-  fenceTop = fences;
-  store<u32>(fenceOffsets, 0);
+  indexClear();
   state.out = out;
   state.outBytes = 0;
   state.largestBytes = 0;
@@ -276,28 +260,11 @@ function cutBlock(count: u32): i32 {
     target + stored + 4,
     xxh64(target, stored + 4, placementSeed(tableId, <f64>fileBytes)),
   );
-  store<u32>(offsets + (blocks << 2), fileBytes);
-  blocks++;
+  indexAddBlock(fileBytes);
   rawBytes += length;
   fileBytes += stored + BLOCK_TRAILER_BYTES;
   outBytes += stored + BLOCK_TRAILER_BYTES;
   return JOB_DONE;
-}
-
-/** The fence between the block just cut, which ends with key a, and the next, from key b on. */
-function addFence(a: u32, aLength: u32, b: u32, bLength: u32): void {
-  const length = commonPrefix(a, aLength, b, bLength) + 1;
-  copyBytes(fenceTop, b, length);
-  store<u32>(fenceOffsets + (blocks << 2), fenceTop - fences);
-  fenceTop += length;
-}
-
-function isFull(): bool {
-  return (
-    <f64>fileBytes >= tableBytesMax ||
-    blocks + 2 >= blocksMax ||
-    fenceTop + 2 * (KEY_BYTES_MAX + 16) > fencesEnd
-  );
 }
 
 /** Room for the first entry of a new key: cuts the block before it when that is large enough. */
@@ -318,9 +285,9 @@ function openKey(key: u32, keyLength: u32, valueLength: u32): i32 {
     }
   }
   if (stageEntries() == 0) {
-    if (blocks > 0) {
-      if (isFull()) return JOB_FULL;
-      addFence(stageKey(), stageKeyLength(), key, keyLength);
+    if (indexBlocks() > 0) {
+      if (<f64>fileBytes >= tableBytesMax || indexIsFull()) return JOB_FULL;
+      indexAddFence(stageKey(), stageKeyLength(), key, keyLength);
     }
     if (!stageHasRoom(keyLength, valueLength)) return JOB_TOO_LARGE;
   }
@@ -333,7 +300,7 @@ function openVersion(keyLength: u32, valueLength: u32): i32 {
   if (before > 0 && stageEstimate() + keyLength + valueLength > blockBytesTarget) {
     const status = cutBlock(before);
     if (status != JOB_DONE) return status;
-    addFence(stagePreviousKey(), stagePreviousKeyLength(), stageKey(), keyLength);
+    indexAddFence(stagePreviousKey(), stagePreviousKeyLength(), stageKey(), keyLength);
     stageKeepKey();
   }
   if (stageEntries() >= BLOCK_ENTRIES_MAX || !stageHasRoom(0, valueLength)) return JOB_TOO_LARGE;
@@ -428,7 +395,7 @@ export function builderFinish(): i32 {
   state.largestBytes = stageKeyLength();
   state.blobCount = blobs;
   state.keys = keys;
-  state.blocks = blocks;
+  state.blocks = indexBlocks();
   state.entries = <f64>entries;
   state.tombstones = <f64>tombstones;
   state.rawBytes = <f64>rawBytes;
@@ -438,7 +405,9 @@ export function builderFinish(): i32 {
   state.room = out;
   state.roomBytes = outCapacity;
   makeFilter();
-  makeIndex();
+  state.index = index;
+  const indexOffset = <f64>fileBytes + <f64>state.filterBytes;
+  state.indexBytes = indexLayOut(tableId, fileBytes, indexOffset);
   return JOB_DONE;
 }
 
@@ -452,41 +421,4 @@ function makeFilter(): void {
   store<u64>(filter + length, xxh64(filter, length, placementSeed(tableId, <f64>fileBytes)));
   state.filter = filter;
   state.filterBytes = length + CHECKSUM_BYTES;
-}
-
-/** The arrays were laid out for `blocksMax`; they move together in place. */
-function makeIndex(): void {
-  const fenceBytes = fenceTop - fences;
-  store<u32>(offsets + (blocks << 2), fileBytes);
-  store<u32>(fenceOffsets + (blocks << 2), fenceBytes);
-  let prefixBytes: u32 = 0;
-  if (blocks > 1) {
-    const first = load<u32>(fenceOffsets, 4);
-    const second = load<u32>(fenceOffsets, 8);
-    const last = load<u32>(fenceOffsets + ((blocks - 1) << 2));
-    prefixBytes = commonPrefix(fences + first, second - first, fences + last, fenceBytes - last);
-  }
-  store<u64>(heads, 0);
-  for (let i: u32 = 1; i < blocks; i++) {
-    const from = load<u32>(fenceOffsets + (i << 2));
-    const to = load<u32>(fenceOffsets + (i << 2), 4);
-    store<u64>(heads + (i << 3), headOf(fences + from + prefixBytes, to - from - prefixBytes));
-  }
-  memory.fill(index, 0, INDEX_HEAD_BYTES);
-  store<u32>(index, blocks, INDEX_COUNT);
-  store<u32>(index, prefixBytes, INDEX_PREFIX_BYTES);
-  store<u32>(index, fenceBytes, INDEX_FENCE_BYTES);
-  const array = (blocks + 1) << 2;
-  let end = heads + (blocks << 3);
-  memory.copy(end, offsets, array);
-  end += array;
-  memory.copy(end, fenceOffsets, array);
-  end += array;
-  memory.copy(end, fences, fenceBytes);
-  end += fenceBytes;
-  const length = end - index;
-  const offset = <f64>fileBytes + <f64>state.filterBytes;
-  store<u64>(end, xxh64(index, length, placementSeed(tableId, offset)));
-  state.index = index;
-  state.indexBytes = length + CHECKSUM_BYTES;
 }
