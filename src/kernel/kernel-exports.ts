@@ -22,6 +22,7 @@ export interface KernelExports extends TableExports, CommitExports {
   // own-block.ts
   ownBlockSource(): number;
   ownBlockBytesMax(): number;
+  ownBlockHit(): number;
   ownBlockTake(table: number, block: number, length: number, fileOffset: number): number;
 
   // cache.ts
@@ -33,6 +34,15 @@ export interface KernelExports extends TableExports, CommitExports {
     length: number,
     fileOffset: number,
     scan: number,
+  ): number;
+  cacheRecord(
+    meta: number,
+    key: number,
+    keyLength: number,
+    value: number,
+    valueLength: number,
+    sequence: number,
+    again: number,
   ): number;
   cacheDropTable(meta: number): void;
   cacheCarry(meta: number, from: number, most: number, tables: number, count: number): number;

@@ -125,12 +125,13 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   set(layout.H_STAGING_BASE, region(stagingBytes()));
   set(layout.H_STAGING_BYTES, stagingBytes());
   const hintBytes = hintTableBytes(options.cacheBytes);
-  const cacheBytes = options.cacheBytes - hintBytes;
+  const cacheBytes = blockBytes(options.cacheBytes, hintBytes);
   set(layout.H_CACHE_BASE, region(cacheBytes));
   set(layout.H_CACHE_BYTES, cacheBytes);
   set(layout.H_CACHE_SMALL_BYTES, smallQueueBytes(cacheBytes));
   set(layout.H_HINT_BASE, hintBytes === 0 ? 0 : region(hintBytes));
-  set(layout.H_HINT_MASK, Math.max(hintBytes / 16 - 1, 0));
+  set(layout.H_HINT_MASK, Math.max(hintBytes / 64 - 1, 0));
+  set(layout.H_LIVE_BASE, region(liveMapBytes(cacheBytes)));
   set(layout.H_JOB_BASE, region(jobBytes(options.arenaBytes)));
   set(layout.H_JOB_BYTES, jobBytes(options.arenaBytes));
   const metaBase = region(0);
@@ -145,11 +146,22 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
 
 /**
  * The part of the cache that remembers where keys are in it: a 32nd, or somewhat less, so that there
- * are about two hints for each small record that the rest can hold. A power of two.
+ * are at least one and a half hints for each small record that the rest can hold. A power of two.
  */
 function hintTableBytes(cacheBytes: number): number {
   const share = Math.floor(cacheBytes / 32);
   return share < 4096 ? 0 : 2 ** Math.floor(Math.log2(share));
+}
+
+/** A bit for each unit of the cache. */
+function liveMapBytes(cacheBytes: number): number {
+  return Math.ceil(cacheBytes / layout.CACHE_UNIT_BYTES / 32) * 4;
+}
+
+/** What hints and live map leave of the cache's bytes: whole units. */
+function blockBytes(cacheBytes: number, hintBytes: number): number {
+  const rest = cacheBytes - hintBytes - liveMapBytes(cacheBytes);
+  return Math.floor(rest / layout.CACHE_UNIT_BYTES) * layout.CACHE_UNIT_BYTES;
 }
 
 /** S3-FIFO's probation queue: a tenth of the cache, at least room for some blocks. */

@@ -8,6 +8,8 @@
  *   GET          snapshot f64 (-1: latest), key
  *   LOAD_BLOCKS  table id u32, first block u32, count u32
  *   CACHE_BLOCK  table id u32, block u32, the block as it stands on disk
+ *   CACHE_RECORD table id u32, key length u32, sequence f64, key, value: the newest version of the key
+ *                that the table has; argument: 1 when the key was missed before
  *   GET_MANY     snapshot f64, then per key: length u32, bytes; argument: count (in every piece)
  *   BLOB_BEGIN   value length f64, key length u32, key, value (always in pieces; argument 0)
  */
@@ -78,6 +80,32 @@ export function decodeCacheBlock(
     table: bytes.readUInt32LE(payload),
     block: bytes.readUInt32LE(payload + 4),
     storedStart: payload + CACHE_BLOCK_HEAD_BYTES,
+  };
+}
+
+export const CACHE_RECORD_HEAD_BYTES = 16;
+
+export interface CacheRecordRequest {
+  readonly table: number;
+  readonly keyLength: number;
+  readonly sequence: number;
+  /** Where the key begins; the value follows and ends with the payload. */
+  readonly keyStart: number;
+}
+
+export function decodeCacheRecord(
+  bytes: Buffer,
+  payload: number,
+  payloadBytes: number,
+): CacheRecordRequest {
+  expect(payloadBytes >= CACHE_RECORD_HEAD_BYTES, 'record for the cache');
+  const keyLength = bytes.readUInt32LE(payload + 4);
+  expect(payloadBytes >= CACHE_RECORD_HEAD_BYTES + keyLength, 'record for the cache');
+  return {
+    table: bytes.readUInt32LE(payload),
+    keyLength,
+    sequence: bytes.readDoubleLE(payload + 8),
+    keyStart: payload + CACHE_RECORD_HEAD_BYTES,
   };
 }
 

@@ -55,7 +55,8 @@ const UNPUBLISHED_BYTES_MAX = 32 * 1024;
 
 /** Blocks that one key may want: one for each run that its filter lets pass. */
 const OWN_READS_MAX = 64;
-/** Answer of the kernel's `get`. */
+/** Answers of the kernel's `get`. */
+const GET_FOUND = 1;
 const GET_NEED_BLOCK = 2;
 
 /** Told when something needs to be published, and awaited. */
@@ -165,6 +166,7 @@ export class ShardClient {
       if (!this.#ownReads.read()) return status;
       status = this.lookup(key, snapshot);
     }
+    if (status === GET_FOUND) this.#ownReads.offer(key.length);
     return status;
   }
 
@@ -296,6 +298,7 @@ export class ShardClient {
   /** Sends a request that `write` puts into the ring at once; false when there is no room for it. */
   trySend(
     kind: number,
+    argument: number,
     payloadBytes: number,
     sink: ResponseSink,
     write: (address: number) => void,
@@ -303,7 +306,7 @@ export class ShardClient {
     const address = this.#reserve(payloadBytes);
     if (address === FULL) return false;
     write(address);
-    this.#commit(kind, 0, 0, payloadBytes, sink);
+    this.#commit(kind, 0, argument, payloadBytes, sink);
     return true;
   }
 

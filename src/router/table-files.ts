@@ -7,7 +7,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { shardFileName } from '../file-system/file-names.js';
 
-const HANDLES_MAX = 64;
+/** More than a shard of 50 million records has tables: opening one costs several reads. */
+const HANDLES_MAX = 512;
 const IDLE_MS = 1000;
 
 interface Handle {

@@ -29,8 +29,8 @@ import type { HeldFiles } from './held-files.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { Retirement } from './retirement.js';
 
-/** File handles kept open for reads, per shard. */
-const HANDLES_MAX = 256;
+/** File handles kept open for reads, per shard: enough for 100 million records over two shards. */
+const HANDLES_MAX = 512;
 
 export interface OpenTablesOptions {
   readonly fs: FileSystem;

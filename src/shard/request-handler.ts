@@ -11,6 +11,7 @@ import {
   RECORD_FLAG_SYNC,
   REQUEST_BLOB_BEGIN,
   REQUEST_CACHE_BLOCK,
+  REQUEST_CACHE_RECORD,
   REQUEST_GET,
   REQUEST_GET_MANY,
   REQUEST_LOAD_BLOCKS,
@@ -23,6 +24,7 @@ import type { Request } from '../protocol/request-assembler.js';
 import {
   BlobRequestReader,
   decodeCacheBlock,
+  decodeCacheRecord,
   decodeGet,
   decodeGetMany,
   decodeLoadBlocks,
@@ -176,6 +178,13 @@ export class RequestHandler {
       case REQUEST_CACHE_BLOCK: {
         const { table, block, storedStart } = decodeCacheBlock(bytes, payload, payloadBytes);
         reads.cacheBlock(table, block, bytes.subarray(storedStart, payload + payloadBytes));
+        responses.ok(requestId, 0);
+        return;
+      }
+      case REQUEST_CACHE_RECORD: {
+        const record = decodeCacheRecord(bytes, payload, payloadBytes);
+        const entry = bytes.subarray(record.keyStart, payload + payloadBytes);
+        reads.cacheRecord(record, entry, request.argument);
         responses.ok(requestId, 0);
         return;
       }

@@ -15,6 +15,7 @@ import {
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { GET_UNSETTLED, getSettled } from '../kernel/settled-read.js';
+import type { CacheRecordRequest } from '../protocol/requests.js';
 import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
 import { lookupUncached, type UncachedLookupOptions } from './uncached-lookup.js';
@@ -161,6 +162,30 @@ export class TableReads {
     if (stored.length !== bytes || bytes > transfer.length) return;
     transfer.set(stored);
     this.#kernel.exports.cacheInsert(meta, block, transferAddress, bytes, offset, 0);
+  }
+
+  /**
+   * Caches a record that a client found in a block that is not cached. `entry`: key, then value;
+   * `again`: 1 when the client had missed it before.
+   */
+  cacheRecord(
+    { table, keyLength, sequence }: CacheRecordRequest,
+    entry: Uint8Array,
+    again: number,
+  ): void {
+    const meta = this.#tables.metaOf(table);
+    const { transfer, transferAddress } = this.#staging;
+    if (meta === 0 || keyLength > KEY_BYTES_MAX || entry.length > transfer.length) return;
+    transfer.set(entry);
+    this.#kernel.exports.cacheRecord(
+      meta,
+      transferAddress,
+      keyLength,
+      transferAddress + keyLength,
+      entry.length - keyLength,
+      sequence,
+      again,
+    );
   }
 
   /** End of the uncached blocks from `block` on that fit one read. */

@@ -148,7 +148,7 @@ class Shard {
   changeHints(change: (hint: [number, number, number]) => [number, number, number]): number {
     const { u32, u64 } = this.kernel;
     const base = (u32[layout.H_HINT_BASE >>> 2] as number) >>> 3;
-    const slots = ((u32[layout.H_HINT_MASK >>> 2] as number) + 1) * 2;
+    const slots = ((u32[layout.H_HINT_MASK >>> 2] as number) + 1) * 8;
     let changed = 0;
     for (let i = base; i < base + slots; i++) {
       const hint = u64[i] as bigint;
@@ -175,6 +175,36 @@ class Shard {
     const count = bytes.readUInt16LE(raw + layout.BLOCK_COUNT);
     const offsets = (layout.BLOCK_HEAD_BYTES + count + 3) & ~3;
     return index < count ? bytes.readUInt16LE(raw + offsets + index * 2) : 0;
+  }
+
+  /** Blocks that had to be read. */
+  get loads(): number {
+    return this.#loads;
+  }
+
+  /** Caches a record of the newest run, as a client would that found it there. */
+  cacheRecord(key: string, value: string, sequence: number): number {
+    const staging = this.kernel.u32[layout.H_STAGING_BASE >>> 2] as number;
+    const keyLength = this.kernel.bytes.write(key, staging);
+    const valueLength = this.kernel.bytes.write(value, staging + keyLength);
+    const { meta } = this.#metas[0] as { meta: number };
+    return this.kernel.exports.cacheRecord(
+      meta,
+      staging,
+      keyLength,
+      staging + keyLength,
+      valueLength,
+      sequence,
+      0,
+    );
+  }
+
+  /** The newest run goes, its memory is used by the next table: as after a merge. */
+  dropRun(): void {
+    const { meta } = this.#metas.shift() as { meta: number };
+    this.kernel.exports.cacheDropTable(meta);
+    this.#metaTop = meta;
+    this.publish();
   }
 
   #load(scan: number): void {
@@ -381,6 +411,50 @@ describe('reads', () => {
       if (n % 1000 === 0) expect(shard.scan({}, -1, 100).length).toBe(2400);
     }
     expect(shard.kernel.exports.cacheUsedBytes()).toBeLessThanOrEqual(1 << 17);
+  });
+
+  it('take a record that is cached by itself, for its own table and snapshots alone', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    const write = (round: number): number =>
+      shard.apply(
+        Array.from({ length: 50 }, (_, i) => ({ key: `key-${i}`, value: `${i}:${round}` })),
+      );
+    const first = write(0);
+    const second = write(1);
+    shard.flush();
+    // Sequence numbers count operations here.
+    const sequence = second - 50 + 8;
+    expect(shard.cacheRecord('key-7', '7:1', sequence)).toBe(1);
+    expect(shard.cacheRecord('key-7', '7:1', sequence)).toBe(0);
+    expect(shard.get('key-7')).toBe('7:1');
+    expect(shard.loads).toBe(0);
+    expect(shard.get('key-7', sequence)).toBe('7:1');
+    expect(shard.loads).toBe(0);
+    // An older version, and another key, are not the record's to tell.
+    expect(shard.get('key-7', first)).toBe('7:0');
+    expect(shard.get('key-77')).toBeUndefined();
+    expect(shard.loads).toBeGreaterThan(0);
+    write(2);
+    expect(shard.get('key-7')).toBe('7:2');
+    shard.flush();
+    expect(shard.get('key-7')).toBe('7:2');
+    expect(shard.get('key-7', second)).toBe('7:1');
+  });
+
+  it('do not take a record of a table that is gone for one of the table in its place', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    shard.apply([{ key: 'key', value: 'old' }]);
+    shard.flush();
+    expect(shard.cacheRecord('key', 'old', 1)).toBe(1);
+    expect(shard.get('key')).toBe('old');
+    expect(shard.loads).toBe(0);
+    shard.dropRun();
+    expect(shard.get('key')).toBeUndefined();
+    shard.apply([{ key: 'key', value: 'new' }]);
+    shard.flush();
+    expect(shard.get('key')).toBe('new');
   });
 
   it('never believe a hint that is wrong', () => {

@@ -7,6 +7,7 @@ import { filterMayContain } from './filter';
 import { xxh64 } from './hash';
 import { hintBlock, hintFind, hintNote, hintPrefetch } from './hint';
 import {
+  BLOCK_HEAD_BYTES,
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
   CACHE_TOUCHED,
@@ -45,8 +46,8 @@ import {
   V_RUN_COUNT,
 } from './layout';
 import { memtableFind } from './memtable';
-import { ownBlock } from './own-block';
-import { ENTRY, scratch, slot, snapshotOf, tally } from './reader';
+import { ownBlock, ownBlockNote } from './own-block';
+import { ENTRY, scratch, slot, snapshotOf, tally, touchedBit } from './reader';
 import { tableFindBlock } from './table-index';
 
 export const GET_ABSENT: i32 = 0;
@@ -89,11 +90,15 @@ function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
   return GET_FOUND;
 }
 
-/** Marks a cached block as used; a mark that is there is not written again. */
+/** Marks an entry of a cached block as used; a mark that is there is not written again. */
 // @ts-ignore: decorator
 @inline
-function touch(entry: u32): void {
-  if (load<u32>(entry, CACHE_TOUCHED) != 1) store<u32>(entry, 1, CACHE_TOUCHED);
+function touch(raw: u32, index: i32): void {
+  const entry = raw - CACHE_HEAD_BYTES;
+  const marks = load<u32>(entry, CACHE_TOUCHED);
+  const bit = touchedBit(<u32>index);
+  // Of marks that two threads make at the same moment one may be lost.
+  if (!(marks & bit)) store<u32>(entry, marks | bit, CACHE_TOUCHED);
 }
 
 /** Hands out the value of entry `index` of a block. */
@@ -108,6 +113,19 @@ function foundInBlock(raw: u32, index: i32): i32 {
     load<u32>(decoded, 12),
     load<u64>(decoded, 24),
   );
+}
+
+/** Whether the entry before is of another key, by its fingerprint: versions stand newest first. */
+// @ts-ignore: decorator
+@inline
+function isNewest(raw: u32, index: i32, hash: u64): bool {
+  return index == 0 || <u64>load<u8>(raw + BLOCK_HEAD_BYTES + index - 1) != hash >> 56;
+}
+
+/** The caller may want to keep the record: see own-block.ts. */
+function noteOwnHit(meta: u32, hash: u64): void {
+  ownBlockNote(load<u32>(meta, T_ID));
+  store<u32>(scratch + SCRATCH_RESULT, <u32>hash, 40);
 }
 
 /** The block that is wanted is not in memory: tells which, and where in its file it stands. */
@@ -151,7 +169,8 @@ function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
 /**
  * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
  * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24;
- * for GET_NEED_BLOCK also the block's file offset and length at bytes 32 and 36.
+ * for GET_NEED_BLOCK also the block's file offset and length at bytes 32 and 36; when `ownBlockHit` has
+ * something to tell, half of the key's hash at byte 40.
  * A snapshot is never above an unreleased commit; the newest state may be: then GET_UNSETTLED.
  */
 export function get(keyLength: u32, snapshot: f64): i32 {
@@ -187,7 +206,7 @@ export function get(keyLength: u32, snapshot: f64): i32 {
     const hinted = hintFind(meta, key, keyLength, hash, at);
     if (hinted >= 0) {
       tally(READER_CACHE_HITS);
-      touch(hintBlock - CACHE_HEAD_BYTES);
+      touch(hintBlock, hinted);
       return foundInBlock(hintBlock, hinted);
     }
     tally(READER_FILTER_CHECKS);
@@ -200,13 +219,15 @@ export function get(keyLength: u32, snapshot: f64): i32 {
     const isCached = entry > CACHE_GHOST;
     const raw = isCached ? entry + CACHE_HEAD_BYTES : ownBlock(load<u32>(meta, T_ID), block);
     if (!raw) return missing(meta, block);
-    if (isCached) {
-      tally(READER_CACHE_HITS);
-      touch(entry);
-    }
+    if (isCached) tally(READER_CACHE_HITS);
     const index = blockFind(raw, key, keyLength, hash, at);
     if (index >= 0) {
-      if (isCached) hintNote(raw, index, hash);
+      if (isCached) {
+        touch(raw, index);
+        hintNote(raw, index, hash);
+      } else if (isNewest(raw, index, hash)) {
+        noteOwnHit(meta, hash);
+      }
       return foundInBlock(raw, index);
     }
   }

@@ -1,21 +1,23 @@
 /**
  * Hints: where in the block cache a key was found before. A hit replaces filter, index search, cache
  * reference and block search, a chain of ten dependent cache and TLB misses over a large data set,
- * by two: the hint, then block head and entry at once, since the hint gives both addresses.
+ * by two: the hint, then live bit, block head and entry at once, since the hint gives all addresses.
  *
- * A table of pairs of slots in shared memory, found by the key's hash:
+ * A table of lines of eight slots in shared memory, found by the key's hash:
  *
  *   bits 36..63  address of the raw block, in units of 16
  *   bits 20..35  offset of the entry in it
  *   bits 12..19  number of the entry
- *   bits  0..11  top 12 bits of xxh64(key, 0)
+ *   bits  0..11  tag: top 12 bits of xxh64(key, 0), 1 for 0
  *
  * Who writes: any reader after it found a key the long way, and the shard worker when it caches a
- * block; atomic stores of whole slots. Nobody owns a slot and nothing is ever cleared, so a slot is
- * never believed, whatever is in it:
- * 1. It names an address inside the cache region.
- * 2. The block there counts only when the table that the caller searches refers to it right now
- *    (T_CACHE_REFS), from inside the caller's epoch: then it is live, immutable and stays.
+ * block or record; atomic stores of whole slots. Nobody owns a slot and nothing is ever cleared, so a
+ * slot is never believed, whatever is in it:
+ * 1. It names a place for an entry inside the cache region.
+ * 2. What is there counts only when the live map says so, from inside the caller's epoch: then an
+ *    entry begins there that is whole, immutable and stays. It must be of the table that the caller
+ *    searches: by its TableMeta, or a record by the table's id, which is never used twice (a record
+ *    outlives its table).
  * 3. The entry counts only when the block's own offsets say that an entry starts there, when its key
  *    is the key, and when the entry before it is of another key, by its fingerprint: then it is the
  *    newest version that the table has, since all versions of a key are in one block, newest first.
@@ -34,16 +36,19 @@ import {
   CACHE_BLOCK,
   CACHE_HEAD_BYTES,
   CACHE_META,
+  CACHE_RECORD,
+  CACHE_UNIT_BYTES,
   H_CACHE_BASE,
   H_CACHE_BYTES,
   H_HINT_BASE,
   H_HINT_MASK,
-  T_BLOCKS,
-  T_CACHE_REFS,
+  T_ID,
 } from './layout';
+import { isLive, liveWord } from './live-map';
 
-/** Two slots, 8 bytes each. */
-const PAIR_SHIFT: u32 = 4;
+/** Eight slots of 8 bytes: a cache line. */
+const LINE_SHIFT: u32 = 6;
+const LINE_BYTES: u32 = 64;
 const TAG_MASK: u64 = 0xfff;
 const TAG_SHIFT: u64 = 52;
 const INDEX_MAX: u32 = 0xff;
@@ -53,8 +58,36 @@ export let hintBlock: u32 = 0;
 
 // @ts-ignore: decorator
 @inline
-function pairOf(base: u32, hash: u64): u32 {
-  return base + ((<u32>hash & load<u32>(H_HINT_MASK)) << PAIR_SHIFT);
+function lineOf(base: u32, hash: u64): u32 {
+  return base + ((<u32>hash & load<u32>(H_HINT_MASK)) << LINE_SHIFT);
+}
+
+// @ts-ignore: decorator
+@inline
+function tagOf(hash: u64): u64 {
+  return max<u64>(hash >> TAG_SHIFT, 1);
+}
+
+/** Slots of a line, as bits, whose lowest bits under `mask` are `wanted`. */
+// @ts-ignore: decorator
+@inline
+function slotsOf(line: u32, mask: u64, wanted: u64): u32 {
+  const masks = i64x2.splat(mask);
+  const tags = i64x2.splat(wanted);
+  return (
+    <u32>i64x2.bitmask(v128.eq<i64>(v128.and(v128.load(line), masks), tags)) |
+    (<u32>i64x2.bitmask(v128.eq<i64>(v128.and(v128.load(line, 16), masks), tags)) << 2) |
+    (<u32>i64x2.bitmask(v128.eq<i64>(v128.and(v128.load(line, 32), masks), tags)) << 4) |
+    (<u32>i64x2.bitmask(v128.eq<i64>(v128.and(v128.load(line, 48), masks), tags)) << 6)
+  );
+}
+
+/** The hint for a hash, or 0. */
+// @ts-ignore: decorator
+@inline
+function hintOf(line: u32, hash: u64): u64 {
+  const slots = slotsOf(line, TAG_MASK, tagOf(hash));
+  return slots ? atomic.load<u64>(line + (ctz(slots) << 3)) : 0;
 }
 
 // @ts-ignore: decorator
@@ -63,12 +96,13 @@ function offsetsOf(raw: u32, count: u32): u32 {
   return raw + ((BLOCK_HEAD_BYTES + count + 3) & ~3);
 }
 
-/** The raw block that a slot names, or 0 when that is nowhere in the cache. */
+/** The raw block that a slot names, or 0 when no entry can be there. */
 // @ts-ignore: decorator
 @inline
 function rawOf(hint: u64): u32 {
   const raw = <u32>(hint >> 36) << 4;
-  return raw - CACHE_HEAD_BYTES - load<u32>(H_CACHE_BASE) < load<u32>(H_CACHE_BYTES) ? raw : 0;
+  const distance = raw - CACHE_HEAD_BYTES - load<u32>(H_CACHE_BASE);
+  return distance < load<u32>(H_CACHE_BYTES) && distance % CACHE_UNIT_BYTES == 0 ? raw : 0;
 }
 
 /** What touched lines held, so that the loads are not left out as useless. */
@@ -77,7 +111,7 @@ let touched: u32 = 0;
 /** Starts bringing the hint for a hash to this core's caches. */
 export function hintTouch(hash: u64): void {
   const base = load<u32>(H_HINT_BASE);
-  if (base) touched = load<u32>(pairOf(base, hash));
+  if (base) touched = load<u32>(lineOf(base, hash));
 }
 
 /**
@@ -87,16 +121,14 @@ export function hintTouch(hash: u64): void {
 export function hintPrefetch(hash: u64): void {
   const base = load<u32>(H_HINT_BASE);
   if (!base) return;
-  const pair = pairOf(base, hash);
-  let hint = atomic.load<u64>(pair);
-  if ((hint & TAG_MASK) != hash >> TAG_SHIFT) hint = atomic.load<u64>(pair, 8);
-  if ((hint & TAG_MASK) != hash >> TAG_SHIFT) return;
+  const hint = hintOf(lineOf(base, hash), hash);
   const raw = rawOf(hint);
   if (!raw) return;
   const p = raw + (<u32>(hint >> 20) & 0xffff);
   touched =
+    load<u32>(liveWord(raw - CACHE_HEAD_BYTES)) ^
     load<u32>(raw) ^
-    load<u32>(raw, 64) ^
+    load<u32>(raw, 48) ^
     load<u32>(p) ^
     load<u32>(p, 64) ^
     load<u32>(p, 128) ^
@@ -107,19 +139,14 @@ export function hintPrefetch(hash: u64): void {
 export function hintFind(meta: u32, key: u32, keyLength: u32, hash: u64, at: u64): i32 {
   const base = load<u32>(H_HINT_BASE);
   if (!base) return -1;
-  const pair = pairOf(base, hash);
-  let hint = atomic.load<u64>(pair);
-  if ((hint & TAG_MASK) != hash >> TAG_SHIFT) {
-    hint = atomic.load<u64>(pair, 8);
-    if ((hint & TAG_MASK) != hash >> TAG_SHIFT) return -1;
-  }
+  const hint = hintOf(lineOf(base, hash), hash);
+  if ((hint & TAG_MASK) != tagOf(hash)) return -1;
   const raw = rawOf(hint);
   if (!raw) return -1;
   const entry = raw - CACHE_HEAD_BYTES;
-  if (load<u32>(entry, CACHE_META) != meta) return -1;
-  const block = load<u32>(entry, CACHE_BLOCK);
-  if (block >= load<u32>(meta, T_BLOCKS)) return -1;
-  if (atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2)) != entry) return -1;
+  if (!isLive(entry)) return -1;
+  const isRecord = load<u32>(entry, CACHE_BLOCK) == CACHE_RECORD;
+  if (load<u32>(entry, CACHE_META) != (isRecord ? load<u32>(meta, T_ID) : meta)) return -1;
 
   const offset = <u32>(hint >> 20) & 0xffff;
   const index = <u32>(hint >> 12) & INDEX_MAX;
@@ -204,10 +231,20 @@ export function hintNote(raw: u32, index: u32, hash: u64): void {
   if (!base || index > INDEX_MAX || (<u32>load<u8>(raw, BLOCK_FLAGS) & BLOCK_FLAG_WIDE) != 0) return;
   const count = <u32>load<u16>(raw, BLOCK_COUNT);
   const offset = <u64>load<u16>(offsetsOf(raw, count) + (index << 1));
-  const hint = (<u64>(raw >> 4) << 36) | (offset << 20) | (<u64>index << 12) | (hash >> TAG_SHIFT);
-  const pair = pairOf(base, hash);
-  const first = atomic.load<u64>(pair);
-  // The newer hint comes first and pushes the older one out; a stale one for the same key is replaced.
-  if ((first & TAG_MASK) != hash >> TAG_SHIFT) atomic.store<u64>(pair, first, 8);
-  atomic.store<u64>(pair, hint);
+  const tag = tagOf(hash);
+  const hint = (<u64>(raw >> 4) << 36) | (offset << 20) | (<u64>index << 12) | tag;
+  atomic.store<u64>(placeFor(lineOf(base, hash), tag, hash), hint);
+}
+
+/** Where a hint goes: over one with its tag, to a free place, over one that leads nowhere, or over any. */
+function placeFor(line: u32, tag: u64, hash: u64): u32 {
+  const same = slotsOf(line, TAG_MASK, tag);
+  if (same) return line + (ctz(same) << 3);
+  const free = slotsOf(line, u64.MAX_VALUE, 0);
+  if (free) return line + (ctz(free) << 3);
+  for (let at: u32 = 0; at < LINE_BYTES; at += 8) {
+    const raw = rawOf(atomic.load<u64>(line + at));
+    if (!raw || !isLive(raw - CACHE_HEAD_BYTES)) return line + at;
+  }
+  return line + ((<u32>(hash >> 40) & 7) << 3);
 }

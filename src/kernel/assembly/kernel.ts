@@ -52,8 +52,10 @@ export {
 export { runsMerge, runsOpen, runsRoom, runsSplit, runsSplitRoom } from './load-merge';
 export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
-export * from './cache';
-export { ownBlockBytesMax, ownBlockSource, ownBlockTake } from './own-block';
+export { cacheDropTable, cacheInsert, cacheRecord } from './cache';
+export { cacheCarry } from './cache-carry';
+export { cacheInit, cacheUsedBytes } from './cache-queue';
+export { ownBlockBytesMax, ownBlockHit, ownBlockSource, ownBlockTake } from './own-block';
 export { prefetchKeys } from './prefetch';
 export { setHeldRanges } from './held';
 export {

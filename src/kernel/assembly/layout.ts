@@ -47,9 +47,11 @@ export const H_JOB_BASE: u32 = HEADER + 72;
 export const H_JOB_BYTES: u32 = HEADER + 76;
 /** Bytes at the start of the cache region that form the small (probation) queue. */
 export const H_CACHE_SMALL_BYTES: u32 = HEADER + 80;
-/** Address of the hint table (hint.ts), 0 when there is none, and its pairs of slots less one. */
+/** Address of the hint table (hint.ts), 0 when there is none, and its lines of slots less one. */
 export const H_HINT_BASE: u32 = HEADER + 84;
 export const H_HINT_MASK: u32 = HEADER + 88;
+/** Address of the live map (live-map.ts): a bit for each CACHE_UNIT_BYTES of the cache region. */
+export const H_LIVE_BASE: u32 = HEADER + 92;
 
 /** u32, atomic: address of the current Version. Published by the shard worker (release). */
 export const H_VERSION: u32 = HEADER + 128;
@@ -170,6 +172,7 @@ export const REQUEST_GET: u32 = 2; // payload: snapshot f64 (-1: latest), key
 export const REQUEST_LOAD_BLOCKS: u32 = 3; // payload: table id u32, first block u32, count u32
 export const REQUEST_GET_MANY: u32 = 4; // payload: snapshot f64, then per key: length u32, bytes; argument: count
 export const REQUEST_CACHE_BLOCK: u32 = 16; // payload: table id u32, block u32, the block as it stands on disk
+export const REQUEST_CACHE_RECORD: u32 = 17; // payload: table id u32, key length u32, sequence f64, key, value; argument: missed before
 export const REQUEST_PREPARE: u32 = 6; // payload: see protocol/prepare.ts; argument: operations
 export const REQUEST_BLOB_BEGIN: u32 = 5; // payload: value length f64, key length u32, key; bytes follow as MORE records
 
@@ -248,12 +251,19 @@ export const TABLE_META_BYTES: u32 = 64;
 
 // ---- block cache -------------------------------------------------------------------
 
-/** Entry: head, then the raw (decompressed) block. 16-byte aligned. */
-export const CACHE_META: u32 = 0; // u32: TableMeta, 0 when the entry is dead
-export const CACHE_BLOCK: u32 = 4; // u32: block number
+/** Entries begin at multiples of this, and take as many. */
+export const CACHE_UNIT_BYTES: u32 = 64;
+/** Entry: head, then a raw (decompressed) block. */
+export const CACHE_META: u32 = 0; // u32: TableMeta, of a record its table's id; 0 when the entry is dead
+export const CACHE_BLOCK: u32 = 4; // u32: block number, or CACHE_RECORD
 export const CACHE_ENTRY_BYTES: u32 = 8; // u32: bytes of the entry, head and padding included
-export const CACHE_TOUCHED: u32 = 12; // u32: set by readers on a hit
+export const CACHE_TOUCHED: u32 = 12; // u32: a bit for each entry that readers hit (reader.ts), and FROM_SCAN
 export const CACHE_HEAD_BYTES: u32 = 16;
+/**
+ * In CACHE_BLOCK: a record, the newest version of one key that its table has, as a raw block with one
+ * entry. It says nothing of other keys, and is found by its hint alone.
+ */
+export const CACHE_RECORD: u32 = 0xffffffff;
 /** In T_CACHE_REFS: evicted from the small queue not long ago. */
 export const CACHE_GHOST: u32 = 1;
 

@@ -49,6 +49,22 @@ export function ownBlock(table: u32, block: u32): u32 {
   return ownTable == table && ownNumber == block ? ownRaw : 0;
 }
 
+/** Table in whose block of this kind a lookup has found the newest version of its key; 0: none has. */
+let hit: u32 = 0;
+
+// @ts-ignore: decorator
+@inline
+export function ownBlockNote(table: u32): void {
+  hit = table;
+}
+
+/** That table. It is told once. */
+export function ownBlockHit(): u32 {
+  const table = hit;
+  hit = 0;
+  return table;
+}
+
 /** Its place is needed otherwise. */
 // @ts-ignore: decorator
 @inline

@@ -55,3 +55,13 @@ export function tally(counter: u32): void {
 export function snapshotOf(snapshot: f64): u64 {
   return snapshot < 0 ? atomic.load<u64>(H_VISIBLE) : <u64>snapshot;
 }
+
+/** Bits of CACHE_TOUCHED that stand for entries, from the second on: larger blocks share them. */
+const TOUCHED_BITS: u32 = 30;
+
+/** The bit of CACHE_TOUCHED for an entry of the block. */
+// @ts-ignore: decorator
+@inline
+export function touchedBit(index: u32): u32 {
+  return <u32>2 << (index % TOUCHED_BITS);
+}
