@@ -32,9 +32,25 @@ export const TARGETS: readonly Target[] = [
   },
   { title: 'put, awaited alone', workload: 'overwrite awaited alone', ratio: 2 },
   { title: 'fillsync, 64 in flight', workload: 'fillsync awaited 64 in flight', ratio: 2 },
-  { title: 'readrandom, synchronous', workload: 'readrandom sync', ratio: 2, perSecond: 1_000_000 },
   {
-    title: 'readrandom, synchronous, 2 client threads',
+    title: 'readrandom, synchronous, borrowed bytes',
+    workload: 'readrandom sync borrowed',
+    ratio: 2,
+    perSecond: 1_000_000,
+  },
+  {
+    title: 'readrandom, synchronous, copies of ours',
+    workload: 'readrandom sync',
+    ratio: 2,
+    perSecond: 1_000_000,
+  },
+  {
+    title: 'readrandom, synchronous, borrowed bytes, 2 client threads',
+    workload: 'readrandom sync borrowed 2 threads',
+    ratio: 2,
+  },
+  {
+    title: 'readrandom, synchronous, copies of ours, 2 client threads',
     workload: 'readrandom sync 2 threads',
     ratio: 2,
   },

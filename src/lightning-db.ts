@@ -259,6 +259,16 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     return this.#view.getSync(key, options);
   }
 
+  /**
+   * The value's bytes, not decoded, in memory that is used again: they are good until the next call of
+   * `getBorrowedSync` on this thread, of the database or any snapshot of it, and hold another value
+   * afterwards. Nothing else changes them, not even a write to the key. Copy what is to be kept
+   * (`Buffer.from(bytes)`). For hot loops: it saves what making a Buffer or string costs.
+   */
+  getBorrowedSync(key: EncodingInput<K>): Buffer | undefined {
+    return this.#view.getBorrowedSync(key);
+  }
+
   getMany(keys: readonly EncodingInput<K>[]): Promise<(V | undefined)[]>;
   getMany<E extends EncodingOption>(
     keys: readonly EncodingInput<K>[],

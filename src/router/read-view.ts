@@ -88,6 +88,13 @@ export class ReadView {
     return session.reader.getSync(codec, this.#snapshot);
   }
 
+  getBorrowedSync(key: unknown): Buffer | undefined {
+    this.#moment.checkOpen();
+    const session = this.#session;
+    encodeKey(session.client.key, session.keyCodec, key);
+    return session.reader.getBorrowedSync(this.#snapshot);
+  }
+
   get(key: unknown, options: ReadOptions | undefined): Promise<unknown> {
     try {
       this.#moment.checkOpen();

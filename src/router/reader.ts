@@ -6,16 +6,19 @@
  * scratch.
  */
 
+import { bufferEncoding } from '../encoding/encoding.js';
 import { LightningError } from '../errors.js';
 import {
   REQUEST_GET,
   REQUEST_GET_MANY,
   SCRATCH_OUT,
+  SCRATCH_OUT_BYTES,
   SCRATCH_RESULT,
 } from '../kernel/assembly/layout.js';
 import { encodeGetMany, GET_HEAD_BYTES } from '../protocol/requests.js';
 import type { Client } from './client.js';
 import { type Codec, copyOf, decode, encodeKey } from './codec.js';
+import { LentBytes } from './lent-bytes.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { KeptSink, PresenceSink, ValueSink } from './response-sink.js';
 import type { ShardClient } from './shard-client.js';
@@ -36,6 +39,8 @@ const GET_MANY_KEYS_MAX = 512;
 const TOGETHER = 32;
 const STAGED_BYTES_MAX = 512;
 
+const BYTES: Codec = bufferEncoding as Codec;
+
 /** Keys of a getMany whose values have to be fetched: positions in the answer, and the keys. */
 interface Fetch {
   readonly shard: ShardClient;
@@ -49,6 +54,8 @@ export class Reader {
   readonly #client: Client;
   /** Of each staged key: the word it stands at (0: nowhere), its length, its shard. */
   readonly #staged = new Int32Array(TOGETHER * 3);
+  /** Private memory for borrowed values; made for the first of them. */
+  #lent: LentBytes | undefined;
 
   constructor(client: Client) {
     this.#client = client;
@@ -64,6 +71,28 @@ export class Reader {
     this.#request(shard, snapshot, sink, true);
     this.#client.waitSync(shard, sink);
     return sink.value(codec);
+  }
+
+  /** The value's bytes, in memory that the next call overwrites; large values are copies. */
+  getBorrowedSync(snapshot: number): Buffer | undefined {
+    const shard = this.#client.route();
+    const status = shard.lookupSync(this.#client.key, snapshot);
+    if (status === GET_ABSENT) return undefined;
+    if (status === GET_FOUND) return this.#lend(shard);
+    if (status === GET_FOUND_HELD) return decodeHeld(shard, BYTES) as Buffer;
+    const sink = new KeptSink();
+    this.#request(shard, snapshot, sink, true);
+    this.#client.waitSync(shard, sink);
+    return sink.value(BYTES) as Buffer | undefined;
+  }
+
+  /** Not a view of the scratch: that is shared, and other reads write there. */
+  #lend(shard: ShardClient): Buffer {
+    const length = shard.kernel.u32[shard.resultWord + 1] as number;
+    this.#lent ??= new LentBytes(Buffer.allocUnsafeSlow(SCRATCH_OUT_BYTES), 0);
+    const bytes = this.#lent.view(length);
+    bytes.set(shard.values.view(length));
+    return bytes;
   }
 
   get(codec: Codec, snapshot: number): Promise<unknown> {

@@ -28,6 +28,7 @@ import {
   SCRATCH_DESCRIPTORS,
   SCRATCH_KEY,
   SCRATCH_KEY2,
+  SCRATCH_OUT,
   SCRATCH_RESULT,
 } from '../kernel/assembly/layout.js';
 import { Kernel } from '../kernel/kernel.js';
@@ -44,6 +45,7 @@ import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
 import { fenced } from './fence-reasons.js';
 import type { KeyScratch } from './key-scratch.js';
+import { LentBytes } from './lent-bytes.js';
 import { putBytesMax, writeDelete, writePut } from './operation-writer.js';
 import { OwnReads } from './own-reads.js';
 import { RequestQueue } from './request-queue.js';
@@ -79,6 +81,8 @@ export class ShardClient {
   view!: DataView;
   /** Index of the first result word, and of the key, in 32-bit words. */
   resultWord = 0;
+  /** The values that lookups copy out, by length. */
+  values!: LentBytes;
   /** Where a scan's descriptors stand, in 32-bit words. */
   descriptorWord = 0;
   /** Address of this thread's scratch. */
@@ -129,6 +133,7 @@ export class ShardClient {
     this.bytes = asStringBuffer(kernel.bytes);
     this.view = new DataView(memory.buffer);
     this.scratch = kernel.exports.scratchBase();
+    this.values = new LentBytes(kernel.bytes, this.scratch + SCRATCH_OUT);
     this.resultWord = (this.scratch + SCRATCH_RESULT) >>> 2;
     this.descriptorWord = (this.scratch + SCRATCH_DESCRIPTORS) >>> 2;
     this.#keyWord = (this.scratch + SCRATCH_KEY) >>> 2;

@@ -11,9 +11,9 @@ import { Pace } from './pace.js';
 import { ownThreadId } from './process-counters.js';
 import { Records } from './records.js';
 import type { BenchClient, ClientAccess } from './store.js';
-import { readRandomSync, writeBatches } from './workloads.js';
+import { readBorrowedSync, readRandomSync, writeBatches } from './workloads.js';
 
-export type ClientWork = 'readrandom' | 'overwrite';
+export type ClientWork = 'readrandom' | 'readborrowed' | 'overwrite';
 
 export interface ClientThreadData {
   readonly access: ClientAccess;
@@ -52,11 +52,11 @@ export async function runClientThread(
   const records = new Records(data.count, data.recordsSeed);
   const client = await open(data.access);
   const gate = new Int32Array(data.gate);
-  if (data.work === 'readrandom') readFor(client, records, data, WARM_UP_SECONDS);
+  if (data.work !== 'overwrite') readFor(client, records, data, WARM_UP_SECONDS);
   port.postMessage({ threadId: ownThreadId() } satisfies Ready);
   Atomics.wait(gate, 0, GATE_WAIT);
   const pace =
-    data.work === 'readrandom'
+    data.work !== 'overwrite'
       ? readFor(client, records, data, data.seconds)
       : await overwriteUntil(client, records, data, () => Atomics.load(gate, 0) >= GATE_FINISH);
   port.postMessage({ operations: pace.operations, seconds: pace.seconds } satisfies ClientDone);
@@ -70,12 +70,13 @@ export async function runClientThread(
 function readFor(
   client: BenchClient,
   records: Records,
-  { count, seed, version }: ClientThreadData,
+  { work, count, seed, version }: ClientThreadData,
   seconds: number,
 ): Pace {
   const pace = new Pace({ seconds, operationsMax: Number.POSITIVE_INFINITY });
   pace.start();
-  readRandomSync(client, { records, pace, version, choose: uniform(count, seed) });
+  const read = work === 'readborrowed' ? readBorrowedSync : readRandomSync;
+  read(client, { records, pace, version, choose: uniform(count, seed) });
   pace.stop();
   return pace;
 }

@@ -85,6 +85,10 @@ export class LightningStore implements BenchStore {
     return this.db.getSync(key);
   }
 
+  getBorrowedSync(key: Buffer): Buffer | undefined {
+    return this.db.getBorrowedSync(key);
+  }
+
   get(key: Buffer): Promise<Buffer | undefined> {
     return this.db.get(key);
   }

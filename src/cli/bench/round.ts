@@ -199,6 +199,11 @@ class Round {
         sync ? workloads.readRandomSync(store, context) : workloads.awaitedGets(context, 64),
       instead,
     );
+    if (sync) {
+      await this.stage.timed('readrandom sync borrowed', store, 0, (context) =>
+        workloads.readBorrowedSync(store, context),
+      );
+    }
     await this.stage.timed(
       'readmissing sync',
       store,
@@ -320,10 +325,17 @@ class Round {
 
   async #threads(store: BenchStore): Promise<void> {
     const { clientEntry, seconds } = this.#options;
-    for (const threads of [1, 2, 4]) {
-      const name = `readrandom sync ${threads} thread${threads === 1 ? '' : 's'}`;
+    const runs = [
+      { threads: 1, name: 'readrandom sync 1 thread' },
+      { threads: 2, name: 'readrandom sync 2 threads' },
+      { threads: 2, name: 'readrandom sync borrowed 2 threads', work: 'readborrowed' },
+      { threads: 4, name: 'readrandom sync 4 threads' },
+    ] as const;
+    for (const run of runs) {
+      const { threads, name } = run;
       if (!this.stage.wants(name) || clientEntry === undefined) continue;
-      const clients = await this.stage.startClients(store, 'readrandom', threads);
+      const work = 'work' in run ? run.work : 'readrandom';
+      const clients = await this.stage.startClients(store, work, threads);
       if (clients === undefined) {
         const lanes = threads;
         await this.stage.timed(

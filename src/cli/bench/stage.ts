@@ -247,7 +247,7 @@ export class Stage {
       recordsSeed: this.records.seed,
       seed: seed + 17,
       seconds,
-      version: work === 'readrandom' ? 0 : 1,
+      version: work === 'overwrite' ? 1 : 0,
     });
     for (const id of clients.threadIds) this.census.enlistClient(id);
     return clients;

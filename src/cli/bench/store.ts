@@ -37,6 +37,8 @@ export interface ClientAccess {
 export interface BenchStore {
   /** Missing where a store has no synchronous form. The bytes are valid until the next call. */
   getSync?(key: Buffer): Uint8Array | undefined;
+  /** The same without a copy that stays valid, where `getSync` makes one. */
+  getBorrowedSync?(key: Buffer): Uint8Array | undefined;
   get(key: Buffer): Promise<Uint8Array | undefined>;
   getMany(keys: Buffer[]): Promise<readonly (Uint8Array | undefined)[]>;
   put(key: Buffer, value: Buffer): Promise<unknown>;
@@ -82,4 +84,4 @@ export interface StoreKind {
 }
 
 /** A client that another thread opened. */
-export type BenchClient = Pick<BenchStore, 'getSync' | 'writeBatch' | 'close'>;
+export type BenchClient = Pick<BenchStore, 'getSync' | 'getBorrowedSync' | 'writeBatch' | 'close'>;

@@ -87,22 +87,36 @@ export async function awaitedPuts(
   pace.more(operations);
 }
 
-export function readRandomSync(
-  client: BenchClient,
-  { records, pace, choose, version }: Omit<WorkloadContext, 'store' | 'seed'>,
+type ReadContext = Omit<WorkloadContext, 'store' | 'seed'>;
+
+export function readRandomSync(client: BenchClient, context: ReadContext): void {
+  if (client.getSync === undefined) throw new Error('This store has no synchronous get');
+  readEach((key) => client.getSync?.(key), context);
+}
+
+function readEach(
+  read: (key: Buffer) => Uint8Array | undefined,
+  { records, pace, choose, version }: ReadContext,
 ): void {
   const { histogram } = pace;
   const timed = histogram !== undefined;
-  if (client.getSync === undefined) throw new Error('This store has no synchronous get');
   do {
     for (let n = 0; n < CHUNK; n++) {
       const id = choose();
       const startMs = timed ? performance.now() : 0;
-      const found = client.getSync(records.key(id));
+      const found = read(records.key(id));
       records.verify(found, id, version);
       if (timed) histogram.record(nanosSince(startMs));
     }
   } while (pace.more(CHUNK));
+}
+
+/** Reads that copy as little as the store can do with: its own borrowed form, else `getSync`. */
+export function readBorrowedSync(client: BenchClient, context: ReadContext): void {
+  const { getSync, getBorrowedSync } = client;
+  const read = getBorrowedSync ?? getSync;
+  if (read === undefined) throw new Error('This store has no synchronous get');
+  readEach((key) => read.call(client, key), context);
 }
 
 export function readMissingSync({ store, records, pace, choose }: WorkloadContext): void {
