@@ -10,7 +10,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job, VerifyResult } from '../compaction/jobs.js';
 import { newRateLimit } from '../compaction/rate-limit.js';
@@ -44,8 +44,12 @@ interface ShardJobs {
 /** As the owner of jobs that belong to no shard. */
 const NO_SHARD = -1;
 
+type Pool = Piscina<PostedJob, Outcome<JobResult>>;
+
 export class JobScheduler {
-  readonly #pool: Piscina<PostedJob, Outcome<JobResult>>;
+  /** Started for the first job: module and thread would cost an open a tenth of its time. */
+  readonly #startPool: () => Promise<Pool>;
+  #pool: Promise<Pool> | undefined;
   readonly #flushes: PQueue;
   readonly #others: PQueue;
   readonly #loads: PQueue;
@@ -61,15 +65,18 @@ export class JobScheduler {
     const workerData: JobThreadData = { module, rateLimit };
     this.#threads = threads;
     const poolThreads = threads + 1;
-    this.#pool = new Piscina({
-      filename: worker,
-      minThreads: 1,
-      maxThreads: poolThreads,
-      idleTimeout: IDLE_MS_MAX,
-      workerData,
-      execArgv: [],
-      recordTiming: false,
-    });
+    this.#startPool = async () => {
+      const { Piscina } = await import('piscina');
+      return new Piscina({
+        filename: worker,
+        minThreads: 0,
+        maxThreads: poolThreads,
+        idleTimeout: IDLE_MS_MAX,
+        workerData,
+        execArgv: [],
+        recordTiming: false,
+      });
+    };
     this.#flushes = new PQueue({ concurrency: poolThreads });
     this.#others = new PQueue({ concurrency: threads });
     // A load has the database to itself: there is no flush that would wait for it.
@@ -125,7 +132,7 @@ export class JobScheduler {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const { abort } of this.#shards.values()) abort.abort();
-    await this.#pool.destroy();
+    await (await this.#pool)?.destroy();
   }
 
   #countFlush(change: 1 | -1): void {
@@ -157,8 +164,11 @@ export class JobScheduler {
     jobs: ShardJobs,
     signal: AbortSignal,
   ): Promise<Outcome<JobResult>> {
+    this.#pool ??= this.#startPool();
+    const pool = await this.#pool;
+    // Nothing is started for a shard that has ended, nor after a close, which waits for the pool.
     signal.throwIfAborted();
-    const running = this.#pool.run(posted);
+    const running = pool.run(posted);
     jobs.running.add(running);
     try {
       return await running;

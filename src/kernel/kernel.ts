@@ -39,8 +39,26 @@ export class Kernel {
     this.u64 = new BigUint64Array(buffer);
   }
 
-  /** Compiles the kernel from the package's own `kernel.wasm`. */
-  static async compile(location: URL): Promise<WebAssembly.Module> {
-    return WebAssembly.compile(await readFile(location));
+  /**
+   * Compiles the kernel from the package's own `kernel.wasm`. Once per process: opening a database
+   * again takes the same module, with the code that was optimized meanwhile.
+   */
+  static compile(location: URL): Promise<WebAssembly.Module> {
+    const { href } = location;
+    let module = compiled.get(href);
+    if (module === undefined) {
+      module = compileFile(location);
+      compiled.set(href, module);
+      // What could not be read is tried again.
+      module.catch(() => compiled.delete(href));
+    }
+    return module;
   }
+}
+
+/** By location. */
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
+
+async function compileFile(location: URL): Promise<WebAssembly.Module> {
+  return WebAssembly.compile(await readFile(location));
 }

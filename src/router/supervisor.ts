@@ -108,12 +108,19 @@ export class Supervisor {
   async start(): Promise<void> {
     const { control, config } = this.#options;
     const channels = Array.from({ length: config.shards }, () => new MessageChannel());
-    for (const [shard, { port1 }] of channels.entries()) {
-      const connection = this.#newConnection(shard);
+    const connections = channels.map((_, shard) => this.#newConnection(shard));
+    // The shards wait for what it has to say, so it comes first.
+    const recovery = this.#startCoordinator(
+      channels.map(({ port2 }) => port2),
+      connections,
+    );
+    recovery.catch(ignore);
+    for (const [shard, connection] of connections.entries()) {
+      const { port1 } = channels[shard] as MessageChannel;
       const worker = this.#spawnShard(shard, connection, port1);
       this.#shards.push({ worker, connection, deathsMs: [], fencedReason: undefined, stale: [] });
     }
-    const recovered = await this.#startCoordinator(channels.map(({ port2 }) => port2));
+    const recovered = await recovery;
     const starts = this.#shards.map(({ worker }) => worker.call((shard) => shard.start(recovered)));
     const outcomes = await Promise.allSettled(starts);
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
@@ -378,14 +385,17 @@ export class Supervisor {
 
   // ---- the coordinator --------------------------------------------------------------------
 
-  async #startCoordinator(ports: readonly MessageChannel['port1'][]): Promise<RecoveredLog> {
+  async #startCoordinator(
+    ports: readonly MessageChannel['port1'][],
+    connections: readonly ShardConnection[],
+  ): Promise<RecoveredLog> {
     const { path, databaseId, config, module, control, artifacts } = this.#options;
     const workerData: CoordinatorInit = {
       databaseId,
       path,
       config,
       bootId: this.#bootId,
-      memories: this.#shards.map(({ connection }) => connection.memory),
+      memories: connections.map(({ memory }) => memory),
       module,
       control: control.buffer,
       shards: ports,
@@ -418,7 +428,10 @@ export class Supervisor {
     while (!this.#closing && mayRestart(this.#coordinatorDeathsMs)) {
       const channels = this.#shards.map(() => new MessageChannel());
       try {
-        await this.#startCoordinator(channels.map(({ port2 }) => port2));
+        await this.#startCoordinator(
+          channels.map(({ port2 }) => port2),
+          this.connections,
+        );
         const connects = this.#shards.map(async ({ worker, fencedReason }, shard) => {
           const port = (channels[shard] as MessageChannel).port1;
           if (fencedReason !== undefined) return;
