@@ -39,7 +39,7 @@ async function runEpisode({ seed, rounds, seconds, log }) {
     blockBytes: 1024,
     tableBytesMax: 256 << 10,
   };
-  options.cacheSize = options.shards * (8 << 20);
+  options.cacheSize = options.shards * (16 << 20);
   const hasDeaths = next() < 0.5;
   const threads = 2 + Math.floor(next() * 3);
   const history = new History();

@@ -32,4 +32,9 @@ describe('torture', () => {
     const output = await torture('deaths', '--rounds', '8');
     expect(output).toMatch(/8 deaths: \d+ operations right/);
   }, 600_000);
+
+  it('by random transactions shows one serial order, over a kill and an end', async () => {
+    const output = await torture('histories', '--rounds', '2', '--seconds', '2');
+    expect(output).toMatch(/"commits":[1-9]/);
+  }, 240_000);
 });
