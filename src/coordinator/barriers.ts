@@ -18,7 +18,7 @@ import type { ControlBlock } from '../router/control-block.js';
 import type { DecisionLog } from './decision-log.js';
 
 export interface BarriersOptions {
-  readonly control: Pick<ControlBlock, 'lastSequence' | 'stableSequence'>;
+  readonly control: Pick<ControlBlock, 'lastSequence' | 'stableSequence' | 'recordedUpTo'>;
   readonly log: DecisionLog;
   /** Makes durable what every shard has written so far. */
   readonly syncShards: () => Promise<void>;
@@ -85,8 +85,8 @@ export class Barriers {
 
   async #run(): Promise<void> {
     const { control, log, syncShards, onFailure } = this.#options;
-    // Released by now: what the participants wrote about these decisions is below `sequence`.
-    const released = control.stableSequence();
+    // Released, and in this order: recorded by all participants, in logs that are about to be synced.
+    const forgettable = control.recordedUpTo(control.stableSequence());
     const sequence = control.lastSequence();
     try {
       await syncShards();
@@ -98,7 +98,7 @@ export class Barriers {
       }
       throw error;
     }
-    if (this.#options.mayForget?.() !== false) log.forget(released);
+    if (this.#options.mayForget?.() !== false) log.forget(forgettable);
     this.#covered = sequence;
     this.count++;
   }

@@ -16,6 +16,8 @@
  * The record's argument is the number of operations.
  */
 
+import type { Kernel } from '../kernel/kernel.js';
+
 export const PREPARE_HEAD_BYTES = 48;
 export const PREPARE_ALONE = 0xffffffff;
 /** The keys of the operations are validated, too. */
@@ -80,6 +82,31 @@ export function decodePrepare(bytes: Buffer, at: number, length: number, head: P
   head.keyBytes = bytes.readUInt32LE(at + 32);
   head.ranges = bytes.readUInt32LE(at + 36);
   head.rangeBytes = bytes.readUInt32LE(at + 40);
+  place(head, at, length);
+}
+
+/** As `decodePrepare`, of a record in a ring, which stands at a multiple of 8. */
+export function decodePrepareRecord(
+  { u32, i32, f64 }: Pick<Kernel, 'u32' | 'i32' | 'f64'>,
+  at: number,
+  length: number,
+  head: PrepareHead,
+): void {
+  if (length < PREPARE_HEAD_BYTES) throw malformed();
+  const word = at >>> 2;
+  head.slot = u32[word] as number;
+  head.word = i32[word + 1] as number;
+  head.id = f64[(at >>> 3) + 1] as number;
+  head.snapshot = f64[(at >>> 3) + 2] as number;
+  head.flags = u32[word + 6] as number;
+  head.keys = u32[word + 7] as number;
+  head.keyBytes = u32[word + 8] as number;
+  head.ranges = u32[word + 9] as number;
+  head.rangeBytes = u32[word + 10] as number;
+  place(head, at, length);
+}
+
+function place(head: PrepareHead, at: number, length: number): void {
   head.keysAt = at + PREPARE_HEAD_BYTES;
   head.rangesAt = head.keysAt + head.keyBytes;
   head.operationsAt = head.rangesAt + head.rangeBytes;

@@ -84,6 +84,8 @@ const CLIENT_WAITING = 68;
 
 const SHARDS = CLIENTS + CLIENT_COUNT * LINE_BYTES;
 const SHARD_PENDING_MIN = 0;
+/** Lowest number of a commit over several shards whose COMMIT record is not written; 0: none. */
+const SHARD_UNRECORDED_MIN = 8;
 const SHARD_STATE = 64;
 const SHARD_GENERATION = 68;
 
@@ -229,6 +231,25 @@ export class ControlBlock {
   /** A participant lets go of a commit; whoever waits for it to be visible is told. */
   letGo(slot: number, word: number, shard: number): void {
     if (this.transactions.letGo(slot, word, shard)) this.#tellAppliedWaiters();
+  }
+
+  /** The shard has let go, or is about to let go, of commits that its log says nothing about yet. */
+  setUnrecordedMin(shard: number, sequence: number): void {
+    Atomics.store(this.#i64, this.#shardWord64(shard, SHARD_UNRECORDED_MIN), BigInt(sequence));
+  }
+
+  /**
+   * Up to this number, and not above `sequence`, every shard's log says what became of the commits
+   * over several shards that it has let go of.
+   */
+  recordedUpTo(sequence: number): number {
+    let recorded = sequence;
+    for (let shard = 0; shard < this.shards; shard++) {
+      const word = this.#shardWord64(shard, SHARD_UNRECORDED_MIN);
+      const unrecorded = Number(Atomics.load(this.#i64, word));
+      if (unrecorded !== 0 && unrecorded <= recorded) recorded = unrecorded - 1;
+    }
+    return recorded;
   }
 
   /** True while the shard has handed-out sequence numbers that are not applied. */

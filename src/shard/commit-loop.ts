@@ -22,6 +22,7 @@ import { disconnectRing } from '../ring/ring-location.js';
 import type { ControlBlock } from '../router/control-block.js';
 import type { BarrierWait } from './barrier-wait.js';
 import { ClientSession } from './client-session.js';
+import type { CommitRecords } from './commit-records.js';
 import { unknownOutcome } from './conflict.js';
 import { bitsOf, ConnectedClients } from './connected-clients.js';
 import type { Memtables } from './memtables.js';
@@ -50,6 +51,7 @@ export interface CommitLoopOptions {
   readonly handler: RequestHandler;
   readonly barrier: BarrierWait;
   readonly prepared: PreparedCommits;
+  readonly records: CommitRecords;
   readonly intake: RecordIntake;
   /** Most operations of a group. */
   readonly groupOpsMax: number;
@@ -145,8 +147,8 @@ export class CommitLoop {
 
   /** Whether a commit is under way or held: something that must end before the shard closes. */
   get isBusy(): boolean {
-    const { handler, prepared } = this.#options;
-    return this.#isHolding || handler.hasWaiting || prepared.hasUnrecorded;
+    const { handler } = this.#options;
+    return this.#isHolding || handler.hasWaiting;
   }
 
   /** Something went out to the client, or room was made for it. */
@@ -263,9 +265,9 @@ export class CommitLoop {
   /** Writes the gathered group, or refuses it. False: it goes on waiting. */
   #writeGathered(nowMs: number): boolean {
     const { exports } = this.#options.kernel;
-    const { commit, prepared } = this.#options;
+    const { commit, prepared, records } = this.#options;
     const bytes = exports.groupBytes() >>> 0;
-    const isRecords = exports.groupCommits() >>> 0 === prepared.recordCount;
+    const isRecords = exports.groupCommits() >>> 0 === records.gatheredCount;
     const refusal = isRecords
       ? this.#options.refusal()
       : this.#admit(bytes, exports.groupOps() >>> 0, nowMs);
@@ -283,12 +285,12 @@ export class CommitLoop {
     this.#isGathered = false;
     this.#isGroup = true;
     prepared.written(commit.applyingSegment ?? 0);
-    prepared.recorded();
+    records.written();
     return true;
   }
 
   #refuseGathered(error: LightningError): void {
-    this.#options.prepared.recordsRefused();
+    this.#options.records.refused(this.#options.nowMs());
     this.#options.prepared.refuseGathered(error);
     const { exports } = this.#options.kernel;
     const commits = exports.groupCommits() >>> 0;
@@ -403,17 +405,18 @@ export class CommitLoop {
   // ---- taking requests ----------------------------------------------------------------
 
   #collect(nowMs: number): boolean {
-    const { prepared, intake } = this.#options;
+    const { prepared, records, intake } = this.#options;
     const { exports } = this.#options.kernel;
     const mayGather = !this.#isHolding;
     const takesWrites = mayGather && this.#mayWrite(nowMs);
     let worked = false;
     let isFull = false;
-    if (mayGather && (takesWrites || prepared.hasUnrecorded)) {
+    const areRecordsDue = mayGather && records.isDue(nowMs);
+    if (takesWrites || areRecordsDue) {
       exports.groupBegin();
       intake.begin();
-      if (this.#options.refusal() === undefined) prepared.gatherRecords();
-      else prepared.refuseRecords();
+      if (this.#options.refusal() !== undefined) records.refuseAll();
+      else if (areRecordsDue) records.gather();
     }
     const clients = this.#connected.slots();
     const first = Math.max(clients.indexOf(this.#firstClient), 0);
@@ -438,11 +441,13 @@ export class CommitLoop {
     // Those about which nothing has to be written.
     if (mayGather) worked = prepared.voteUnwritten() || worked;
     // What is held already keeps its own delay.
-    if (!mayGather || (!takesWrites && prepared.recordCount === 0)) return worked;
+    if (!takesWrites && records.gatheredCount === 0) return worked;
     const commits = exports.groupCommits() >>> 0;
     if (commits === 0) return worked;
     this.#isGathered = true;
-    if (commits > prepared.recordCount) this.#holdUp(exports.groupBytes() >>> 0, nowMs);
+    const isRecords = commits === records.gatheredCount;
+    if (!areRecordsDue) records.gather();
+    if (!isRecords) this.#holdUp(exports.groupBytes() >>> 0, nowMs);
     return true;
   }
 
@@ -464,10 +469,10 @@ export class CommitLoop {
   }
 
   #collectFrom(session: ClientSession, nowMs: number): 'nothing' | 'some' | 'full' {
-    const { kernel, groupOpsMax, refusal } = this.#options;
-    const isRefusing = refusal() !== undefined;
+    const { kernel, groupOpsMax } = this.#options;
+    const refusal = this.#options.refusal();
     for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
-      if (!isRefusing && session.partial.size === 0 && session.undecided === 0) {
+      if (refusal === undefined && session.partial.size === 0 && session.undecided === 0) {
         const status = kernel.exports.groupCollect(session.client, groupOpsMax);
         if (status === COLLECT_EMPTY || status === COLLECT_BLOCKED) return 'some';
         if (status === MALFORMED) {
@@ -476,7 +481,7 @@ export class CommitLoop {
         }
         if (status !== COLLECT_OTHER) return 'full';
       }
-      const outcome = this.#takeRecord(session, nowMs);
+      const outcome = this.#takeRecord(session, nowMs, refusal);
       if (outcome === 'none') return records === 0 ? 'nothing' : 'some';
       if (outcome === 'full') return 'full';
     }
@@ -484,12 +489,15 @@ export class CommitLoop {
   }
 
   /** Handles one record that the kernel does not. `full`: it stays until the group is written. */
-  #takeRecord(session: ClientSession, nowMs: number): 'taken' | 'none' | 'full' {
+  #takeRecord(
+    session: ClientSession,
+    nowMs: number,
+    error: LightningError | undefined,
+  ): 'taken' | 'none' | 'full' {
     const { requests, responses } = session;
     if (responses.isBlocked) return 'none';
     requests.reload();
     if (!requests.next()) return 'none';
-    const error = this.#options.refusal();
     if (error !== undefined && isWriteToRefuse(session)) {
       this.#touched.add(session.client);
       // Of one that comes in pieces, the last is answered.

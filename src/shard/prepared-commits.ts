@@ -3,9 +3,10 @@
  *
  *   gathered   its operations stand in the group that is gathered, or are written by themselves
  *   voted      they are in the log, under PREPARE: the shard will do whatever is decided
- *   applied    it was committed, and is in the memtable under its number, hidden from latest reads
- *   recorded   a COMMIT record is in the log: the shard lets go of it
+ *   applied    it was committed, and is in the memtable under its number: the shard lets go of it, and
+ *              answers; latest reads do not see it before all shards have let go
  *
+ * What is left then is a COMMIT record to be written, in its own time (commit-records.ts).
  * An aborted one is dropped wherever it stands; its PREPARE in the log means nothing without a
  * decision. One whose decision may or may not be in the coordinator's log is `doubtful`: it stays what
  * it is, neither applied nor dropped, until the database is opened again; the shard takes no more
@@ -19,11 +20,11 @@
  *    So memtables are in the order of time, and a replay of the log comes to the same order.
  * 2. H_UNSETTLED is at or below the number of every applied commit that is not released.
  * 3. The log segment of a PREPARE is kept until what it says is in tables, or was dropped.
- * 4. A slot's bit is taken out only after the COMMIT record was written, or, when the log takes none,
- *    after the coordinator was told to forget no decision.
+ * 4. A slot's bit is taken out only after the control block says that the COMMIT record is missing, or,
+ *    when the log takes none, after the coordinator was told to forget no decision.
  */
 
-import { faultPoint, isWeakened } from '../faults.js';
+import { faultPoint } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
@@ -35,17 +36,15 @@ import {
   TRANSACTION_DECIDING,
   TRANSACTION_UNKNOWN,
 } from '../router/transaction-table.js';
-import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
 import { notDurable } from './barrier-wait.js';
 import type { ClientSession } from './client-session.js';
+import type { CommitRecords } from './commit-records.js';
 import { abortError, unknownOutcome } from './conflict.js';
-import type { MetaAllocator } from './meta-allocator.js';
+import type { PreparedBlocks } from './prepared-blocks.js';
 import type { PreparedCommit } from './prepared-commit.js';
 import type { Durability } from './shard-options.js';
-import type { Staging } from './staging.js';
 import { TableOutcomes } from './table-outcomes.js';
 import { UnreleasedCommits } from './unreleased-commits.js';
-import { NOBODY } from './wal-commit.js';
 
 /** Looks at the coordinator while it is allocating numbers, which takes it microseconds. */
 const ALLOCATION_SPINS_MAX = 2000;
@@ -54,8 +53,8 @@ export interface PreparedCommitsOptions {
   readonly shard: number;
   readonly kernel: Kernel;
   readonly control: ControlBlock;
-  readonly staging: Staging;
-  readonly allocator: MetaAllocator;
+  readonly blocks: PreparedBlocks;
+  readonly records: CommitRecords;
   /** Absent: every group is synced before it is applied, or nobody cares. */
   readonly durability: Durability | undefined;
   /** The shard's loop is to take a turn. */
@@ -78,16 +77,14 @@ export class PreparedCommits {
   #commits: PreparedCommit[] = [];
   /** Decided and not applied, by ascending number. */
   #due: PreparedCommit[] = [];
-  /** Applied, with a record in the group that is gathered. */
-  #recording: PreparedCommit[] = [];
+  /** Those that validate nothing. */
+  #blind = 0;
   readonly #unreleased: UnreleasedCommits;
   /** For recovery. */
   readonly outcomes: TableOutcomes;
   /** Over, but for the answer, which waits for a barrier. */
   readonly #committed = new Set<PreparedCommit>();
-  #unrecorded = 0;
   #doubtful = 0;
-  #recordCount = 0;
   #isApplying = false;
   #isCoordinatorDue = false;
 
@@ -103,9 +100,14 @@ export class PreparedCommits {
     return this.#commits.length - this.#doubtful + this.#committed.size;
   }
 
-  /** Those that are not applied: what they write or depend on is theirs. */
+  /** What they write or depend on is theirs: they are not applied. */
   get holders(): readonly PreparedCommit[] {
-    return this.#commits.filter(({ stage }) => stage === 'gathered' || stage === 'voted');
+    return this.#commits;
+  }
+
+  /** Whether some of them validate nothing. */
+  get hasBlind(): boolean {
+    return this.#blind > 0;
   }
 
   /** Whether the commit may still get its number. */
@@ -145,11 +147,6 @@ export class PreparedCommits {
     return this.#isApplying;
   }
 
-  /** Whether one is applied and waits for its record. */
-  get hasUnrecorded(): boolean {
-    return this.#unrecorded > 0;
-  }
-
   /** Whether H_UNSETTLED has to be looked after. */
   get hasUnreleased(): boolean {
     return !this.#unreleased.isEmpty;
@@ -158,8 +155,8 @@ export class PreparedCommits {
   /** First log segment that is needed for what is not applied; undefined: none. */
   get segmentMin(): number | undefined {
     let min: number | undefined;
-    for (const { stage, segment } of this.#commits) {
-      if (stage === 'applied' || stage === 'recording' || segment === 0) continue;
+    for (const { segment } of this.#commits) {
+      if (segment === 0) continue;
       if (min === undefined || segment < min) min = segment;
     }
     return min;
@@ -200,31 +197,8 @@ export class PreparedCommits {
 
   add(commit: PreparedCommit): void {
     this.#commits.push(commit);
+    if (commit.isBlind) this.#blind++;
     if (commit.session !== undefined) commit.session.undecided++;
-  }
-
-  /** Address of a copy of operations that stand in the shard's memory; 0 when there is no room. */
-  keep(from: number, bytes: number): number {
-    const { allocator, kernel } = this.#options;
-    if (bytes === 0) return 0;
-    const address = allocator.tryAllocate(bytes);
-    if (address < 0) return 0;
-    kernel.bytes.copyWithin(address, from, from + bytes);
-    return address;
-  }
-
-  /** As `keep`, of bytes that stand elsewhere. */
-  keepBytes(bytes: Uint8Array): number {
-    const { allocator, kernel } = this.#options;
-    if (bytes.length === 0) return 0;
-    const address = allocator.tryAllocate(bytes.length);
-    if (address < 0) return 0;
-    kernel.bytes.set(bytes, address);
-    return address;
-  }
-
-  free(block: number): void {
-    this.#options.allocator.free(block);
   }
 
   /** What was gathered is in `segment` of the log, durably if that was wanted: votes for it. */
@@ -263,7 +237,7 @@ export class PreparedCommits {
       this.#options.control.transactions.abort(slot, word, ABORT_UNAVAILABLE);
       this.#options.control.letGo(slot, word, this.#options.shard);
       this.#answerError(session, requestId, error);
-      this.#forget(commit, true);
+      this.#options.deleteBlobs(commit.blobs);
     }
   }
 
@@ -278,9 +252,8 @@ export class PreparedCommits {
     let decided: PreparedCommit[] | undefined;
     for (let i = 0; i < this.#commits.length; i++) {
       const commit = this.#commits[i] as PreparedCommit;
-      if (commit.stage !== 'voted' && commit.stage !== 'gathered') continue;
       const word = transactions.word(commit.slot);
-      if (word === commit.word) continue;
+      if (word === commit.word || commit.stage === 'doubtful') continue;
       const state = stateOf(word);
       if (!isSameCommit(word, commit.word) || state === TRANSACTION_ABORTED) {
         // In a group that is not written yet, its PREPARE stays where it is and means nothing.
@@ -354,20 +327,24 @@ export class PreparedCommits {
    * memtable, or a decision.
    */
   advance(sequence: number): boolean {
-    for (;;) {
-      const commit = this.#due[0];
-      if (commit === undefined || commit.sequence >= sequence) return true;
-      if (!this.#isApplying && this.#isLowerDeciding(commit)) return false;
-      if (!this.#isApplying) faultPoint('commit-seen', this.#options.shard);
-      if (!this.#isApplying) this.#beginApplying(commit);
-      if (!this.#options.apply(commit)) return false;
+    const lowest = this.#lowestDeciding();
+    let done = true;
+    while (this.hasDueBelow(sequence)) {
+      const commit = this.#due[0] as PreparedCommit;
+      if (!this.#isApplying) {
+        done = commit.sequence < lowest;
+        if (!done) break;
+        faultPoint('commit-seen', this.#options.shard);
+        this.#beginApplying(commit);
+      }
+      done = this.#options.apply(commit);
+      if (!done) break;
       this.#isApplying = false;
       this.#due.shift();
-      commit.stage = 'applied';
-      faultPoint('applied', this.#options.shard);
-      this.#options.unlock(commit);
-      this.#unrecorded++;
+      this.#complete(commit);
     }
+    this.#unreleased.look();
+    return done;
   }
 
   #beginApplying(commit: PreparedCommit): void {
@@ -376,87 +353,50 @@ export class PreparedCommits {
     this.#unreleased.add({ slot, word, sequence });
   }
 
-  /** Whether another commit with a lower number is about to be committed. */
-  #isLowerDeciding(due: PreparedCommit): boolean {
+  /**
+   * The lowest number of a commit that is about to be committed, or was since `poll` looked. Once, for
+   * all that is due: of two commits, the one with the lower number was DECIDING before the other was
+   * COMMITTED (decision-loop.ts).
+   */
+  #lowestDeciding(): number {
     const { transactions } = this.#options.control;
-    for (const commit of this.#commits) {
-      if (commit === due || commit.stage !== 'voted') continue;
-      const word = transactions.word(commit.slot);
-      if (!isSameCommit(word, commit.word)) continue;
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const { stage, slot, word: prepared, sequence } of this.#commits) {
+      if (stage !== 'voted' || sequence > 0) continue;
+      const word = transactions.word(slot);
+      if (!isSameCommit(word, prepared)) continue;
       const state = stateOf(word);
-      // Decided since `poll` looked: it comes in with the next look.
-      const isOpen = state === TRANSACTION_DECIDING || state === TRANSACTION_COMMITTED;
-      if (isOpen && commit.sequence === 0 && transactions.sequence(commit.slot) < due.sequence) {
-        return true;
-      }
+      if (state !== TRANSACTION_DECIDING && state !== TRANSACTION_COMMITTED) continue;
+      lowest = Math.min(lowest, transactions.sequence(slot));
     }
-    return false;
+    return lowest;
   }
 
-  // ---- the record ---------------------------------------------------------------------
-
-  /** Adds COMMIT records to the group that has just been begun, as many as fit. */
-  gatherRecords(): void {
-    if (this.#unrecorded === 0) return;
-    const { kernel, staging } = this.#options;
-    const address = staging.operationsAddress;
-    for (const commit of this.#commits) {
-      if (commit.stage !== 'applied') continue;
-      // Nothing was prepared in the log: nothing has to be said about it.
-      if (commit.bytes > 0 && !isWeakened('lose-commit-records')) {
-        kernel.f64[address >>> 3] = commit.sequence;
-        kernel.f64[(address >>> 3) + 1] = commit.timestampUs;
-        const status = kernel.exports.groupAppend(
-          address,
-          COMMIT_BODY_BYTES,
-          0,
-          COMMIT_COMMIT,
-          commit.id,
-          NOBODY,
-          0,
-        );
-        if (status !== 0) return;
-        this.#recordCount++;
-      }
-      commit.stage = 'recording';
-      this.#unrecorded--;
-      this.#recording.push(commit);
-    }
+  /** Applied: the shard has done its part, and answers. */
+  #complete(commit: PreparedCommit): void {
+    const { control, shard, durability, records, unlock, blocks } = this.#options;
+    const { slot, word } = commit;
+    faultPoint('applied', shard);
+    unlock(commit);
+    // Nothing was prepared in the log of one that only read: nothing has to be said about it.
+    if (commit.bytes > 0) records.add(commit);
+    this.#take(commit);
+    blocks.free(commit.block);
+    control.letGo(slot, word, shard);
+    if (commit.isSync && durability !== undefined) void this.#answerDurable(commit, durability);
+    else this.#answerCommitted(commit);
   }
 
-  /** Records in the group that is gathered. */
-  get recordCount(): number {
-    return this.#recordCount;
-  }
-
-  /** What only read has nothing that must be in the log: neither before the vote nor after it. */
+  /** What only read has nothing that must be in the log before the vote. */
   voteUnwritten(): boolean {
+    if (this.#commits.length === 0) return false;
     let changed = false;
     for (const commit of this.#commits) {
       if (commit.stage !== 'gathered' || commit.bytes > 0) continue;
       this.vote(commit);
       changed = true;
     }
-    if (this.#recordCount === 0 && this.#recording.length > 0) this.recorded();
     return changed;
-  }
-
-  /** The group with the records is written: the commits are over, for this shard. */
-  recorded(): void {
-    if (this.#recording.length === 0) return;
-    const { control, shard, durability } = this.#options;
-    faultPoint('recorded', shard);
-    const recording = this.#recording;
-    this.#recording = [];
-    this.#recordCount = 0;
-    for (const commit of recording) {
-      this.#remove(commit);
-      control.letGo(commit.slot, commit.word, shard);
-      if (commit.isSync && durability !== undefined) void this.#answerDurable(commit, durability);
-      else this.#answerCommitted(commit);
-      this.#forget(commit, false);
-    }
-    this.#unreleased.look();
   }
 
   #answerCommitted({ session, requestId, sequence }: PreparedCommit): void {
@@ -479,25 +419,6 @@ export class PreparedCommits {
     }
   }
 
-  /** The log does not take the records. The decisions stay where they are. */
-  recordsRefused(): void {
-    if (this.#recording.length === 0) return;
-    this.#options.control.transactions.retainDecisions();
-    this.recorded();
-  }
-
-  /** No group can be written any more. */
-  refuseRecords(): void {
-    if (this.#unrecorded === 0) return;
-    for (const commit of this.#commits) {
-      if (commit.stage !== 'applied') continue;
-      commit.stage = 'recording';
-      this.#recording.push(commit);
-    }
-    this.#unrecorded = 0;
-    this.recordsRefused();
-  }
-
   /** The client is gone: nobody is told any more. What is not decided was aborted. */
   releaseClient(session: ClientSession): void {
     this.poll();
@@ -516,7 +437,7 @@ export class PreparedCommits {
     const reason = control.transactions.reason(slot);
     control.letGo(slot, word, shard);
     this.#answerError(session, requestId, abortError(reason));
-    this.#forget(commit, true);
+    this.#options.deleteBlobs(commit.blobs);
   }
 
   #answerError(session: ClientSession | undefined, requestId: number, error: unknown): void {
@@ -525,16 +446,18 @@ export class PreparedCommits {
     this.#options.answered(session);
   }
 
+  /** One that was not committed: gives back what it has, before the slot can be another's. */
   #remove(commit: PreparedCommit): void {
     if (commit.sequence === 0 && commit.session !== undefined) commit.session.undecided--;
     this.#options.unlock(commit);
+    this.#take(commit);
+    this.#options.blocks.free(commit.block);
+  }
+
+  #take(commit: PreparedCommit): void {
+    if (commit.isBlind) this.#blind--;
     const at = this.#commits.indexOf(commit);
     if (at === 0) this.#commits.shift();
     else this.#commits.splice(at, 1);
-  }
-
-  #forget({ block, blobs }: PreparedCommit, areBlobsDropped: boolean): void {
-    if (block !== 0) this.#options.allocator.free(block);
-    if (areBlobsDropped) this.#options.deleteBlobs(blobs);
   }
 }

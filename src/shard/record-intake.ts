@@ -16,6 +16,7 @@ import {
 import type { Kernel } from '../kernel/kernel.js';
 import {
   decodePrepare,
+  decodePrepareRecord,
   newPrepareHead,
   PREPARE_ALONE,
   type PrepareHead,
@@ -25,7 +26,8 @@ import { ABORT_UNAVAILABLE } from '../router/transaction-table.js';
 import { COMMIT_PLAIN, COMMIT_PREPARE } from '../wal/segment-format.js';
 import type { ClientSession } from './client-session.js';
 import { hasLongValue } from './large-commit.js';
-import type { PreparedCommit } from './prepared-commit.js';
+import type { PreparedBlocks } from './prepared-blocks.js';
+import { PreparedCommit } from './prepared-commit.js';
 import type { PreparedCommits } from './prepared-commits.js';
 import type { PrepareRequest, ReadyCommit } from './request-handler.js';
 import { type Claim, type ConflictFound, tooMuchUnderWay, type Validation } from './validation.js';
@@ -47,6 +49,7 @@ export interface LargePrepare {
 export interface RecordIntakeOptions {
   readonly kernel: Kernel;
   readonly prepared: PreparedCommits;
+  readonly blocks: PreparedBlocks;
   readonly validation: Validation;
   readonly control: ControlBlock;
   /** Longer values do not go to memtables. */
@@ -134,10 +137,10 @@ export class RecordIntake {
   }
 
   #takePrepare(session: ClientSession): Intake {
-    const { kernel, prepared, validation } = this.#options;
+    const { kernel, prepared, blocks, validation } = this.#options;
     const { payload, payloadBytes, flags, requestId } = session.requests;
     const head = this.#head;
-    decodePrepare(kernel.bytes, payload, payloadBytes, head);
+    decodePrepareRecord(kernel, payload, payloadBytes, head);
     const isAlone = head.slot === PREPARE_ALONE;
     if (!isAlone && !prepared.isWanted(head.slot, head.word)) {
       prepared.refuseAborted(session, requestId, head.slot, head.word);
@@ -163,23 +166,21 @@ export class RecordIntake {
     }
     const isBlind = !validation.isValidated(head);
     const from = isBlind ? operationsAt : keysAt;
-    const block = prepared.keep(from, payload + payloadBytes - from);
+    const block = blocks.keep(head.slot, from, payload + payloadBytes - from);
     if (block === 0 && payload + payloadBytes > from) {
       this.refusePrepare(session, requestId, head, tooMuchUnderWay(), ABORT_UNAVAILABLE);
       return 'gathered';
     }
     const address = block + operationsAt - from;
-    const commit: PreparedCommit = {
-      ...newPrepared(head, session, requestId, isSync),
-      isBlind,
-      block,
-      address,
-      bytes: operationBytes,
-      keysAt: block,
-      keyBytes: isBlind ? 0 : head.keyBytes,
-      lockAt: address,
-      lockBytes: operationBytes,
-    };
+    const commit = new PreparedCommit(head, session, requestId, isSync);
+    commit.isBlind = isBlind;
+    commit.block = block;
+    commit.address = address;
+    commit.bytes = operationBytes;
+    commit.keysAt = block;
+    commit.keyBytes = isBlind ? 0 : head.keyBytes;
+    commit.lockAt = address;
+    commit.lockBytes = operationBytes;
     prepared.add(commit);
     if (!isBlind) validation.hold(commit, head, block + rangesAt - from);
     return 'gathered';
@@ -224,14 +225,14 @@ export class RecordIntake {
    * depends on is copied to the shard's memory, for `addLarge`.
    */
   admitLarge({ prepare }: ReadyCommit): ConflictFound | undefined {
-    const { validation, prepared, kernel } = this.#options;
+    const { validation, blocks, kernel } = this.#options;
     this.#freeLarge();
     if (prepare === undefined || !validation.isValidated(prepare.head)) {
       validation.yieldAll();
       return undefined;
     }
     const { head, payload } = prepare;
-    const block = prepared.keepBytes(payload);
+    const block = blocks.keepBytes(payload);
     if (block === 0) return { reason: ABORT_UNAVAILABLE, error: tooMuchUnderWay() };
     this.#largeBlock = block;
     kernel.exports.groupBegin();
@@ -249,7 +250,7 @@ export class RecordIntake {
 
   /** After `admitLarge`: the commit is written as a plain one, or refused. */
   #freeLarge(): void {
-    if (this.#largeBlock !== 0) this.#options.prepared.free(this.#largeBlock);
+    if (this.#largeBlock !== 0) this.#options.blocks.free(this.#largeBlock);
     this.#largeBlock = 0;
   }
 
@@ -257,27 +258,25 @@ export class RecordIntake {
   addLarge({ ready, prepare, session }: LargePrepare, segment: number): void {
     const { requestId, operations, blobs, isSync } = ready;
     const { head, payload } = prepare;
-    const { prepared, validation } = this.#options;
+    const { prepared, blocks, validation } = this.#options;
     const isBlind = !validation.isValidated(head);
-    const block = isBlind ? prepared.keepBytes(operations) : this.#largeBlock;
+    const block = isBlind ? blocks.keepBytes(operations) : this.#largeBlock;
     this.#largeBlock = 0;
     if (block === 0) {
       this.refusePrepare(ready.session, requestId, head, tooMuchUnderWay());
       return;
     }
-    const large: PreparedCommit = {
-      ...newPrepared(head, session, requestId, isSync),
-      isBlind,
-      block,
-      bytes: operations.length,
-      operations,
-      blobs,
-      segment,
-      keysAt: isBlind ? 0 : block + head.keysAt,
-      keyBytes: isBlind ? 0 : head.keyBytes,
-      lockAt: isBlind ? block : block + head.operationsAt,
-      lockBytes: isBlind ? operations.length : payload.length - head.operationsAt,
-    };
+    const large = new PreparedCommit(head, session, requestId, isSync);
+    large.isBlind = isBlind;
+    large.block = block;
+    large.bytes = operations.length;
+    large.operations = operations;
+    large.blobs = blobs;
+    large.segment = segment;
+    large.keysAt = isBlind ? 0 : block + head.keysAt;
+    large.keyBytes = isBlind ? 0 : head.keyBytes;
+    large.lockAt = isBlind ? block : block + head.operationsAt;
+    large.lockBytes = isBlind ? operations.length : payload.length - head.operationsAt;
     prepared.add(large);
     if (!isBlind) validation.hold(large, head, block + head.rangesAt);
     prepared.vote(large);
@@ -314,40 +313,6 @@ export class RecordIntake {
     if (head.slot === PREPARE_ALONE) session.responses.error(requestId, error);
     else this.#options.prepared.refuse(session, requestId, head, error, reason);
   }
-}
-
-function newPrepared(
-  { slot, word, id }: PrepareHead,
-  session: ClientSession | undefined,
-  requestId: number,
-  isSync: boolean,
-): PreparedCommit {
-  return {
-    isSync,
-    slot,
-    word,
-    id,
-    session,
-    requestId,
-    isBlind: true,
-    block: 0,
-    address: 0,
-    bytes: 0,
-    keysAt: 0,
-    keyBytes: 0,
-    lockAt: 0,
-    lockBytes: 0,
-    isEntered: false,
-    ranges: [],
-    operations: undefined,
-    blobs: [],
-    segment: 0,
-    stage: 'gathered',
-    sequence: 0,
-    timestampUs: 0,
-    pieceStart: 0,
-    pieceEnd: 0,
-  };
 }
 
 function isWrite({ requests }: ClientSession): boolean {

@@ -18,12 +18,14 @@ import { Version } from '../version/version.js';
 import type { VersionEdit } from '../version/version-edit.js';
 import { BlobStore } from './blob-store.js';
 import type { ClientSession } from './client-session.js';
+import { CommitRecords } from './commit-records.js';
 import { FileNumbers } from './file-numbers.js';
 import { HeldFiles } from './held-files.js';
 import { KeptVersions } from './kept-versions.js';
 import { type Memtable, Memtables } from './memtables.js';
 import { MetaAllocator } from './meta-allocator.js';
 import { OpenTables } from './open-tables.js';
+import { PreparedBlocks } from './prepared-blocks.js';
 import type { PreparedCommit } from './prepared-commit.js';
 import { PreparedCommits } from './prepared-commits.js';
 import { PublishedVersion } from './published-version.js';
@@ -67,6 +69,8 @@ export class ShardState {
   readonly commit: WalCommit;
   readonly #ballast: Ballast;
   readonly prepared: PreparedCommits;
+  readonly preparedBlocks: PreparedBlocks;
+  readonly commitRecords: CommitRecords;
   /** Called when a prepared commit is applied or dropped. */
   onUnlock: (commit: PreparedCommit) => void = () => {};
   /** Called when an answer about a prepared commit went out. */
@@ -130,12 +134,19 @@ export class ShardState {
       switchMemtable: () => this.switchMemtable(),
       rollLog: () => this.#rollLog(),
     });
-    this.prepared = new PreparedCommits({
+    this.preparedBlocks = new PreparedBlocks(kernel, allocator);
+    this.commitRecords = new CommitRecords({
       shard,
       kernel,
       control: options.control,
       staging: this.staging,
-      allocator,
+    });
+    this.prepared = new PreparedCommits({
+      shard,
+      kernel,
+      control: options.control,
+      blocks: this.preparedBlocks,
+      records: this.commitRecords,
       durability: options.durability,
       wake: () => options.wake(),
       apply: (commit) => this.commit.advancePrepared(commit),

@@ -92,7 +92,14 @@ export class Shard {
         ),
     });
     state.onUnlock = (commit) => validation.letGo(commit);
-    const intake = new RecordIntake({ kernel, prepared, validation, control, inlineBytesMax });
+    const intake = new RecordIntake({
+      kernel,
+      prepared,
+      blocks: state.preparedBlocks,
+      validation,
+      control,
+      inlineBytesMax,
+    });
     state.onAnswered = (session) => this.loop.touch(session);
     this.loop = new CommitLoop({
       kernel,
@@ -102,6 +109,7 @@ export class Shard {
       handler,
       barrier: new BarrierWait({ durability: options.durability, wake: options.wake }),
       prepared,
+      records: state.commitRecords,
       intake,
       groupOpsMax: config.groupOpsMax,
       inlineBytesMax,
@@ -134,6 +142,8 @@ export class Shard {
       faultPoint('resolved', shard);
       // Nobody may read the old memory any more once commits that it has not seen become visible.
       options.beforeServing?.();
+      // What became of everything is written down by now.
+      control.setUnrecordedMin(shard, 0);
       await opened.state.prepared.outcomes.letGoOfAll();
       // A worker that died may have left numbers pending: what of them was written is applied now.
       control.sequencesApplied(shard);
@@ -187,7 +197,10 @@ export class Shard {
     if (polls !== undefined) times.push(polls);
     if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
     if (this.loop.isBusy) times.push(10);
-    if (this.state.prepared.hasUnreleased) times.push(1);
+    // No sooner than a wait ends anyway (shard-driver.ts): until then reads ask the transaction table.
+    if (this.state.prepared.hasUnreleased) times.push(5);
+    const records = this.state.commitRecords.dueInMs(nowMs);
+    if (records !== undefined) times.push(Math.max(records, 5));
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
@@ -345,9 +358,10 @@ export class Shard {
     if (this.#isClosing) return;
     const { clock } = this.#options;
     const deadlineMs = clock.nowMs() + DRAIN_MS_MAX;
-    const { prepared } = this.state;
+    const { prepared, commitRecords } = this.state;
+    commitRecords.drain();
     while (
-      (this.turn() || this.loop.isCommitting || prepared.count > 0) &&
+      (this.turn() || this.loop.isCommitting || prepared.count > 0 || !commitRecords.isEmpty) &&
       clock.nowMs() < deadlineMs
     ) {
       await new Promise((resolve) => setImmediate(resolve));

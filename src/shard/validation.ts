@@ -302,6 +302,7 @@ export class Validation {
 
   /** Enters the keys of blind batches, of the client or of all. False: there is no memory for it. */
   #enterBlind(session: ClientSession | undefined): boolean {
+    if (!this.#options.prepared.hasBlind) return true;
     for (const commit of this.#options.prepared.holders) {
       if (!commit.isBlind || commit.isEntered) continue;
       if (session !== undefined && commit.session !== session) continue;

@@ -165,7 +165,7 @@ export class WalCommit {
     const timestampUs = control.nextTimestamp(clock.wallMs() * 1000);
     const epoch = control.epoch();
     try {
-      this.#writeSealed(wal, first, timestampUs, epoch, 0);
+      this.#writeSealed(wal, first, timestampUs, epoch, 0, !isRecords);
       if (this.#isSynced(isSync) && !isRecords) wal.sync();
     } catch (error) {
       return this.#refuse(error);
@@ -212,7 +212,8 @@ export class WalCommit {
         this.#stage(commit.operations, piece.start, piece.end);
         this.#gatherStaged(piece.end - piece.start, piece.operations, kind, transactionId);
         const isLast = piece.end === commit.operations.length;
-        this.#writeSealed(wal, sequence, timestampUs, epoch, isLast ? 0 : GROUP_FLAG_CONTINUES);
+        const flags = isLast ? 0 : GROUP_FLAG_CONTINUES;
+        this.#writeSealed(wal, sequence, timestampUs, epoch, flags, true);
         this.operations += piece.operations;
       }
       if (this.#isSynced(commit.isSync)) wal.sync();
@@ -372,6 +373,7 @@ export class WalCommit {
     timestampUs: number,
     epoch: number,
     flags: number,
+    mayTear = false,
   ): void {
     const { exports, bytes, u32 } = this.#options.kernel;
     const total =
@@ -385,7 +387,8 @@ export class WalCommit {
         flags,
       ) >>> 0;
     const base = u32[H_WAL_BASE >>> 2] as number;
-    if (exports.groupControls() > 0 && isFaultDue('prepare-torn', this.#options.shard)) {
+    const isTearable = mayTear && exports.groupControls() > 0;
+    if (isTearable && isFaultDue('prepare-torn', this.#options.shard)) {
       wal.append(bytes.subarray(base, base + total - 8));
       strike('prepare-torn');
     }

@@ -33,7 +33,7 @@ import {
 } from '../wal/segment-format.js';
 import { type Group, SegmentReader } from '../wal/segment-reader.js';
 import type { OlderSegment } from '../wal/wal.js';
-import type { PreparedCommit } from './prepared-commit.js';
+import { PreparedCommit } from './prepared-commit.js';
 import type { ShardState } from './shard-state.js';
 import { blobsOf } from './wal-commit.js';
 
@@ -492,32 +492,15 @@ function replayedCommit(
   blobs: readonly number[],
   { sequence, timestampUs }: CommitOutcome,
 ): PreparedCommit {
-  return {
-    slot: 0,
-    word: 0,
-    id,
-    session: undefined,
-    requestId: 0,
-    isBlind: true,
-    block: 0,
-    address: 0,
-    bytes: operations.length,
-    keysAt: 0,
-    keyBytes: 0,
-    lockAt: 0,
-    lockBytes: 0,
-    isEntered: false,
-    ranges: [],
-    operations,
-    blobs,
-    segment,
-    isSync: false,
-    stage: 'voted',
-    sequence,
-    timestampUs,
-    pieceStart: 0,
-    pieceEnd: 0,
-  };
+  const commit = new PreparedCommit({ slot: 0, word: 0, id }, undefined, 0, false);
+  commit.bytes = operations.length;
+  commit.operations = operations;
+  commit.blobs = blobs;
+  commit.segment = segment;
+  commit.stage = 'voted';
+  commit.sequence = sequence;
+  commit.timestampUs = timestampUs;
+  return commit;
 }
 
 /** Whether some group of the segment says that the segment, and so all before it, was durable. */

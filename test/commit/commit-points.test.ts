@@ -57,7 +57,7 @@ const kills: [string, 'first' | 'second', sync?: 'sync'][] = [
   ['claimed*2', 'first'],
   ['prepares-sent*2', 'first'],
   ['prepare-received#1*2', 'first'],
-  ['prepare-torn#0*3', 'first'],
+  ['prepare-torn#0*2', 'first'],
   ['prepare-written#0*2', 'first'],
   ['prepare-written#1*2', 'first'],
   ['all-prepared*2', 'first'],
@@ -102,7 +102,7 @@ describe('COMMIT records that are lost', () => {
 /** Where one worker dies, what the client is told, and what is there afterwards. */
 const deaths: [string, string, 'first' | 'second'][] = [
   ['prepare-received#1*2', 'refused LIGHTNING_SHARD_UNAVAILABLE', 'first'],
-  ['prepare-torn#0*3', 'refused LIGHTNING_SHARD_UNAVAILABLE', 'first'],
+  ['prepare-torn#0*2', 'refused LIGHTNING_SHARD_UNAVAILABLE', 'first'],
   ['prepare-written#0*2', 'refused LIGHTNING_SHARD_UNAVAILABLE', 'first'],
   ['all-prepared*2', 'committed', 'second'],
   ['deciding*2', 'committed', 'second'],

@@ -134,9 +134,14 @@ export const MOMENTS: readonly Moment[] = [
   {
     name: 'a PREPARE is torn',
     reach: (scene) => {
+      const path = scene.walPath(1);
+      const before = scene.fs.fileSize(path);
       scene.turn(0);
       scene.turn(1);
-      scene.onDeath = () => scene.tear(scene.walPath(1));
+      scene.onDeath = () => {
+        // What was durable before is not torn: all of the PREPARE may have gone.
+        if (scene.fs.fileSize(path) > before) scene.tear(path);
+      };
     },
     after: 'first',
     afterShard: undefined,
