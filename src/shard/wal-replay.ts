@@ -134,12 +134,11 @@ class Replay {
     const left: OlderSegment[] = [];
     for (let i = 0; i < this.#open.length; i++) {
       const segment = this.#open[i] as OpenSegment;
+      const end = await this.#replaySegment(segment);
       const next = this.#open[i + 1];
-      // What stands behind it was refused, and cut off; the power may have failed before that lasted.
-      const limit = next?.reader.header.previousBytes;
-      const end = await this.#replaySegment(segment, limit);
       const isWhole = end === segment.file.size();
-      const isComplete = limit === undefined ? isWhole : end === limit;
+      const isComplete =
+        isWhole && (next === undefined || end === next.reader.header.previousBytes);
       left.push({ segment: segment.number, bytes: end });
       if (this.#isCut) {
         // Until the last step, the next open comes to the same cut.
@@ -298,16 +297,12 @@ class Replay {
 
   // ---- groups -------------------------------------------------------------------------
 
-  /** Replays whole commits up to `limit`; returns where they end. */
-  async #replaySegment(
-    segment: OpenSegment,
-    limit: number = Number.POSITIVE_INFINITY,
-  ): Promise<number> {
+  /** Replays whole commits; returns where they end. */
+  async #replaySegment(segment: OpenSegment): Promise<number> {
     const { reader } = segment;
     let end = reader.offset;
     const cutSequence = this.#options.cutSequence ?? Number.POSITIVE_INFINITY;
-    const nextGroup = (): Group | undefined => (reader.offset < limit ? reader.next() : undefined);
-    for (let group = nextGroup(); group !== undefined; group = nextGroup()) {
+    for (let group = reader.next(); group !== undefined; group = reader.next()) {
       if (group.firstSequence > cutSequence) {
         this.#isCut = true;
         break;

@@ -20,6 +20,8 @@ export class SegmentWriter {
   #file: FileHandle;
   #bytes = SEGMENT_HEADER_BYTES;
   #durableBytes = SEGMENT_HEADER_BYTES;
+  #cuts = 0;
+  #durableCuts = 0;
   #poison: unknown;
   #isClosed = false;
 
@@ -59,8 +61,9 @@ export class SegmentWriter {
     return this.#durableBytes;
   }
 
+  /** Also after a cut: what was cut off may be back after a power loss. */
   get isDirty(): boolean {
-    return this.#durableBytes < this.#bytes;
+    return this.#durableBytes < this.#bytes || this.#durableCuts < this.#cuts;
   }
 
   /** Whether the segment refuses everything since a failure that only recovery can sort out. */
@@ -88,6 +91,7 @@ export class SegmentWriter {
     } catch (error) {
       throw this.#poisoned(error);
     }
+    this.#cuts++;
     this.#bytes = bytes;
     this.#durableBytes = Math.min(this.#durableBytes, bytes);
   }
@@ -97,12 +101,14 @@ export class SegmentWriter {
     this.#checkPoison();
     if (!this.isDirty) return;
     const bytes = this.#bytes;
+    const cuts = this.#cuts;
     try {
       this.#file.datasync();
     } catch (error) {
       throw this.#poisoned(error);
     }
     this.#durableBytes = bytes;
+    this.#durableCuts = cuts;
   }
 
   /**
@@ -114,12 +120,14 @@ export class SegmentWriter {
     this.#checkPoison();
     if (!this.isDirty) return;
     const bytes = this.#bytes;
+    const cuts = this.#cuts;
     try {
       await this.#file.datasyncLater();
     } catch (error) {
       throw this.#poisoned(error);
     }
     this.#durableBytes = Math.max(this.#durableBytes, bytes);
+    this.#durableCuts = Math.max(this.#durableCuts, cuts);
   }
 
   close(): void {
