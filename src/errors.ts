@@ -143,11 +143,19 @@ export class TransactionFinishedError extends LightningError {
   }
 }
 
-/** A transaction took longer than its `timeoutMs`: it was rolled back. */
+/** A transaction took longer than its `timeoutMs`, or its commit met something that hangs: nothing of it was applied. */
 export class TransactionTimeoutError extends LightningError {
   constructor(message: string, options?: LightningErrorOptions) {
     super('LIGHTNING_TIMEOUT', message, options);
   }
+}
+
+/** A commit was given up: something that it needs hangs. */
+export function commitTimeout(): TransactionTimeoutError {
+  return new TransactionTimeoutError(
+    'The commit was given up, since a part of the database hangs: nothing of it was applied',
+    { details: { outcome: 'none' } },
+  );
 }
 
 /** Input of a bulk load that cannot be read. Carries `file` and `line`. */

@@ -23,7 +23,7 @@ import { shardOf } from './murmur3.js';
 import { ResponsePump } from './response-pump.js';
 import type { KeptSink } from './response-sink.js';
 import { type RequestListener, ShardClient, unavailable } from './shard-client.js';
-import { newCommitState, startWaiting } from './transaction-commit.js';
+import { type CommitState, newCommitState, startWaiting } from './transaction-commit.js';
 
 /** A wait on the thread is cut into slices: between two of them the shard's health is looked at. */
 const WAIT_SLICE_MS = 50;
@@ -52,7 +52,7 @@ export class Client implements RequestListener {
   readonly key = new KeyScratch();
   readonly keepAlive = new KeepAlive();
   /** Commits over several shards. */
-  readonly commits = newCommitState();
+  readonly commits: CommitState;
   /** Prepares that a shard which was away never got, and has to be let go of in its place. */
   #unsent: UnsentPrepare[] = [];
   readonly #module: WebAssembly.Module;
@@ -78,6 +78,7 @@ export class Client implements RequestListener {
       shard.connect(module, memory, generation);
       return shard;
     });
+    this.commits = newCommitState({ transactions: control.transactions, shards: this.shards });
     this.#doorbell = control.clientDoorbell(slot);
     this.#pump = new ResponsePump(this.#doorbell, this.shards, this.keepAlive, () =>
       this.checkShards(),
@@ -296,6 +297,7 @@ export class Client implements RequestListener {
       shard.failAll();
       shard.close();
     }
+    this.commits.watch.close();
     this.#pump.stop();
     this.keepAlive.close();
     this.control.releaseSnapshotsOf(this.slot);

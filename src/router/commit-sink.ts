@@ -6,8 +6,9 @@
  */
 
 import type { LightningError } from '../errors.js';
-import { ConflictError, ShardUnavailableError } from '../errors.js';
+import { ConflictError, commitTimeout, ShardUnavailableError } from '../errors.js';
 import type { Client } from './client.js';
+import type { WatchedCommit } from './commit-watch.js';
 import { DATABASE_CLOSED } from './control-block.js';
 import type { ResponseSink } from './response-sink.js';
 import { unavailable } from './shard-client.js';
@@ -34,7 +35,7 @@ export interface CommitSinkOptions {
   readonly reject: (error: unknown) => void;
 }
 
-export class CommitSink implements ResponseSink {
+export class CommitSink implements ResponseSink, WatchedCommit {
   readonly #options: CommitSinkOptions;
   #remaining: number;
   /** Of the commit, once a participant has said that it took place. */
@@ -43,10 +44,28 @@ export class CommitSink implements ResponseSink {
   #error: unknown;
   #isUncertain = false;
   #wasAborted = false;
+  /** The promise is settled, before all have answered. */
+  #isGivenUp = false;
 
   constructor(options: CommitSinkOptions) {
     this.#options = options;
     this.#remaining = options.count;
+  }
+
+  get slot(): number {
+    return this.#options.slot;
+  }
+
+  get word(): number {
+    return this.#options.word;
+  }
+
+  givenUp(): void {
+    const { client, reject } = this.#options;
+    this.#isGivenUp = true;
+    reject(commitTimeout());
+    this.#wakeAll();
+    client.commitEnded();
   }
 
   respond(_kind: number, bytes: StringBuffer, start: number, _end: number): void {
@@ -60,17 +79,24 @@ export class CommitSink implements ResponseSink {
     const { client, slot, word } = this.#options;
     // Others need not wait for one that is gone.
     if (client.control.transactions.abort(slot, word, ABORT_UNAVAILABLE)) this.#wasAborted = true;
-    for (const shard of client.shards) {
-      if (client.control.transactions.takesPart(slot, shard.shard)) shard.wake();
-    }
+    this.#wakeAll();
     this.#settle();
   }
 
+  /** The participants have a look at what became of it. */
+  #wakeAll(): void {
+    const { client, slot } = this.#options;
+    for (const shard of client.shards) {
+      if (client.control.transactions.takesPart(slot, shard.shard)) shard.wake();
+    }
+  }
+
   #settle(): void {
-    if (--this.#remaining > 0) return;
+    if (--this.#remaining > 0 || this.#isGivenUp) return;
     const { client, resolve } = this.#options;
     if (!this.#isUncertain && this.#error === undefined) resolve(this.#sequence);
     else this.#settleUncertain();
+    client.commits.watch.remove(this);
     client.commitEnded();
   }
 

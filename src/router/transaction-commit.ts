@@ -6,6 +6,7 @@
  * coordinator decides, the shards apply and answer. The promise resolves when all have answered: the
  * last of them has made the commit visible before.
  */
+import { commitTimeout } from '../errors.js';
 import { faultPoint, isFaultDue, strike } from '../faults.js';
 import { RECORD_FLAG_SYNC, REQUEST_PREPARE, REQUEST_WRITE } from '../kernel/assembly/layout.js';
 import {
@@ -19,29 +20,38 @@ import type { BatchPart } from './batch-part.js';
 import type { Client } from './client.js';
 import type { CommitRequest } from './commit-request.js';
 import { CommitSink } from './commit-sink.js';
+import { CommitWatch, type CommitWatchOptions } from './commit-watch.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { type ResponseSink, SequenceSink } from './response-sink.js';
 import { unavailable } from './shard-client.js';
 import { ABORT_UNAVAILABLE } from './transaction-table.js';
+
+/** No commit waits longer for a slot while none comes free: as long as a transaction lasts, if not told otherwise. */
+const SLOT_WAIT_MS_MAX = 60_000;
 
 /** A commit that waits for a free slot. */
 interface WaitingCommit {
   readonly request: CommitRequest;
   readonly resolve: (sequence: number) => void;
   readonly reject: (error: unknown) => void;
+  readonly sinceMs: number;
 }
 
 /** What one client keeps about its commits over several shards. */
 export interface CommitState {
+  readonly watch: CommitWatch;
   /** In the order they were asked for. */
   readonly waiting: WaitingCommit[];
   nextId: number;
   idsEnd: number;
   isPolling: boolean;
+  /** When one was sent last. */
+  sentMs: number;
 }
 
-export function newCommitState(): CommitState {
-  return { waiting: [], nextId: 0, idsEnd: 0, isPolling: false };
+export function newCommitState(watched: CommitWatchOptions): CommitState {
+  const watch = new CommitWatch(watched);
+  return { watch, waiting: [], nextId: 0, idsEnd: 0, isPolling: false, sentMs: 0 };
 }
 
 /**
@@ -61,14 +71,17 @@ export function commitTransaction(client: Client, request: CommitRequest): Promi
   }
   if (involved === 0) return Promise.resolve(0);
   if (involved === 1) return commitAlone(client, request, only);
+  const { waiting, watch } = client.commits;
+  for (let shard = 0; shard < client.shards.length; shard++) {
+    if (watch.isHung(shard) && takesPart(request, shard)) return Promise.reject(commitTimeout());
+  }
   const promise = newPromise<number>();
   const resolve = resolvePart<number>();
   const reject = rejectPart();
-  const { waiting } = client.commits;
   if (waiting.length > 0 || !prepare(client, request, resolve, reject)) {
     // Kept as they are, whatever happens to the batch.
     for (const part of request.parts) part?.lend();
-    waiting.push({ request, resolve, reject });
+    waiting.push({ request, resolve, reject, sinceMs: performance.now() });
     waitForSlot(client);
   }
   return promise;
@@ -141,6 +154,7 @@ function prepare(
   const id = nextId(client);
   const word = transactions.begin(slot, id, low, high);
   const sink = new CommitSink({ client, slot, word, count: involved, resolve, reject });
+  client.commits.watch.add(sink);
   head.slot = slot;
   head.word = word;
   head.id = id;
@@ -215,7 +229,19 @@ export function startWaiting(client: Client): void {
   while (waiting.length > 0) {
     const { request, resolve, reject } = waiting[0] as WaitingCommit;
     if (!prepare(client, request, resolve, reject)) return;
+    client.commits.sentMs = performance.now();
     waiting.shift();
+  }
+}
+
+/** No slot came free for so long that something must hang that holds them all. */
+function giveUpWaiting(client: Client): void {
+  const { waiting, sentMs } = client.commits;
+  const nowMs = performance.now();
+  for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+    if (nowMs - Math.max(first.sinceMs, sentMs) < SLOT_WAIT_MS_MAX) return;
+    waiting.shift();
+    first.reject(commitTimeout());
   }
 }
 
@@ -227,6 +253,7 @@ function waitForSlot(client: Client): void {
   setTimeout(() => {
     commits.isPolling = false;
     startWaiting(client);
+    giveUpWaiting(client);
     if (commits.waiting.length > 0) waitForSlot(client);
   }, 1);
 }

@@ -53,10 +53,12 @@ export const ABORT_LOCKED = 2;
 export const ABORT_RANGE = 3;
 /** A plain write took a key of it before the decision. */
 export const ABORT_WOUNDED = 4;
-/** Its client, or a participant, is gone, hangs, or takes no writes. */
+/** Its client, or a participant, is gone, or takes no writes. */
 export const ABORT_UNAVAILABLE = 5;
 /** The decision could not be written. */
 export const ABORT_LOG = 6;
+/** A participant hangs, or nobody decides (commit-watch.ts). */
+export const ABORT_TIMEOUT = 7;
 
 const STATE_MASK = 7;
 const OWNER_SHIFT = 3;
@@ -107,6 +109,7 @@ export interface TransactionCounts {
     readonly wounded: number;
     readonly unavailable: number;
     readonly log: number;
+    readonly timeout: number;
   };
   readonly wounded: number;
   /** Found prepared and undecided in a log, at an open or after the death of a shard's worker. */
@@ -454,6 +457,7 @@ export class TransactionTable {
         wounded: counter(COUNT_ABORTED + ABORT_WOUNDED),
         unavailable: counter(COUNT_ABORTED + ABORT_UNAVAILABLE),
         log: counter(COUNT_ABORTED + ABORT_LOG),
+        timeout: counter(COUNT_ABORTED + ABORT_TIMEOUT),
       },
       wounded: counter(COUNT_ABORTED + ABORT_WOUNDED),
       inDoubt: counter(COUNT_IN_DOUBT),

@@ -58,7 +58,7 @@ export interface TransactionStats {
   /** Commits of transactions and batches over several shards; counted in any case. */
   readonly acrossShards: {
     readonly committed: number;
-    /** By what was to blame: a newer version, a lock, a range, a plain write, a part that was away, the log. */
+    /** By what was to blame: a newer version, a lock, a range, a plain write, a part that was away, the log, a part that hung. */
     readonly aborted: {
       readonly newer: number;
       readonly locked: number;
@@ -66,6 +66,7 @@ export interface TransactionStats {
       readonly wounded: number;
       readonly unavailable: number;
       readonly log: number;
+      readonly timeout: number;
     };
     /** Aborted by a plain write to a key that they had prepared. */
     readonly wounded: number;

@@ -1,11 +1,18 @@
 /** What a client is told about a commit that did not take place. */
 
-import { ConflictError, LightningError, ReadOnlyError, ShardUnavailableError } from '../errors.js';
+import {
+  ConflictError,
+  commitTimeout,
+  LightningError,
+  ReadOnlyError,
+  ShardUnavailableError,
+} from '../errors.js';
 import {
   ABORT_LOCKED,
   ABORT_LOG,
   ABORT_NEWER,
   ABORT_RANGE,
+  ABORT_TIMEOUT,
   ABORT_UNAVAILABLE,
   ABORT_WOUNDED,
 } from '../router/transaction-table.js';
@@ -25,6 +32,7 @@ export function abortError(reason: number): LightningError {
       'The commit was given up: its decision could not be written. Nothing of it was applied',
     );
   }
+  if (reason === ABORT_TIMEOUT) return commitTimeout();
   if (reason === ABORT_UNAVAILABLE || REASONS[reason] === undefined) {
     return new ShardUnavailableError(
       'The commit was given up, since a part of the database did not take part: nothing of it was applied',

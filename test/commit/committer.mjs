@@ -1,7 +1,7 @@
 /**
  * Commits two batches over all shards, the second of which may meet a fault (LIGHTNING_DB_FAULT), and
  * says what it sees. Each batch writes one version to every key. In the mode "thread" another thread
- * writes the second one, and dies.
+ * writes the second one, and dies; in the mode "hang" a shard hangs.
  */
 
 import { writeSync } from 'node:fs';
@@ -61,6 +61,15 @@ const db = await LightningDb.open(path, { shards: 2, cacheSize: 16 << 20, walSyn
 if (mode === 'thread') {
   await write(db, 'first');
   await writeFromThread(db);
+  await sayHeld(db);
+}
+if (mode === 'hang') {
+  await write(db, 'first');
+  for (const when of ['refused', 'at once']) {
+    await write(db, 'second').catch(({ code, details }) =>
+      say(`${when} ${code} ${details.outcome}`),
+    );
+  }
   await sayHeld(db);
 }
 if (mode === 'write') {

@@ -414,7 +414,7 @@ describe('statistics', () => {
     });
     expect((await db.stats()).transactions.acrossShards).toEqual({
       committed: 2,
-      aborted: { newer: 0, locked: 0, range: 0, wounded: 0, unavailable: 0, log: 0 },
+      aborted: { newer: 0, locked: 0, range: 0, wounded: 0, unavailable: 0, log: 0, timeout: 0 },
       wounded: 0,
       inDoubt: 0,
       preparing: 0,
