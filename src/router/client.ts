@@ -23,7 +23,12 @@ import { shardOf } from './murmur3.js';
 import { ResponsePump } from './response-pump.js';
 import type { KeptSink } from './response-sink.js';
 import { type RequestListener, ShardClient, unavailable } from './shard-client.js';
-import { type CommitState, newCommitState, startWaiting } from './transaction-commit.js';
+import {
+  type CommitState,
+  endWaiting,
+  newCommitState,
+  startWaiting,
+} from './transaction-commit.js';
 
 /** A wait on the thread is cut into slices: between two of them the shard's health is looked at. */
 const WAIT_SLICE_MS = 50;
@@ -143,9 +148,9 @@ export class Client implements RequestListener {
     }
   }
 
-  /** Requests without an answer, on all shards. */
+  /** Requests without an answer, on all shards, and commits that have yet to be sent. */
   pending(): number {
-    let pending = 0;
+    let pending = this.commits.waiting.length;
     for (const shard of this.shards) pending += shard.pending;
     return pending;
   }
@@ -293,6 +298,7 @@ export class Client implements RequestListener {
 
   /** Fails what is left and lets go of everything but the slot. */
   close(): void {
+    endWaiting(this);
     for (const shard of this.shards) {
       shard.failAll();
       shard.close();

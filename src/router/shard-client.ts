@@ -44,6 +44,7 @@ import { checkValueBytes } from './codec.js';
 import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
 import { fenced } from './fence-reasons.js';
+import { HeldWrites } from './held-writes.js';
 import type { KeyScratch } from './key-scratch.js';
 import { LentBytes } from './lent-bytes.js';
 import { putBytesMax, writeDelete, writePut } from './operation-writer.js';
@@ -103,6 +104,7 @@ export class ShardClient {
   readonly #freeIds: number[] = [];
   #pending = 0;
   readonly #queue = new RequestQueue();
+  readonly #held = new HeldWrites();
   readonly #partial = new Map<number, PartialResponse>();
   #unpublishedBytes = 0;
   readonly #ownReads: OwnReads | undefined;
@@ -238,7 +240,7 @@ export class ShardClient {
   put(key: KeyScratch, value: string | Uint8Array, flags: number, sink: ResponseSink): void {
     this.#checkServing();
     const bytesMax = putBytesMax(key.length, value);
-    if (bytesMax <= this.valueInlineBytesMax) {
+    if (bytesMax <= this.valueInlineBytesMax && !this.#held.isHolding) {
       const address = this.#reserve(bytesMax);
       if (address !== FULL) {
         const end = writePut(this, address, key, value);
@@ -251,7 +253,7 @@ export class ShardClient {
 
   delete(key: KeyScratch, flags: number, sink: ResponseSink): void {
     this.#checkServing();
-    const address = this.#reserve(key.length + 8);
+    const address = this.#held.isHolding ? FULL : this.#reserve(key.length + 8);
     if (address !== FULL) {
       const end = writeDelete(this, address, key);
       this.#commit(REQUEST_WRITE, flags, 1, end - address, sink);
@@ -291,7 +293,7 @@ export class ShardClient {
     first = false,
   ): void {
     this.#checkServing();
-    const address = this.#reserve(payload.length);
+    const address = this.#held.holds(kind) ? FULL : this.#reserve(payload.length);
     if (address === FULL) {
       this.#enqueue(kind, flags, argument, payload, EMPTY, sink, first);
       return;
@@ -317,7 +319,8 @@ export class ShardClient {
 
   /**
    * Sends a request whose payload is `head`, then the operations of `part`. What does not fit at once
-   * waits: `head` is copied then, the part's bytes are lent.
+   * waits: `head` is copied then, the part's bytes are lent. With `isBehind` it goes, like a write, behind
+   * commits that wait.
    */
   sendJoined(
     kind: number,
@@ -326,14 +329,16 @@ export class ShardClient {
     head: Uint8Array,
     part: BatchPart | undefined,
     sink: ResponseSink,
+    isBehind: boolean,
   ): void {
     this.#checkServing();
     const bodyBytes = part?.length ?? 0;
-    const address = this.#reserve(head.length + bodyBytes);
+    const isHeld = isBehind && this.#held.isHolding;
+    const address = isHeld ? FULL : this.#reserve(head.length + bodyBytes);
     if (address === FULL) {
       const body = part === undefined ? EMPTY : part.lend();
       // A copy: `slice` of a Buffer is not one, and the next request is written over the head.
-      this.#enqueue(kind, flags, argument, Buffer.from(head), body, sink);
+      this.#enqueue(kind, flags, argument, Buffer.from(head), body, sink, false, isHeld);
       return;
     }
     this.bytes.set(head, address);
@@ -345,7 +350,7 @@ export class ShardClient {
 
   /** True when a payload of this size would go into the ring at once, so that no copy is needed. */
   fits(payloadBytes: number): boolean {
-    return this.#reserve(payloadBytes) !== FULL;
+    return !this.#held.isHolding && this.#reserve(payloadBytes) !== FULL;
   }
 
   /** Room in the ring for a whole request, in turn; FULL when it has to queue. */
@@ -383,8 +388,9 @@ export class ShardClient {
     body: Uint8Array,
     sink: ResponseSink,
     first = false,
+    isHeld = this.#held.holds(kind),
   ): void {
-    if (!first && this.#queue.isFull) {
+    if (!first && (isHeld ? this.#held.isFull : this.#queue.isFull)) {
       throw new LightningError(
         'LIGHTNING_LIMIT_EXCEEDED',
         'Too many operations are under way: await some of them before starting more',
@@ -392,10 +398,29 @@ export class ShardClient {
     }
     const requestId = this.#register(sink);
     const request = { kind, flags, requestId, argument, head, body, sent: 0 };
+    if (isHeld) {
+      this.#held.push(request);
+      // For the one who looks whether the shard is still there.
+      this.#listener.requestMade();
+      return;
+    }
     if (first) this.#queue.pushFirst(request);
     else this.#queue.push(request);
     this.#listener.requestMade();
     this.flush();
+  }
+
+  /** A commit with a part for the shard waits to be sent: later writes go behind it. */
+  holdBehind(commit: number): void {
+    this.#held.begin(commit);
+  }
+
+  /** The commit was sent, or given up. */
+  releaseBehind(commit: number): void {
+    const released = this.#held.end(commit);
+    if (released.length === 0) return;
+    for (const request of released) this.#queue.push(request);
+    this.#listener.requestMade();
   }
 
   #register(sink: ResponseSink): number {
@@ -510,6 +535,7 @@ export class ShardClient {
   failAll(): void {
     this.receive();
     const unsent = this.#queue.unsentIds();
+    for (const id of this.#held.takeIds()) unsent.add(id);
     const failing = this.#sinks.map((sink, id) => ({ sink, id }));
     this.#sinks.length = 0;
     this.#freeIds.length = 0;

@@ -35,6 +35,8 @@ interface WaitingCommit {
   readonly resolve: (sequence: number) => void;
   readonly reject: (error: unknown) => void;
   readonly sinceMs: number;
+  /** How many had begun to wait when this one did. */
+  readonly number: number;
 }
 
 /** What one client keeps about its commits over several shards. */
@@ -47,11 +49,13 @@ export interface CommitState {
   isPolling: boolean;
   /** When one was sent last. */
   sentMs: number;
+  /** Number of the last one that had to wait. */
+  lastWaiting: number;
 }
 
 export function newCommitState(watched: CommitWatchOptions): CommitState {
   const watch = new CommitWatch(watched);
-  return { watch, waiting: [], nextId: 0, idsEnd: 0, isPolling: false, sentMs: 0 };
+  return { watch, waiting: [], nextId: 0, idsEnd: 0, isPolling: false, sentMs: 0, lastWaiting: 0 };
 }
 
 /**
@@ -81,7 +85,11 @@ export function commitTransaction(client: Client, request: CommitRequest): Promi
   if (waiting.length > 0 || !prepare(client, request, resolve, reject)) {
     // Kept as they are, whatever happens to the batch.
     for (const part of request.parts) part?.lend();
-    waiting.push({ request, resolve, reject, sinceMs: performance.now() });
+    const number = ++client.commits.lastWaiting;
+    waiting.push({ request, resolve, reject, sinceMs: performance.now(), number });
+    for (const shard of client.shards) {
+      if (takesPart(request, shard.shard)) shard.holdBehind(number);
+    }
     waitForSlot(client);
   }
   return promise;
@@ -190,7 +198,8 @@ function sendPrepare(
   const first = validated === 0 ? headBytes : withValidated(keys?.bytes, spans?.bytes);
   const flags = sync ? RECORD_FLAG_SYNC : 0;
   try {
-    shard.sendJoined(REQUEST_PREPARE, flags, part?.count ?? 0, first, part, sink);
+    const isAlone = head.slot === PREPARE_ALONE;
+    shard.sendJoined(REQUEST_PREPARE, flags, part?.count ?? 0, first, part, sink, isAlone);
   } catch (error) {
     if (head.slot !== PREPARE_ALONE) {
       client.control.transactions.abort(head.slot, head.word, ABORT_UNAVAILABLE);
@@ -230,8 +239,22 @@ export function startWaiting(client: Client): void {
     const { request, resolve, reject } = waiting[0] as WaitingCommit;
     if (!prepare(client, request, resolve, reject)) return;
     client.commits.sentMs = performance.now();
-    waiting.shift();
+    shiftWaiting(client);
   }
+}
+
+/** The first one is sent, or given up: writes that came after it need wait no longer. */
+function shiftWaiting(client: Client): void {
+  const first = client.commits.waiting.shift();
+  if (first === undefined) return;
+  for (const shard of client.shards) {
+    if (takesPart(first.request, shard.shard)) shard.releaseBehind(first.number);
+  }
+}
+
+/** The client ends: what waits is never sent. */
+export function endWaiting(client: Client): void {
+  for (const { reject } of client.commits.waiting.splice(0)) reject(unavailable('none'));
 }
 
 /** No slot came free for so long that something must hang that holds them all. */
@@ -240,7 +263,7 @@ function giveUpWaiting(client: Client): void {
   const nowMs = performance.now();
   for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
     if (nowMs - Math.max(first.sinceMs, sentMs) < SLOT_WAIT_MS_MAX) return;
-    waiting.shift();
+    shiftWaiting(client);
     first.reject(commitTimeout());
   }
 }
