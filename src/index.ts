@@ -52,6 +52,7 @@ export {
   TransactionTimeoutError,
 } from './errors.js';
 export { type AttachOptions, LightningDb, type PutOptions, VERSION } from './lightning-db.js';
+export type { RepairProgress } from './repair/counted-reads.js';
 export type { RepairLoss, RepairOptions, RepairProblem, RepairReport } from './repair/report.js';
 export type { LightningDbHandle } from './router/attach.js';
 export type { Batch, WriteOptions } from './router/batch.js';

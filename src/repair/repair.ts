@@ -17,7 +17,7 @@ import { type FileSystem, replaceFile } from '../file-system/file-system.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { Kernel } from '../kernel/kernel.js';
 import { createJobMemory } from '../kernel/shard-memory.js';
-import { booleanOption, checkOptionNames } from '../options.js';
+import { booleanOption, checkOptionNames, invalidOption } from '../options.js';
 import { lockDatabase } from '../router/database-lock.js';
 import {
   COORDINATOR_DIRECTORY,
@@ -29,6 +29,7 @@ import {
 import { isLinkIntentName, type LinkIntent, readLinkIntent } from '../version/link-intent.js';
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES } from '../wal/segment-format.js';
 import { Aside } from './aside.js';
+import { CountedReads } from './counted-reads.js';
 import { repairShard } from './repair-shard.js';
 import { RepairFindings, type RepairOptions, type RepairReport } from './report.js';
 import { repairDecisions } from './salvage-decisions.js';
@@ -40,8 +41,11 @@ export async function repairDatabase(
   path: string,
   options: RepairOptions = {},
 ): Promise<RepairReport> {
-  const { dryRun: isDry }: RepairOptions = options;
-  checkOptionNames(options, ['dryRun'], 'the repair options');
+  const { dryRun: isDry, onProgress }: RepairOptions = options;
+  checkOptionNames(options, ['dryRun', 'onProgress'], 'the repair options');
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw invalidOption('onProgress', onProgress, 'a function');
+  }
   const dryRun = booleanOption('dryRun', isDry) === true;
   const root = resolve(path);
   if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== true) throw noDatabase(path);
@@ -50,7 +54,11 @@ export async function repairDatabase(
   const kernel = new Kernel(module, createJobMemory(JOB_MEMORY_BYTES));
   const lock = lockDatabase(root, { readOnly: dryRun });
   try {
-    const report = await new DatabaseRepair(nodeFileSystem, kernel, root, dryRun).run();
+    const fs =
+      onProgress === undefined
+        ? nodeFileSystem
+        : new CountedReads(bytesIn(nodeFileSystem, root), onProgress).over(nodeFileSystem);
+    const report = await new DatabaseRepair(fs, kernel, root, dryRun).run();
     lock.release();
     return report;
   } catch (error) {
@@ -58,6 +66,18 @@ export async function repairDatabase(
     lock.abandon();
     throw error;
   }
+}
+
+/** Of the files that a repair looks at. */
+function bytesIn(fs: FileSystem, root: string): number {
+  let bytes = 0;
+  for (const directory of fs.readdir(root).filter((name) => SHARD_NAME.test(name))) {
+    for (const name of fs.readdir(`${root}/${directory}`)) {
+      if (parseShardFileName(name) !== undefined)
+        bytes += fs.fileSize(`${root}/${directory}/${name}`);
+    }
+  }
+  return bytes;
 }
 
 class DatabaseRepair {

@@ -1,5 +1,7 @@
 /** What a repair found, saved and could not save. */
 
+import type { RepairProgress } from './counted-reads.js';
+
 /** Something that was not what had been written. */
 export interface RepairProblem {
   readonly file: string;
@@ -18,6 +20,11 @@ export interface RepairLoss extends RepairProblem {
 export interface RepairOptions {
   /** Only says what would be done. Default: false. */
   readonly dryRun?: boolean | undefined;
+  /**
+   * Called some ten times a second, on this thread, which a repair otherwise keeps to itself.
+   * An error that it throws ends the repair: nothing is lost.
+   */
+  readonly onProgress?: ((progress: RepairProgress) => void) | undefined;
 }
 
 export interface RepairReport {

@@ -4,7 +4,9 @@
  * Nothing here blocks. When there is no memtable for a group, the group waits gathered, unnumbered
  * and unwritten, and turns go on serving reads until a flush has finished; when flushes cannot
  * finish (the disk is full), it is refused instead. A commit that is written is always applied to
- * its end before the next is gathered.
+ * its end before the next is gathered. One that is larger than all memtables may get stuck in its
+ * middle when flushes cannot finish: whoever waits for it is told, and so is who comes after it; it
+ * goes on by itself once they can.
  */
 import type { LightningError } from '../errors.js';
 import {
@@ -12,9 +14,6 @@ import {
   H_TOUCHED,
   READER_COUNT,
   RECORD_FLAG_MORE,
-  REQUEST_BLOB_BEGIN,
-  REQUEST_PREPARE,
-  REQUEST_WRITE,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { PREPARE_ALONE } from '../protocol/prepare.js';
@@ -25,11 +24,17 @@ import { ClientSession } from './client-session.js';
 import type { CommitRecords } from './commit-records.js';
 import { unknownOutcome } from './conflict.js';
 import { bitsOf, ConnectedClients } from './connected-clients.js';
-import type { Memtables } from './memtables.js';
+import { MemtableRoom, type MemtableRoomOptions, stuckCommit } from './memtable-room.js';
 import type { PreparedCommits } from './prepared-commits.js';
-import { isWriteToRefuse, malformedWrite, type RecordIntake } from './record-intake.js';
+import {
+  isWriteKind,
+  isWriteToRefuse,
+  malformedWrite,
+  type RecordIntake,
+} from './record-intake.js';
 import type { ReadyCommit, RequestHandler } from './request-handler.js';
 import { NOBODY, refusalOf, type WalCommit } from './wal-commit.js';
+import { WriteStalls } from './write-stalls.js';
 
 /** What groupCollect answers (commit.ts). */
 const COLLECT_EMPTY = 0;
@@ -40,13 +45,10 @@ const RECORD_MALFORMED = 0xffffffff;
 
 /** Records of one client that are handled on the host's side in one turn. */
 const RECORDS_PER_TURN_MAX = 256;
-/** A memtable takes this much more than the bytes of an operation in the log, at most in the mean. */
-const OPERATION_OVERHEAD_BYTES = 96;
 
-export interface CommitLoopOptions {
+export interface CommitLoopOptions extends MemtableRoomOptions {
   readonly kernel: Kernel;
   readonly control: ControlBlock;
-  readonly memtables: Memtables;
   readonly commit: WalCommit;
   readonly handler: RequestHandler;
   readonly barrier: BarrierWait;
@@ -60,10 +62,6 @@ export interface CommitLoopOptions {
   readonly nowMs: () => number;
   /** Why writes are refused for good; undefined while they are taken. */
   readonly refusal: () => LightningError | undefined;
-  /** Why no memtable becomes free: the last flush failed; undefined while flushes work. */
-  readonly flushFailure: () => LightningError | undefined;
-  /** Makes an empty memtable active; false when no arena is free. */
-  readonly switchMemtable: () => boolean;
   /** Milliseconds to hold the next group of such a size up; Infinity: until a compaction ends. */
   readonly delayMs: (groupBytes: number) => number;
   readonly deleteBlobs: (blobs: readonly number[]) => void;
@@ -73,6 +71,7 @@ export interface CommitLoopOptions {
 
 export class CommitLoop {
   readonly #options: CommitLoopOptions;
+  readonly #room: MemtableRoom;
   readonly #sessions: ClientSession[] = [];
   readonly #connected: ConnectedClients;
   /** Clients that something was sent to, or made room for, in this turn. */
@@ -92,13 +91,11 @@ export class CommitLoop {
   #carriedAcks = 0;
   #resumeAtMs = 0;
   #isStopped = false;
-  delays = 0;
-  stops = 0;
-  delayedMs = 0;
-  #delayStartMs = 0;
+  readonly stalls = new WriteStalls();
 
   constructor(options: CommitLoopOptions) {
     this.#options = options;
+    this.#room = new MemtableRoom(options);
     this.#connected = new ConnectedClients(options.kernel.i32);
     options.kernel.exports.groupRecordMax(options.inlineBytesMax);
     for (let client = 0; client < READER_COUNT; client++) {
@@ -135,7 +132,7 @@ export class CommitLoop {
       if (!this.#connected.hasRequests(client)) return false;
       const session = this.#session(client);
       if (this.#isUnanswerable(session) || session.isStalled) return false;
-      return takesWrites || !isWrite(session.nextKind());
+      return takesWrites || !isWriteKind(session.nextKind());
     });
   }
 
@@ -224,7 +221,10 @@ export class CommitLoop {
         // Its number is the lower one: it goes first. Who decides rings the doorbell.
         if (!prepared.poll()) return progress;
       } else if (commit.isApplying) {
-        if (!commit.advance()) return progress;
+        if (!commit.advance()) {
+          this.#answerStuck();
+          return progress;
+        }
         if (this.#isSync && barrier.isUsed) barrier.start(commit.lastSequence);
         else this.#acknowledge();
         this.#options.afterCommit();
@@ -246,6 +246,22 @@ export class CommitLoop {
     this.#options.commit.giveUp();
     if (this.#isGroup) this.#refuseGathered(unknownOutcome());
     else if (this.#large !== undefined) this.#refuseLarge(this.#large, unknownOutcome());
+  }
+
+  /** Why a commit that is being applied does not come to its end; undefined: it does, or soon may. */
+  get #stuck(): LightningError | undefined {
+    const { commit, prepared } = this.#options;
+    return commit.isApplying || prepared.hasDue ? this.#room.blocked : undefined;
+  }
+
+  /** Tells who waits for a large commit that it is stuck: it stands in the log, and will be applied. */
+  #answerStuck(): void {
+    const ready = this.#large;
+    const error = this.#stuck;
+    if (error === undefined || ready === undefined || this.#isGroup || !this.#isLargeWanted) return;
+    const told = stuckCommit(error);
+    this.#answerLarge(ready, () => this.#options.intake.refuseReady(ready, told));
+    this.#isLargeWanted = false;
   }
 
   /** Answers the commit that waited for its barrier. False: it goes on waiting. */
@@ -350,27 +366,19 @@ export class CommitLoop {
    * refused.
    */
   #admit(bytes: number, operations: number, nowMs: number): LightningError | 'wait' | undefined {
-    const { memtables, commit } = this.#options;
+    const { commit } = this.#options;
     const refusal = this.#options.refusal();
     if (refusal !== undefined) return refusal;
     if (nowMs < this.#resumeAtMs) return 'wait';
     if (commit.isApplying) return 'wait';
-    const total = bytes + operations * OPERATION_OVERHEAD_BYTES;
-    const wanted = Math.min(total, Math.floor(memtables.arenaBytes / 2));
-    const { active } = memtables;
-    const failure = this.#options.flushFailure();
-    // What is written must be applied: that would wait for a flush in the middle.
-    if (failure !== undefined && memtables.bytesFreeTotal < total) return failure;
-    if (memtables.bytesFree(active) >= wanted) return undefined;
-    if (memtables.canSwitch && this.#options.switchMemtable()) return undefined;
-    if (failure !== undefined) return failure;
-    this.#noteStop(nowMs);
-    return 'wait';
+    const admission = this.#room.admit(bytes, operations);
+    if (admission === 'wait') this.stalls.stop(nowMs);
+    return admission;
   }
 
   #acknowledge(): void {
     const { commit } = this.#options;
-    this.#endStop();
+    this.stalls.resume(this.#options.nowMs);
     if (this.#isGroup) {
       this.#carriedAcks = this.#options.kernel.exports.groupAck();
       return;
@@ -388,18 +396,6 @@ export class CommitLoop {
       this.#touched.add(session.client);
     }
     this.#isLargeWanted = true;
-  }
-
-  #noteStop(nowMs: number): void {
-    if (this.#delayStartMs !== 0) return;
-    this.#delayStartMs = nowMs;
-    this.stops++;
-  }
-
-  #endStop(): void {
-    if (this.#delayStartMs === 0) return;
-    this.delayedMs += this.#options.nowMs() - this.#delayStartMs;
-    this.#delayStartMs = 0;
   }
 
   // ---- taking requests ----------------------------------------------------------------
@@ -456,15 +452,14 @@ export class CommitLoop {
     const delayMs = this.#options.delayMs(groupBytes);
     if (delayMs <= 0 || !Number.isFinite(delayMs)) return;
     this.#resumeAtMs = nowMs + delayMs;
-    this.delays++;
-    this.delayedMs += delayMs;
+    this.stalls.delay(delayMs);
   }
 
   #mayWrite(nowMs: number): boolean {
     this.#isStopped =
       this.#options.refusal() === undefined &&
       this.#options.delayMs(0) === Number.POSITIVE_INFINITY;
-    if (this.#isStopped) this.#noteStop(nowMs);
+    if (this.#isStopped) this.stalls.stop(nowMs);
     return !this.#isStopped && nowMs >= this.#resumeAtMs;
   }
 
@@ -484,6 +479,16 @@ export class CommitLoop {
       const outcome = this.#takeRecord(session, nowMs, refusal);
       if (outcome === 'none') return records === 0 ? 'nothing' : 'some';
       if (outcome === 'full') return 'full';
+    }
+    return 'some';
+  }
+
+  /** Answers reads, and refuses writes, while a commit is stuck. */
+  #refuseFrom(session: ClientSession, nowMs: number): 'nothing' | 'some' {
+    const error = this.#options.refusal() ?? this.#stuck;
+    for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
+      if (this.#takeRecord(session, nowMs, error) === 'taken') continue;
+      return records === 0 ? 'nothing' : 'some';
     }
     return 'some';
   }
@@ -538,12 +543,13 @@ export class CommitLoop {
 
   /** Answers reads up to the first write, while writes have to wait. */
   #serveReads(session: ClientSession, nowMs: number): 'nothing' | 'some' {
+    if (this.#stuck !== undefined) return this.#refuseFrom(session, nowMs);
     const { requests, responses } = session;
     let outcome: 'nothing' | 'some' = 'nothing';
     for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
       requests.reload();
       if (responses.isBlocked || !requests.next()) break;
-      if (isWrite(requests.kind)) break;
+      if (isWriteKind(requests.kind)) break;
       this.#options.handler.take(session, nowMs);
       requests.release();
       this.#touched.add(session.client);
@@ -589,8 +595,4 @@ export class CommitLoop {
     }
     this.#touched.clear();
   }
-}
-
-function isWrite(kind: number): boolean {
-  return kind === REQUEST_WRITE || kind === REQUEST_PREPARE || kind === REQUEST_BLOB_BEGIN;
 }

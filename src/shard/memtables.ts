@@ -127,6 +127,11 @@ export class Memtables {
     return this.#word(memtable, ARENA_END) - this.#word(memtable, ARENA_TOP);
   }
 
+  /** Of all arenas, empty. */
+  get bytesMax(): number {
+    return this.#count * (this.arenaBytes - ARENA_HEAD_BYTES);
+  }
+
   /** Of the active memtable and the free arenas. */
   get bytesFreeTotal(): number {
     const arenaBytes = this.arenaBytes - ARENA_HEAD_BYTES;

@@ -320,6 +320,11 @@ function isWrite({ requests }: ClientSession): boolean {
   return kind === REQUEST_WRITE || kind === REQUEST_PREPARE || kind === REQUEST_BLOB_BEGIN;
 }
 
+/** Whether a request of that kind writes. */
+export function isWriteKind(kind: number): boolean {
+  return kind === REQUEST_WRITE || kind === REQUEST_PREPARE || kind === REQUEST_BLOB_BEGIN;
+}
+
 /** What was begun before writes were refused is refused where it is put together. */
 export function isWriteToRefuse({ requests, uploads, partial }: ClientSession): boolean {
   const { kind, requestId } = requests;

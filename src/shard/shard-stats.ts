@@ -88,7 +88,11 @@ export function shardStats(shard: Shard): ShardStats {
     },
     pendingCompactionBytes: shard.compactor.pendingBytes,
     indexes: { bytes: state.allocator.bytesUsed, bytesMax: state.allocator.bytesTotal },
-    stalls: { delays: loop.delays, stops: loop.stops, delayedMs: Math.round(loop.delayedMs) },
+    stalls: {
+      delays: loop.stalls.delays,
+      stops: loop.stalls.stops,
+      delayedMs: Math.round(loop.stalls.delayedMs),
+    },
   };
 }
 

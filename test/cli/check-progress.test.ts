@@ -38,6 +38,16 @@ describe('the progress of a check', () => {
     expect(written.length).toBe(2);
   });
 
+  it('of a repair counts bytes', () => {
+    const { written, target } = stream(false);
+    let nowMs = 0;
+    const options = { quiet: false, verb: 'repairing', nowMs: () => nowMs };
+    const view = new CheckProgressView(target, options);
+    nowMs = 6000;
+    view.show({ bytes: 500_000_000, bytesTotal: 1_000_000_000 });
+    expect(written.join('')).toMatch(/^repairing 50 %, 500 MB of 1(\.0+)? GB, .*\/s, .* left\n$/);
+  });
+
   it('is nothing when it is not wanted', () => {
     const { written, target } = stream(true);
     const view = new CheckProgressView(target, { quiet: true });

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LightningDb } from 'lightning-db';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -111,6 +111,31 @@ it('stats, compact and check work on a healthy database', async () => {
   const report = JSON.parse(await answer(['check', '--json']));
   expect(report).toMatchObject({ ok: true, problems: [] });
   expect(await answer(['check'])).toContain('Everything is as it was written');
+});
+
+it('stats says what there is, and what its counters count', async () => {
+  const text = await answer(['stats']);
+  expect(text).toMatch(/^amplification {2}(nothing was written|.* bytes of tables for each)/m);
+  expect(text).toMatch(/^cache .*since it was opened$/m);
+  expect(text).toMatch(/^stalls .*no write was held up since it was opened$/m);
+});
+
+it('check says what keeps a database from opening, and ends with 1', async () => {
+  const broken = join(directory.path, 'broken');
+  cpSync(path, broken, { recursive: true });
+  const shard = join(broken, 'shard-000');
+  const manifest = join(shard, readdirSync(shard).find((name) => name.endsWith('.manifest')) ?? '');
+  const bytes = readFileSync(manifest);
+  bytes[60] = (bytes[60] as number) ^ 1;
+  writeFileSync(manifest, bytes);
+  const { exitCode, stdout } = await runCommand(['check', '--path', broken]);
+  expect(exitCode).toBe(1);
+  expect(stdout).toContain(`${manifest} at offset 32: Manifest frame is damaged`);
+  expect(stdout).toContain('repair --dry-run');
+  const json = await runCommand(['check', '--path', broken, '--json']);
+  expect(json.exitCode).toBe(1);
+  const { ok, opens, problems } = JSON.parse(json.stdout);
+  expect({ ok, opens, first: problems[0].offset }).toEqual({ ok: false, opens: false, first: 32 });
 });
 
 describe('load', () => {

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
-import { LightningDb, type RepairReport } from 'lightning-db';
+import { LightningDb, type RepairProgress, type RepairReport } from 'lightning-db';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeFooter, FOOTER_BYTES } from '../../src/sstable/format.js';
 import { temporaryDirectory } from '../api/temporary-directory.js';
@@ -349,7 +349,11 @@ describe('a repair', () => {
     flip(first(path, '.manifest'), 60);
     flip(first(path, '.table'), 3000);
     const before = snapshotOf(path);
-    const trial = await LightningDb.repair(path, { dryRun: true });
+    const seen: RepairProgress[] = [];
+    const onProgress = (progress: RepairProgress): unknown => seen.push(progress);
+    const trial = await LightningDb.repair(path, { dryRun: true, onProgress });
+    for (const { bytes, bytesTotal } of seen) expect(bytes).toBeLessThanOrEqual(bytesTotal);
+    expect(seen[0]?.bytes).toBeGreaterThan(0);
     expect(snapshotOf(path)).toEqual(before);
     const { dryRun, originals, saved, ...report } = await LightningDb.repair(path);
     expect({ dryRun: trial.dryRun, originals: trial.originals }).toEqual({

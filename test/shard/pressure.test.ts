@@ -1,6 +1,7 @@
 /** More than fits: memtables that wait for flushes, rings that are full, clients that go away. */
 
 import { describe, expect, it } from 'vitest';
+import { NoSpaceError } from '../../src/errors.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { RECORD_FLAG_SYNC, REQUEST_GET } from '../../src/kernel/assembly/layout.js';
 import { shardStats } from '../../src/shard/shard-stats.js';
@@ -38,13 +39,13 @@ describe('while flushes do not finish', () => {
         if (!answered.has(id) && client.poll(id) !== undefined) answered.add(id);
     };
     const start = performance.now();
-    while (shard.shard.loop.stops === 0 && performance.now() - start < 20_000) {
+    while (shard.shard.loop.stalls.stops === 0 && performance.now() - start < 20_000) {
       shard.shard.turn();
       poll();
       await immediate();
     }
-    expect(shard.shard.loop.stops).toBe(1);
-    expect(shard.shard.loop.delays).toBeGreaterThan(0);
+    expect(shard.shard.loop.stalls.stops).toBe(1);
+    expect(shard.shard.loop.stalls.delays).toBeGreaterThan(0);
     expect(answered.size).toBeGreaterThan(100);
     expect(answered.size).toBeLessThan(600);
     // Another client's reads are answered meanwhile.
@@ -86,6 +87,79 @@ describe('while flushes do not finish', () => {
     release();
     await shard.client.wait(id);
     expect(await reader.getMany(['key-0', 'key-1499'])).toEqual([value, value]);
+    await shard.shard.close();
+  });
+});
+
+describe('while flushes find no room', () => {
+  /** A shard with memtables of a few hundred KiB whose flushes fail until `clearFaults`. */
+  async function withoutRoom(errno: 'ENOSPC' | 'EMFILE') {
+    let nowMs = 0;
+    const at = place({ arenaBytes: 128 * 1024 });
+    const clock = { nowMs: () => nowMs, wallMs: () => 0 };
+    let isFull = true;
+    const shard = await TestShard.open({
+      ...at,
+      clock,
+      before: async ({ kind }) => {
+        nowMs += 1000;
+        if (kind !== 'flush' || !isFull) return;
+        throw new NoSpaceError('Cannot open a table', { details: { errno } });
+      },
+    });
+    const makeRoom = (): void => {
+      isFull = false;
+    };
+    return {
+      shard,
+      makeRoom,
+      client: shard.client,
+      other: new TestClient(shard.shard, shard.kernel, 2),
+    };
+  }
+  const value = 'v'.repeat(1000);
+  const bulk = (count: number) => Array.from({ length: count }, (_, i) => put(`key-${i}`, value));
+
+  it.each(['ENOSPC', 'EMFILE'] as const)(
+    '%s refuses a commit larger than what is free',
+    async (errno) => {
+      const { shard, client, other, makeRoom } = await withoutRoom(errno);
+      const written = await client.commit(bulk(150));
+      const { commits } = shard.shard.state.commit;
+      await expect(client.commit(bulk(400))).rejects.toMatchObject({
+        code: 'LIGHTNING_NO_SPACE',
+        details: { errno },
+      });
+      expect(shard.shard.state.commit.commits).toBe(commits);
+      expect(await other.get('key-149')).toBe(value);
+      expect(await other.get('key-150')).toBeUndefined();
+      makeRoom();
+      // Writes resume by themselves.
+      await shard.settle();
+      expect(await client.commit(bulk(400))).toBeGreaterThan(written);
+      expect(await other.get('key-399')).toBe(value);
+      await shard.shard.close();
+    },
+  );
+
+  it('tells who waits for a commit larger than all memtables, and who comes after it', async () => {
+    const { shard, client, other, makeRoom } = await withoutRoom('EMFILE');
+    await expect(client.commit(bulk(1500))).rejects.toMatchObject({
+      code: 'LIGHTNING_NO_SPACE',
+      details: { errno: 'EMFILE', outcome: 'unknown' },
+    });
+    await expect(other.put('later', '1')).rejects.toMatchObject({ code: 'LIGHTNING_NO_SPACE' });
+    expect(await other.get('key-0')).toBeUndefined();
+    expect(await client.get('later')).toBeUndefined();
+    makeRoom();
+    await shard.settle();
+    while (shard.shard.state.commit.isApplying) {
+      shard.shard.turn();
+      await immediate();
+    }
+    expect(await other.getMany(['key-0', 'key-1499'])).toEqual([value, value]);
+    await other.put('later', '2');
+    expect(await client.get('later')).toBe('2');
     await shard.shard.close();
   });
 });

@@ -1,5 +1,12 @@
+import type { WriteStream } from 'node:tty';
 import type { Command } from 'commander';
-import { LightningDb, type RepairLoss, type RepairReport } from '../../index.js';
+import {
+  LightningDb,
+  type RepairLoss,
+  type RepairProgress,
+  type RepairReport,
+} from '../../index.js';
+import { CheckProgressView } from '../check-progress.js';
 import { EXIT_NEGATIVE } from '../exit-codes.js';
 import { formatPlural, formatSeconds } from '../number-format.js';
 import { escapeField } from '../text-escape.js';
@@ -10,7 +17,7 @@ interface RepairCommandOptions extends CommonOptions {
 }
 
 /** Exit code 1 when something could not be saved. */
-export function repairCommand({ output, setExitCode }: CommandContext): Command {
+export function repairCommand({ output, notes, setExitCode }: CommandContext): Command {
   return newCommand(
     'repair',
     'Make a damaged database one that opens, with all that can still be read. ' +
@@ -21,7 +28,11 @@ export function repairCommand({ output, setExitCode }: CommandContext): Command 
     .option('--dry-run', 'only print what would be done', false)
     .action(async ({ path, dryRun, json }: RepairCommandOptions) => {
       const startedAtMs = performance.now();
-      const report = await LightningDb.repair(path, { dryRun });
+      const verb = dryRun ? 'reading' : 'repairing';
+      const progress = new CheckProgressView(notes as WriteStream, { quiet: json, verb });
+      const onProgress = (state: RepairProgress): void => progress.show(state);
+      const repairing = LightningDb.repair(path, { dryRun, onProgress });
+      const report = await repairing.finally(() => progress.end());
       const seconds = (performance.now() - startedAtMs) / 1000;
       if (report.losses.length > 0) setExitCode(EXIT_NEGATIVE);
       if (json) await output.json({ ...report, losses: report.losses.map(jsonLoss), seconds });

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { DatabaseStats } from '../../index.js';
-import { formatBytes, formatCount } from '../number-format.js';
+import { formatBytes, formatCount, formatPlural, formatSeconds } from '../number-format.js';
 import { table } from '../terminal.js';
 import {
   type CommandContext,
@@ -13,7 +13,8 @@ import {
 export function statsCommand({ output }: CommandContext): Command {
   return newCommand(
     'stats',
-    'Print what the database consists of. With --json: all counters of all shards.',
+    'Print what the database consists of. Counters begin when it is opened: here, those of opening it. ' +
+      'With --json: all counters of all shards.',
     'lightning-db stats --path ./data',
   ).action(async (options: CommonOptions) => {
     const stats = await withDatabase(openForReading(options), async (db) => db.stats());
@@ -33,6 +34,32 @@ const DAMAGE: Readonly<Record<'filter' | 'blocks' | 'table', string>> = {
   table: 'a table',
 };
 
+/** The database was opened for this command: what has been counted since is opening it. */
+const SINCE_OPEN = 'since it was opened';
+
+function stallsText(shards: DatabaseStats['shards'], stalledMs: number): string {
+  const delays = shards.reduce((sum, { stalls }) => sum + stalls.delays, 0);
+  const stops = shards.reduce((sum, { stalls }) => sum + stalls.stops, 0);
+  if (delays + stops === 0) return `no write was held up ${SINCE_OPEN}`;
+  const held = `${formatPlural(delays, 'delay')}, ${formatPlural(stops, 'stop')}`;
+  return `${held}, ${formatSeconds(stalledMs / 1000)} in all ${SINCE_OPEN}`;
+}
+
+function hitRateText(shards: DatabaseStats['shards'], hitRate: number): string {
+  const reads = shards.reduce(
+    (sum, shard) => sum + shard.reads.cacheHits + shard.reads.cacheMisses,
+    0,
+  );
+  if (reads === 0) return `no block was asked for ${SINCE_OPEN}`;
+  return `${(hitRate * 100).toFixed(1)} % of ${formatPlural(reads, 'block')} were in the cache ${SINCE_OPEN}`;
+}
+
+function amplificationText(writtenBytes: number, amplification: number): string {
+  if (writtenBytes === 0) return `nothing was written ${SINCE_OPEN}`;
+  const factor = amplification.toFixed(2);
+  return `${factor} bytes of tables for each of ${formatBytes(writtenBytes)} written ${SINCE_OPEN}`;
+}
+
 function statsText({ shards, total, lastSequence }: DatabaseStats): string {
   const blobs = shards.reduce((sum, shard) => sum + shard.blobs.count, 0);
   const blobBytes = shards.reduce((sum, shard) => sum + shard.blobs.bytes, 0);
@@ -47,6 +74,9 @@ function statsText({ shards, total, lastSequence }: DatabaseStats): string {
     `log            ${formatBytes(total.walBytes)}`,
     `indexes        ${formatBytes(total.indexBytes)} in memory, filters included`,
     `compaction     ${formatBytes(total.pendingCompactionBytes)} to be merged`,
+    `amplification  ${amplificationText(total.writtenBytes, total.writeAmplification)}`,
+    `cache          ${formatBytes(total.cacheBytes)}; ${hitRateText(shards, total.cacheHitRate)}`,
+    `stalls         ${stallsText(shards, total.stalledMs)}`,
     `last sequence  ${formatCount(lastSequence)}`,
   ];
   const rows = shards.map(({ shard, runs, memtables, wal, readOnlyReason, fencedReason }) => [
