@@ -8,7 +8,8 @@
  *
  * Why `y` is right: a shard writes a group in the same turn in which it takes its numbers, and looks
  * at the request to sync between two turns. So whatever it was given up to `y` stands in its log by
- * then, or was refused. A decision is written by the coordinator's own thread in the same turn.
+ * then, or was refused. A client that commits for a shard does both while it holds the shard's latch,
+ * without which the worker looks at nothing. A decision is written by the coordinator's own thread in the same turn.
  *
  * A barrier that fails for anything but want of room is the last one: what is on the medium is unknown,
  * and no later commit of any shard may become durable before that. The shards take no more writes.

@@ -142,6 +142,8 @@ export interface ShardStats {
     readonly segments: number;
     readonly bytes: number;
     readonly groups: number;
+    /** Groups that client threads committed themselves, while the shard's worker slept. */
+    readonly directGroups: number;
     readonly commits: number;
     readonly operations: number;
     readonly bytesWritten: number;

@@ -21,6 +21,7 @@ import {
 import { armFaults } from '../faults.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
+import { revokeLatch } from '../kernel/shard-latch.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
 import { fenced } from '../router/fence-reasons.js';
 import { fencedStats, joinReports } from '../router/reports.js';
@@ -59,6 +60,8 @@ import type { JobService, ShardService } from './shard-link.js';
 
 /** How often slots are looked through for threads that died unheard. */
 const SWEEP_MS = 1000;
+/** How soon a client that commits in the memory of a worker that died is looked at again. */
+const REVOKE_MS = 1;
 /** A thread that takes longer to answer is busy. */
 const ALIVE_MS_MAX = 5000;
 
@@ -185,6 +188,7 @@ export class Coordinator {
       config,
       control: this.#control,
       syncShard: async (shard) => this.#link(shard).call((it) => it.syncLog()),
+      closeLog: (shard) => this.#revoke(shard),
       onFailure: (error) => void this.#refuseWrites(error),
     };
     const directory = `${path}/${COORDINATOR_DIRECTORY}`;
@@ -282,6 +286,14 @@ export class Coordinator {
     await Promise.allSettled(
       this.#shards.map(async ({ link }) => link?.call((shard) => shard.refuseWrites(reason))),
     );
+  }
+
+  /** Clients do not commit any more in the memory of a worker that is gone (shard-latch.ts). */
+  async #revoke(shard: number): Promise<void> {
+    const { words } = this.#shards[shard] as ConnectedShard;
+    while (!revokeLatch(words, (client) => this.#control.isClientActive(client))) {
+      await new Promise((resolve) => setTimeout(resolve, REVOKE_MS));
+    }
   }
 
   #link(shard: number): ShardConnection {

@@ -30,6 +30,8 @@ export interface DurabilityOptions {
   readonly control: ControlBlock;
   /** Makes durable what the shard has written so far, on its own thread. Rejects when it has none. */
   readonly syncShard: (shard: number) => Promise<void>;
+  /** The shard's worker is gone: resolves when nobody else writes to its log, either. Default: nobody does. */
+  readonly closeLog?: (shard: number) => Promise<void>;
   /** Nothing can become durable any more: the shards take no more writes. */
   readonly onFailure: (error: LightningError) => void;
 }
@@ -140,11 +142,12 @@ export class CommitDurability {
   }
 
   async #syncShard(shard: number): Promise<void> {
-    const { fs, syncShard } = this.#options;
+    const { fs, syncShard, closeLog } = this.#options;
     try {
       await syncShard(shard);
     } catch (error) {
       if (!isAway(error)) throw error;
+      await closeLog?.(shard);
       // Nobody writes to its log, or somebody who has yet to read it.
       syncSegments(fs, shardPath(this.#options, shard));
     }

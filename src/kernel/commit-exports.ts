@@ -5,6 +5,7 @@ export interface CommitExports {
 
   // commit.ts
   groupBegin(): void;
+  groupBound(bytes: number): void;
   groupRecordMax(bytes: number): void;
   groupCommitsMax(): number;
   groupCollect(client: number, operationsMax: number): number;

@@ -95,7 +95,10 @@ export async function attachDatabase(
       const state = control.shardState(shard);
       if (state === SHARD_STARTING || state === SHARD_DOWN) throw notNow(undefined);
     }
-    const client = new Client(control, slot, handle.module, connections, handle.directory);
+    const client = new Client(control, slot, handle.module, connections, {
+      directory: handle.directory,
+      directCommits: handle.config.directCommits,
+    });
     const session = new Session(client, handle.config, encodings);
     connection.begin(session);
     return new AttachedDatabase(session, connection, handle);

@@ -17,6 +17,7 @@ import {
   SHARD_READ_ONLY,
   SHARD_SERVING,
 } from './control-block.js';
+import { DirectChoice } from './direct-choice.js';
 import { KeepAlive } from './keep-alive.js';
 import { KeyScratch } from './key-scratch.js';
 import { shardOf } from './murmur3.js';
@@ -44,6 +45,13 @@ export interface ShardConnection {
   readonly generation: number;
 }
 
+export interface ClientFiles {
+  /** Of the database. */
+  readonly directory: string;
+  /** Whether this thread may commit for shards whose workers sleep. */
+  readonly directCommits: boolean;
+}
+
 interface UnsentPrepare {
   readonly shard: number;
   readonly slot: number;
@@ -64,22 +72,32 @@ export class Client implements RequestListener {
   readonly #doorbell: ClientDoorbell;
   readonly #pump: ResponsePump;
   #flushScheduled = false;
+  /** Requests of this turn. */
+  #requests = 0;
+  readonly #choice = new DirectChoice();
 
-  /** `directory`: the database's; without one, no file is opened on this thread. */
+  /** `files`: what this thread may do itself; without it, no file is opened here. */
   constructor(
     control: ControlBlock,
     slot: number,
     module: WebAssembly.Module,
     connections: readonly ShardConnection[],
-    directory?: string,
+    files?: ClientFiles,
   ) {
     armFaults();
     this.control = control;
     this.slot = slot;
     this.#module = module;
     this.shards = connections.map(({ memory, generation }, index) => {
-      const own = directory === undefined ? undefined : `${directory}/${shardDirectoryName(index)}`;
-      const shard = new ShardClient(index, control, slot, this, own);
+      const directory = files && `${files.directory}/${shardDirectoryName(index)}`;
+      const shard = new ShardClient({
+        shard: index,
+        control,
+        client: slot,
+        listener: this,
+        directory,
+        directCommits: files?.directCommits === true,
+      });
       shard.connect(module, memory, generation);
       return shard;
     });
@@ -130,6 +148,7 @@ export class Client implements RequestListener {
 
   /** Publishes all requests of a turn together, when the turn's own code is done. */
   requestMade(): void {
+    this.#requests++;
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     queueMicrotask(this.#flush);
@@ -137,7 +156,13 @@ export class Client implements RequestListener {
 
   readonly #flush = (): void => {
     this.#flushScheduled = false;
-    for (const shard of this.shards) if (shard.isDirty) shard.flush();
+    const isDirect = this.#choice.isDirect(this.#requests);
+    this.#requests = 0;
+    for (const shard of this.shards) {
+      if (!shard.isDirty) continue;
+      if (isDirect) shard.commit();
+      else shard.flush();
+    }
     this.#pump.start();
   };
 

@@ -61,7 +61,10 @@ export async function openDatabase(
     if (!config.readOnly)
       forgetLinkIntents(nodeFileSystem, `${directory}/${COORDINATOR_DIRECTORY}`);
     const slot = control.claimClient(threadId);
-    holder.client = new Client(control, slot, module, supervisor.connections, directory);
+    holder.client = new Client(control, slot, module, supervisor.connections, {
+      directory,
+      directCommits: resolved.directCommits,
+    });
     const session = new Session(holder.client, resolved, encodings);
     const handle = newHandle({
       databaseId: database.id,

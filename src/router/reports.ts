@@ -101,7 +101,16 @@ export function fencedStats(shard: number, reason: string): ShardStats {
     damagedTables: [],
     blobs: { count: 0, bytes: 0 },
     cache: { bytes: 0, inserts: 0, evictions: 0, promotions: 0, carried: 0 },
-    wal: { segments: 0, bytes: 0, groups: 0, commits: 0, operations: 0, bytesWritten: 0, syncs: 0 },
+    wal: {
+      segments: 0,
+      bytes: 0,
+      groups: 0,
+      directGroups: 0,
+      commits: 0,
+      operations: 0,
+      bytesWritten: 0,
+      syncs: 0,
+    },
     reads: {
       gets: 0,
       memtableHits: 0,

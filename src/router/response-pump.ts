@@ -9,7 +9,8 @@
  * is not worth a core.
  *
  * Who awaits one operation after the other gets the answer without a turn between, from a wait right
- * after the request went out; but the event loop has its turn every LOOP_MS_MAX.
+ * after the request went out; and so does who committed on its own thread, where the answers are there
+ * at once. But the event loop has its turn every LOOP_MS_MAX.
  *
  * States: idle (nothing pending), polling (a turn is scheduled), parked (only the doorbell wakes).
  * A wait that was armed stays armed until the doorbell rings, through polling and idling; the
@@ -84,7 +85,8 @@ export class ResponsePump {
     this.#alone = pending === 1 ? this.#alone + 1 : 0;
     if (this.#polling) return;
     this.#lastAnswerMs = performance.now();
-    if (this.#alone >= ALONE_MIN && this.#lastAnswerMs - this.#turnMs < LOOP_MS_MAX) {
+    const isSoon = this.#alone >= ALONE_MIN || this.#shards.some(({ hasReady }) => hasReady);
+    if (isSoon && this.#lastAnswerMs - this.#turnMs < LOOP_MS_MAX) {
       this.#waitOnThread(pending);
       if (this.#pending() === 0) {
         this.#idle();

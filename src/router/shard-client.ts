@@ -12,6 +12,7 @@
  */
 
 import { LightningError, ShardUnavailableError } from '../errors.js';
+import { nodeFileSystem } from '../file-system/node.js';
 import {
   H_ARENA_BYTES,
   H_DOORBELL,
@@ -21,10 +22,8 @@ import {
   H_VISIBLE,
   PREFETCH_KEY_BYTES,
   PREFETCH_KEYS_MAX,
-  RECORD_FLAG_MORE,
   REQUEST_BLOB_BEGIN,
   REQUEST_WRITE,
-  RESPONSE_ERROR,
   SCRATCH_DESCRIPTORS,
   SCRATCH_KEY,
   SCRATCH_KEY2,
@@ -35,7 +34,6 @@ import { Kernel } from '../kernel/kernel.js';
 import { GET_UNSETTLED, getSettled } from '../kernel/settled-read.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import { encodeBlobHead } from '../protocol/requests.js';
-import { decodeError } from '../protocol/responses.js';
 import { connectRing, requestRing, responseRing } from '../ring/ring-location.js';
 import { RingReader } from '../ring/ring-reader.js';
 import { FULL, RingWriter } from '../ring/ring-writer.js';
@@ -43,12 +41,14 @@ import type { BatchPart } from './batch-part.js';
 import { checkValueBytes } from './codec.js';
 import type { ControlBlock } from './control-block.js';
 import { SHARD_READ_ONLY, SHARD_SERVING } from './control-block.js';
+import { DirectCommit } from './direct-commit.js';
 import { fenced } from './fence-reasons.js';
 import { HeldWrites } from './held-writes.js';
 import type { KeyScratch } from './key-scratch.js';
 import { LentBytes } from './lent-bytes.js';
 import { putBytesMax, writeDelete, writePut } from './operation-writer.js';
 import { OwnReads } from './own-reads.js';
+import { PendingAnswers } from './pending-answers.js';
 import { RequestQueue } from './request-queue.js';
 import type { ResponseSink } from './response-sink.js';
 import { allocateStringBuffer, asStringBuffer, type StringBuffer } from './string-buffer.js';
@@ -67,11 +67,16 @@ export interface RequestListener {
   requestMade(): void;
 }
 
-/** A response that comes in pieces. */
-interface PartialResponse {
-  readonly kind: number;
-  bytes: StringBuffer;
-  length: number;
+export interface ShardClientOptions {
+  readonly shard: number;
+  readonly control: ControlBlock;
+  /** Slot of the client. */
+  readonly client: number;
+  readonly listener: RequestListener;
+  /** The shard's own; without one, all of its blocks come from the shard worker. */
+  readonly directory?: string | undefined;
+  /** Whether this thread commits for the shard while its worker sleeps. Default: false. */
+  readonly directCommits?: boolean;
 }
 
 export class ShardClient {
@@ -100,31 +105,26 @@ export class ShardClient {
   #keyWord = 0;
   #requests!: RingWriter;
   #responses!: RingReader;
-  readonly #sinks: (ResponseSink | undefined)[] = [];
-  readonly #freeIds: number[] = [];
-  #pending = 0;
+  readonly #answers = new PendingAnswers();
   readonly #queue = new RequestQueue();
   readonly #held = new HeldWrites();
-  readonly #partial = new Map<number, PartialResponse>();
   #unpublishedBytes = 0;
   readonly #ownReads: OwnReads | undefined;
+  /** Where the shard's log is; undefined: the shard worker commits everything. */
+  readonly #logDirectory: string | undefined;
+  #direct: DirectCommit | undefined;
   /** Keys staged, and the words they take. */
   #staged = 0;
   #stagedWords = 0;
 
-  /** `directory`: the shard's own; without one, all of its blocks come from the shard worker. */
-  constructor(
-    shard: number,
-    control: ControlBlock,
-    client: number,
-    listener: RequestListener,
-    directory?: string,
-  ) {
+  constructor(options: ShardClientOptions) {
+    const { shard, control, client, listener, directory, directCommits = false } = options;
     this.shard = shard;
     this.#control = control;
     this.#client = client;
     this.#listener = listener;
     this.#ownReads = directory === undefined ? undefined : new OwnReads(this, directory);
+    this.#logDirectory = directCommits ? directory : undefined;
   }
 
   /** Takes up the shard's (new) memory. What was pending must have been failed before. */
@@ -145,8 +145,25 @@ export class ShardClient {
     connectRing(kernel, this.#client);
     this.#generation = generation;
     this.#isReadable = Atomics.load(kernel.u32, H_VERSION >>> 2) !== 0;
-    this.#partial.clear();
+    this.#answers.clear();
     this.#unpublishedBytes = 0;
+    this.#direct?.close();
+    this.#direct = this.#newDirectCommit(kernel);
+  }
+
+  #newDirectCommit(kernel: Kernel): DirectCommit | undefined {
+    const directory = this.#logDirectory;
+    if (directory === undefined) return undefined;
+    return new DirectCommit({
+      fs: nodeFileSystem,
+      directory,
+      shard: this.shard,
+      client: this.#client,
+      kernel,
+      control: this.#control,
+      wallMs: Date.now,
+      recordBytesMax: this.valueInlineBytesMax,
+    });
   }
 
   /** Which of the shard's workers this is the memory of. */
@@ -224,7 +241,7 @@ export class ShardClient {
 
   /** Requests without an answer. */
   get pending(): number {
-    return this.#pending;
+    return this.#answers.count;
   }
 
   /** True while something is written that the shard cannot see yet. */
@@ -374,7 +391,7 @@ export class ShardClient {
     payloadBytes: number,
     sink: ResponseSink,
   ): void {
-    this.#requests.commit(kind, flags, this.#register(sink), argument, payloadBytes);
+    this.#requests.commit(kind, flags, this.#answers.expect(sink), argument, payloadBytes);
     this.#unpublishedBytes += payloadBytes;
     this.#listener.requestMade();
     if (this.#unpublishedBytes > UNPUBLISHED_BYTES_MAX) this.flush();
@@ -396,7 +413,7 @@ export class ShardClient {
         'Too many operations are under way: await some of them before starting more',
       );
     }
-    const requestId = this.#register(sink);
+    const requestId = this.#answers.expect(sink);
     const request = { kind, flags, requestId, argument, head, body, sent: 0 };
     if (isHeld) {
       this.#held.push(request);
@@ -423,13 +440,6 @@ export class ShardClient {
     this.#listener.requestMade();
   }
 
-  #register(sink: ResponseSink): number {
-    const id = this.#freeIds.pop() ?? this.#sinks.length;
-    this.#sinks[id] = sink;
-    this.#pending++;
-    return id;
-  }
-
   /** Publishes what was written, moves what waits as far as it fits, wakes the shard if it sleeps. */
   flush(): void {
     const ring = this.#requests;
@@ -442,6 +452,22 @@ export class ShardClient {
     ring.publish();
     this.#unpublishedBytes = 0;
     this.ring();
+  }
+
+  /** As `flush`; what can be committed on this thread, since the shard is on offer, is committed. */
+  commit(): void {
+    if (this.#direct === undefined || this.#queue.length > 0) {
+      this.flush();
+      return;
+    }
+    this.#requests.publish();
+    this.#unpublishedBytes = 0;
+    if (this.#direct.commit(this.#answers) === 'away') this.ring();
+  }
+
+  /** Whether answers are there already, for `receive` to hand out. */
+  get hasReady(): boolean {
+    return this.#answers.hasReady;
   }
 
   /** Wakes the shard worker if it sleeps. Whatever it is to see must be published before. */
@@ -467,46 +493,10 @@ export class ShardClient {
     let count = 0;
     while (responses.next()) {
       count++;
-      this.#take(responses);
+      this.#answers.take(responses, this.bytes);
     }
     if (responses.release()) this.ring();
-    return count;
-  }
-
-  #take({ kind, flags, requestId, argument, payload, payloadBytes }: RingReader): void {
-    const sink = this.#sinks[requestId];
-    // Nothing else can be done about an answer that nobody asked for.
-    if (sink === undefined) return;
-    let partial = this.#partial.get(requestId);
-    if (partial !== undefined && partial.kind !== kind) {
-      // What came first could not be completed: an error takes its place.
-      this.#partial.delete(requestId);
-      partial = undefined;
-    }
-    const isLast = (flags & RECORD_FLAG_MORE) === 0;
-    if (partial === undefined && isLast) {
-      this.#release(requestId);
-      deliver(sink, kind, this.bytes, payload, payload + payloadBytes);
-      return;
-    }
-    const whole = partial ?? this.#beginPartial(requestId, kind, argument);
-    append(whole, this.bytes, payload, payloadBytes);
-    if (!isLast) return;
-    this.#partial.delete(requestId);
-    this.#release(requestId);
-    deliver(sink, kind, whole.bytes, 0, whole.length);
-  }
-
-  #beginPartial(requestId: number, kind: number, totalBytes: number): PartialResponse {
-    const partial = { kind, bytes: asStringBuffer(Buffer.allocUnsafe(totalBytes)), length: 0 };
-    this.#partial.set(requestId, partial);
-    return partial;
-  }
-
-  #release(requestId: number): void {
-    this.#sinks[requestId] = undefined;
-    this.#freeIds.push(requestId);
-    this.#pending--;
+    return this.#answers.hasReady ? count + this.#answers.takeReady() : count;
   }
 
   // ---- the shard's health ---------------------------------------------------------
@@ -523,6 +513,8 @@ export class ShardClient {
   /** Closes the files that were opened here. */
   close(): void {
     this.#ownReads?.close();
+    this.#direct?.close();
+    this.#direct = undefined;
   }
 
   #checkServing(): void {
@@ -536,14 +528,8 @@ export class ShardClient {
     this.receive();
     const unsent = this.#queue.unsentIds();
     for (const id of this.#held.takeIds()) unsent.add(id);
-    const failing = this.#sinks.map((sink, id) => ({ sink, id }));
-    this.#sinks.length = 0;
-    this.#freeIds.length = 0;
     this.#queue.clear();
-    this.#partial.clear();
-    this.#pending = 0;
-    for (const { sink, id } of failing)
-      sink?.fail(unavailable(unsent.has(id) ? 'none' : 'unknown'));
+    this.#answers.failAll((id) => unavailable(unsent.has(id) ? 'none' : 'unknown'));
   }
 }
 
@@ -554,33 +540,6 @@ export function unavailable(outcome: 'none' | 'unknown'): ShardUnavailableError 
       ? 'Part of the database is not available at present: try again later'
       : 'Part of the database stopped before it answered: a write may have been applied or not';
   return new ShardUnavailableError(message, { details: { outcome } });
-}
-
-function deliver(
-  sink: ResponseSink,
-  kind: number,
-  bytes: StringBuffer,
-  start: number,
-  end: number,
-): void {
-  if (kind === RESPONSE_ERROR) sink.fail(decodeError(bytes.subarray(start, end)));
-  else sink.respond(kind, bytes, start, end);
-}
-
-function append(
-  partial: PartialResponse,
-  bytes: StringBuffer,
-  start: number,
-  length: number,
-): void {
-  const end = partial.length + length;
-  if (end > partial.bytes.length) {
-    const larger = asStringBuffer(Buffer.allocUnsafe(Math.max(end, partial.bytes.length * 2)));
-    larger.set(partial.bytes.subarray(0, partial.length));
-    partial.bytes = larger;
-  }
-  partial.bytes.set(bytes.subarray(start, start + length), partial.length);
-  partial.length = end;
 }
 
 function privateTarget(bytes: number): { bytes: StringBuffer; view: DataView } {

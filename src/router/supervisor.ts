@@ -24,6 +24,7 @@ import type {
 import { ClosedError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { revokeLatch } from '../kernel/shard-latch.js';
 import {
   createShardMemory,
   readOnlyArenas,
@@ -57,6 +58,10 @@ const RESTARTS_MAX = 3;
 /** How soon commits that a fenced shard takes part in are looked at again. */
 const LET_GO_MS = 10;
 const RESTART_WINDOW_MS = 60_000;
+/** How soon a client that commits in the memory of a worker that died is looked at again. */
+const REVOKE_MS = 1;
+/** How long one may hold up the end of the database. */
+const REVOKE_MS_MAX = 5000;
 /** How long the end of the coordinator may hold up a close. */
 const COORDINATOR_CLOSE_MS_MAX = 30_000;
 
@@ -239,6 +244,7 @@ export class Supervisor {
     this.#closing = true;
     const workers = [...this.#shards.map(({ worker }) => worker), this.#coordinator];
     await Promise.all(workers.map((worker) => worker?.terminate()));
+    await Promise.all(this.#shards.map(({ connection }) => this.#revoke(connection)));
     const { control } = this.#options;
     for (let shard = 0; shard < this.#shards.length; shard++) {
       control.setShardState(shard, SHARD_CLOSED);
@@ -314,6 +320,7 @@ export class Supervisor {
     let reason = end.reason;
     for (;;) {
       control.setShardState(shard, SHARD_DOWN);
+      await this.#revoke(running.connection);
       await this.#coordinator?.call((it) => it.shardDown(shard)).catch(ignore);
       if (this.#closing) return;
       if (!mayRestart(running.deathsMs)) {
@@ -327,6 +334,20 @@ export class Supervisor {
         reason = error instanceof Error ? error.message : String(error);
         await running.worker.terminate();
       }
+    }
+  }
+
+  /**
+   * Its worker is gone, but clients may go on committing in its memory (shard-latch.ts): not after this.
+   */
+  async #revoke({ memory }: ShardConnection): Promise<void> {
+    const { control } = this.#options;
+    const words = new Int32Array(memory.buffer);
+    const startMs = performance.now();
+    while (!revokeLatch(words, (client) => control.isClientActive(client))) {
+      // While the database is ended, nobody finds out who has died.
+      if (this.#closing && performance.now() - startMs > REVOKE_MS_MAX) return;
+      await new Promise((resolve) => setTimeout(resolve, REVOKE_MS));
     }
   }
 

@@ -58,6 +58,12 @@ export class ClientSession {
     return Atomics.load(this.#kernel.i32, this.#responseBlockedWord) !== 0;
   }
 
+  /** Whether nothing of it is under way: its next records mean what they say. */
+  get isPlain(): boolean {
+    const isWhole = this.partial.size === 0 && this.uploads.size === 0;
+    return isWhole && this.undecided === 0 && !this.isStalled && !this.responses.isBlocked;
+  }
+
   /** Kind of the next record, which is not taken; REQUEST_PAD when there is none. */
   nextKind(): number {
     this.requests.reload();

@@ -9,21 +9,17 @@
  * goes on by itself once they can.
  */
 import type { LightningError } from '../errors.js';
-import {
-  H_HEARTBEAT,
-  H_TOUCHED,
-  READER_COUNT,
-  RECORD_FLAG_MORE,
-} from '../kernel/assembly/layout.js';
+import { H_HEARTBEAT, READER_COUNT, RECORD_FLAG_MORE } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { PREPARE_ALONE } from '../protocol/prepare.js';
+import { refusalOf } from '../protocol/refusal.js';
 import { disconnectRing } from '../ring/ring-location.js';
 import type { ControlBlock } from '../router/control-block.js';
 import type { BarrierWait } from './barrier-wait.js';
 import { ClientSession } from './client-session.js';
 import type { CommitRecords } from './commit-records.js';
 import { unknownOutcome } from './conflict.js';
-import { bitsOf, ConnectedClients } from './connected-clients.js';
+import { ConnectedClients, takeTouched } from './connected-clients.js';
 import { MemtableRoom, type MemtableRoomOptions, stuckCommit } from './memtable-room.js';
 import type { PreparedCommits } from './prepared-commits.js';
 import {
@@ -33,7 +29,7 @@ import {
   type RecordIntake,
 } from './record-intake.js';
 import type { ReadyCommit, RequestHandler } from './request-handler.js';
-import { NOBODY, refusalOf, type WalCommit } from './wal-commit.js';
+import { NOBODY, type WalCommit } from './wal-commit.js';
 import { WriteStalls } from './write-stalls.js';
 
 /** What groupCollect answers (commit.ts). */
@@ -134,6 +130,13 @@ export class CommitLoop {
       if (this.#isUnanswerable(session) || session.isStalled) return false;
       return takesWrites || !isWriteKind(session.nextKind());
     });
+  }
+
+  /** Whether nothing is under way, held up or owed to a client, and no request has come in part. */
+  get isPlain(): boolean {
+    if (this.isBusy || this.hasUnsent || this.#isStopped) return false;
+    if (this.#resumeAtMs > this.#options.nowMs()) return false;
+    return this.#connected.slots().every((client) => this.#session(client).isPlain);
   }
 
   /** Milliseconds until held up writes go on; undefined when nothing is held up by time. */
@@ -581,13 +584,7 @@ export class CommitLoop {
 
   #ringClients(): void {
     const { kernel, control } = this.#options;
-    const words = kernel.u32;
-    for (let half = 0; half < 2; half++) {
-      const bits = words[(H_TOUCHED >>> 2) + half] as number;
-      if (bits === 0) continue;
-      words[(H_TOUCHED >>> 2) + half] = 0;
-      for (const client of bitsOf(bits, half * 32)) this.#touched.add(client);
-    }
+    takeTouched(kernel.u32, this.#touched);
     if (this.#touched.size === 0) return;
     for (const client of this.#touched) {
       control.ringClient(client);

@@ -4,6 +4,7 @@
  */
 import {
   H_CONNECTED,
+  H_TOUCHED,
   RING_CONTROL_BYTES,
   RING_REQUEST_HEAD,
   RING_REQUEST_TAIL,
@@ -42,6 +43,16 @@ export class ConnectedClients {
   hasRequests(client: number): boolean {
     const at = REQUEST_HEADS + client * CONTROL_WORDS;
     return Atomics.load(this.#words, at) !== this.#words[at + TAIL_WORDS];
+  }
+}
+
+/** Adds the clients that the kernel has sent something to since the last call. */
+export function takeTouched(words: Uint32Array, touched: Set<number>): void {
+  for (let half = 0; half < 2; half++) {
+    const bits = words[(H_TOUCHED >>> 2) + half] as number;
+    if (bits === 0) continue;
+    words[(H_TOUCHED >>> 2) + half] = 0;
+    for (const client of bitsOf(bits, half * 32)) touched.add(client);
   }
 }
 

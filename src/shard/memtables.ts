@@ -71,6 +71,10 @@ export class Memtables {
     return (taken + this.bytesUsed(this.#active) / this.arenaBytes) / this.#count;
   }
 
+  get arenaCount(): number {
+    return this.#count;
+  }
+
   get freeCount(): number {
     return this.#free.length;
   }

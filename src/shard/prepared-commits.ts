@@ -100,6 +100,11 @@ export class PreparedCommits {
     return this.#commits.length - this.#doubtful + this.#committed.size;
   }
 
+  /** Whether there are none, not even doubtful ones, and none waits for its answer. */
+  get isEmpty(): boolean {
+    return this.#commits.length === 0 && this.#committed.size === 0;
+  }
+
   /** What they write or depend on is theirs: they are not applied. */
   get holders(): readonly PreparedCommit[] {
     return this.#commits;

@@ -5,7 +5,8 @@
  * Shortly after traffic the thread blocks on the doorbell in slices of some milliseconds, which wakes
  * fastest; after a while it waits asynchronously, which costs no CPU. The event loop gets a turn at
  * least every millisecond while there is work, and before each block: control messages, finished
- * jobs and timers come through it.
+ * jobs and timers come through it. While the thread blocks the shard is lent (lending.ts); clients that
+ * make use of that keep it from parking, for only from a blocking wait can a shard be lent.
  *
  * No wake-up is lost. The worker notes the doorbell, looks at the rings, says that it sleeps
  * (H_SLEEPING), looks once more, and waits for the doorbell to differ from what it noted. A client
@@ -68,20 +69,29 @@ export class ShardDriver {
       } else if (worked && shard.hasMoreToDo) {
         // On with it.
       } else if (nowMs - workedMs < LINGER_MS) {
-        this.#block(shard, seen);
+        if (this.#block(shard, seen)) workedMs = performance.now();
       } else if (await this.#park(shard, seen)) {
         visitedMs = performance.now();
       }
     }
   }
 
-  /** Blocks the thread until the doorbell rings, for a slice at most. */
-  #block(shard: Shard, seen: number): void {
+  /**
+   * Blocks the thread until the doorbell rings, for a slice at most; meanwhile the shard is lent to
+   * whichever client has something to write. True when one had.
+   */
+  #block(shard: Shard, seen: number): boolean {
     const { i32 } = this.#kernel;
     const timeoutMs = Math.min(this.#sliceMs, shard.wakesInMs() ?? this.#sliceMs);
+    let hasCommitted = false;
     Atomics.store(i32, this.#sleeping, 1);
-    if (!shard.loop.hasRequests) Atomics.wait(i32, this.#doorbell, seen, timeoutMs);
+    if (!shard.loop.hasRequests) {
+      const isOffered = shard.lending.offer();
+      Atomics.wait(i32, this.#doorbell, seen, timeoutMs);
+      if (isOffered) hasCommitted = shard.lending.takeBack();
+    }
     Atomics.store(i32, this.#sleeping, 0);
+    return hasCommitted;
   }
 
   /** Waits for the doorbell while the event loop goes on. False: there was nothing to wait for. */

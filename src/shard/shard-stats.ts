@@ -64,6 +64,7 @@ export function shardStats(shard: Shard): ShardStats {
       segments: commit.wal?.segmentCount ?? 0,
       bytes: commit.wal?.bytesTotal ?? 0,
       groups: commit.groups,
+      directGroups: commit.lentGroups,
       commits: commit.commits,
       operations: commit.operations,
       bytesWritten: commit.bytesWritten,

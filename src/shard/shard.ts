@@ -20,6 +20,7 @@ import { CommitLoop } from './commit-loop.js';
 import { Compactor } from './compactor.js';
 import { Flusher } from './flusher.js';
 import { overlaps } from './held-range.js';
+import { ShardLending } from './lending.js';
 import { RUNS_MAX } from './published-version.js';
 import { RecordIntake } from './record-intake.js';
 import { type RecoveryResult, recoverShard } from './recovery.js';
@@ -41,6 +42,7 @@ const DRAIN_MS_MAX = 10_000;
 export class Shard {
   readonly state: ShardState;
   readonly loop: CommitLoop;
+  readonly lending: ShardLending;
   readonly flusher: Flusher;
   readonly compactor: Compactor;
   readonly reads: TableReads;
@@ -120,6 +122,16 @@ export class Shard {
       delayMs: (groupBytes) => this.#delayMs(groupBytes),
       deleteBlobs: (blobs) => state.deleteBlobs(blobs),
       afterCommit: () => state.afterCommit(),
+    });
+    this.lending = new ShardLending({
+      shard: options.shard,
+      kernel,
+      control,
+      commit: state.commit,
+      memtables: state.memtables,
+      isEnabled: config.directCommits && config.walSync !== 'sync' && !config.readOnly,
+      groupOpsMax: config.groupOpsMax,
+      isPlain: () => this.#isPlain(),
     });
   }
 
@@ -212,6 +224,17 @@ export class Shard {
     }
     if (this.#isClosing) return new ClosedError();
     return this.state.readOnlyReason ?? this.#poisoned() ?? this.#stuck();
+  }
+
+  /**
+   * Whether commits depend on nothing but memory and log: nothing is under way, prepared, held up or
+   * refused.
+   */
+  #isPlain(): boolean {
+    const { prepared } = this.state;
+    if (!this.loop.isPlain || !prepared.isEmpty || prepared.hasUnreleased) return false;
+    if (this.#refusal() !== undefined || this.flusher.failure !== undefined) return false;
+    return this.#delayMs(1) === 0;
   }
 
   /** Writes have stopped for a compaction that does not succeed: refusing is better than waiting. */

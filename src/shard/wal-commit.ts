@@ -10,10 +10,11 @@
  * stays in `#applying`, and `advance` goes on.
  */
 import { assert } from '../assert.js';
-import { type LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { NoSpaceError, ReadOnlyError } from '../errors.js';
 import { isFaultDue, strike } from '../faults.js';
 import { H_WAL_BASE, OP_PUT_BLOB } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { LentShard } from '../kernel/lent-shard.js';
 import { OperationReader } from '../protocol/operations.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
@@ -97,6 +98,8 @@ export class WalCommit {
   #applying: Applying | undefined;
   #poison: unknown;
   groups = 0;
+  /** Those of them that clients committed themselves. */
+  lentGroups = 0;
   commits = 0;
   operations = 0;
   bytesWritten = 0;
@@ -324,6 +327,40 @@ export class WalCommit {
     return checked(this.#options.kernel.exports.applyOps(address, bytes, sequence));
   }
 
+  /** Takes up what a client has committed while the shard was lent. */
+  adopt(lent: LentShard): void {
+    const wal = this.#wal;
+    assert(wal !== undefined && wal.segment === lent.segment, 'the segment that was lent');
+    this.groups += lent.groups;
+    this.lentGroups += lent.groups;
+    this.commits += lent.commits;
+    this.operations += lent.operations;
+    this.bytesWritten += lent.bytes - wal.bytes;
+    wal.adopt(lent.bytes);
+    this.#lastSequence = Math.max(this.#lastSequence, lent.lastSequence);
+    const { segment, lastTimestampUs, lastEpoch } = lent;
+    this.#note({ segment, timestampUs: lastTimestampUs, blobs: [] }, lastEpoch);
+  }
+
+  /** Cuts the log back to where it was: nothing that others have written from there on counts. */
+  cutBack(bytes: number): void {
+    try {
+      this.#wal?.cutBack(bytes);
+    } catch (error) {
+      this.poisonWith(error);
+    }
+  }
+
+  /** A write that a client made has failed. `canGrow`: another file could be written to. */
+  adoptFailure(error: unknown, canGrow: boolean): void {
+    if (canGrow) {
+      this.#options.rollLog();
+    } else {
+      this.#wal?.poisonWith(error);
+      this.poisonWith(error);
+    }
+  }
+
   /** Makes what is written durable. A failure makes the shard read-only. */
   sync(): void {
     try {
@@ -478,16 +515,6 @@ export class WalCommit {
 function checked(status: number): number {
   assert(status === 0 || status === 1, 'what was checked before it was written can be applied');
   return status;
-}
-
-/** The error that a refused write is answered with. */
-export function refusalOf(error: unknown): LightningError {
-  if (error instanceof NoSpaceError || error instanceof ReadOnlyError) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  return new ReadOnlyError(
-    `The write failed and may or may not survive; the shard takes no writes until the database is reopened: ${reason}`,
-    { cause: error, details: { outcome: 'unknown' } },
-  );
 }
 
 /** Numbers of the blob files that operations refer to. */

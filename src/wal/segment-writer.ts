@@ -9,6 +9,7 @@
  *   Any other failure, and every failed sync, poisons the segment for good: what of it is on the
  *   medium is unknown, and only recovery can tell.
  */
+import { assert } from '../assert.js';
 import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
@@ -82,6 +83,17 @@ export class SegmentWriter {
       throw error;
     }
     this.#bytes += group.length;
+  }
+
+  /** Others have appended whole groups up to `bytes` through a handle of their own. */
+  adopt(bytes: number): void {
+    assert(bytes >= this.#bytes, 'a segment only grows');
+    this.#bytes = bytes;
+  }
+
+  /** A write that others made has failed: what of it is on the medium is unknown. */
+  poisonWith(error: unknown): void {
+    this.#poison ??= error;
   }
 
   /** Takes back what was appended at and after `bytes`, none of which was acknowledged or synced. */

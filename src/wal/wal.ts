@@ -114,6 +114,16 @@ export class Wal {
     this.#active.append(group);
   }
 
+  /** See `SegmentWriter.adopt`. */
+  adopt(bytes: number): void {
+    this.#active.adopt(bytes);
+  }
+
+  /** See `SegmentWriter.poisonWith`. */
+  poisonWith(error: unknown): void {
+    this.#active.poisonWith(error);
+  }
+
   /** See `SegmentWriter.cutBack`. */
   cutBack(bytes: number): void {
     this.#active.cutBack(bytes);

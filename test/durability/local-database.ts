@@ -42,6 +42,8 @@ export interface LocalDatabaseOptions {
   readonly config: ResolvedConfig;
   readonly clock?: Clock;
   readonly plant?: Plant;
+  /** Clients commit themselves whenever a shard can be lent. */
+  readonly direct?: boolean;
 }
 
 let opens = 0;
@@ -137,7 +139,7 @@ export class LocalDatabase {
   }
 
   #openShard(shard: number, cutSequence?: number): Promise<TestShard> {
-    const { fs, config, clock, plant = SOUND } = this.#options;
+    const { fs, config, clock, plant = SOUND, direct = false } = this.#options;
     const isOrdered = config.walSync !== 'sync' && config.shards > 1;
     const durability = {
       covering: async (sequence: number) => this.#durability?.covering(sequence),
@@ -149,6 +151,7 @@ export class LocalDatabase {
       ...(clock === undefined ? {} : { clock }),
       control: this.control,
       shard,
+      direct,
       before: async (job) => {
         if (job.kind === 'flush')
           plant.beforeFlush?.(fs, `${DATABASE_PATH}/${shardDirectoryName(shard)}`);
@@ -189,6 +192,9 @@ export class LocalDatabase {
   turn(): boolean {
     try {
       let worked = this.#decisions?.turn() ?? false;
+      for (const { client } of this.shards) {
+        if (client.direct !== undefined) client.commitDirect(client.direct);
+      }
       for (const { shard } of this.shards) worked = shard.turn() || worked;
       return worked;
     } catch (error) {

@@ -44,7 +44,9 @@ async function crashAndRecover(
   fs.mkdir(DIRECTORY);
   fs.syncDirectory('/');
   const run: Run = { acknowledged: 0, attempted: 0 };
-  const place = { fs, directory: DIRECTORY, config: stepsConfig(walSync) };
+  // Half of the points have a client that commits itself.
+  const direct = crashAt % 2 === 0;
+  const place = { fs, directory: DIRECTORY, config: stepsConfig(walSync), direct };
   fs.crashAt(crashAt);
   let shard: TestShard | undefined;
   let finished = false;

@@ -18,7 +18,8 @@ function emptyPlace(seed: number) {
   const fs = new MemoryFileSystem(seed);
   fs.mkdir(DIRECTORY);
   fs.syncDirectory('/');
-  return { fs, directory: DIRECTORY, config: stepsConfig('async') };
+  // Half of the points have a client that commits itself.
+  return { fs, directory: DIRECTORY, config: stepsConfig('async'), direct: seed % 2 === 0 };
 }
 
 interface Outcome {

@@ -17,9 +17,10 @@ import type {
 import { mergeTables } from '../../src/compaction/merge-tables.js';
 import { verifyFile } from '../../src/compaction/verify-file.js';
 import { type ResolvedConfig, resolveConfig } from '../../src/config.js';
-import { deserializeError } from '../../src/errors.js';
+import { deserializeError, serializeError } from '../../src/errors.js';
 import type { FileSystem } from '../../src/file-system/file-system.js';
 import {
+  H_ARENA_BYTES,
   OP_DELETE,
   OP_PUT,
   RECORD_FLAG_MORE,
@@ -35,7 +36,11 @@ import {
   RESPONSE_VALUES,
 } from '../../src/kernel/assembly/layout.js';
 import { Kernel } from '../../src/kernel/kernel.js';
-import { createJobMemory, createShardMemory } from '../../src/kernel/shard-memory.js';
+import {
+  createJobMemory,
+  createShardMemory,
+  valueInlineBytesMax,
+} from '../../src/kernel/shard-memory.js';
 import { writeVarint } from '../../src/protocol/operations.js';
 import { encodeBlobHead, encodeGetMany, encodeLoadBlocks } from '../../src/protocol/requests.js';
 import { decodeValues } from '../../src/protocol/responses.js';
@@ -43,6 +48,7 @@ import { connectRing, requestRing, responseRing } from '../../src/ring/ring-loca
 import { RingReader } from '../../src/ring/ring-reader.js';
 import { FULL, RingWriter } from '../../src/ring/ring-writer.js';
 import { ControlBlock } from '../../src/router/control-block.js';
+import { DirectCommit, type DirectOutcome } from '../../src/router/direct-commit.js';
 import { Shard } from '../../src/shard/shard.js';
 import type { Clock, Durability, JobRunner, ShardOptions } from '../../src/shard/shard-options.js';
 import type { LinkIntent } from '../../src/version/link-intent.js';
@@ -106,6 +112,8 @@ export interface TestShardOptions {
   readonly durability?: Durability | undefined;
   readonly cutSequence?: number | undefined;
   readonly decisions?: ShardOptions['decisions'];
+  /** The client commits its requests itself whenever the shard can be lent. */
+  readonly direct?: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -127,6 +135,8 @@ export class TestShard {
   readonly control: ControlBlock;
   readonly jobs: InlineJobs;
   readonly client: TestClient;
+  readonly fs: FileSystem;
+  readonly directory: string;
   /** The compiled kernel. */
   readonly module = module;
 
@@ -136,7 +146,10 @@ export class TestShard {
     control: ControlBlock,
     jobs: InlineJobs,
     client: TestClient,
+    { fs, directory }: TestShardOptions,
   ) {
+    this.fs = fs;
+    this.directory = directory;
     this.shard = shard;
     this.kernel = kernel;
     this.control = control;
@@ -177,7 +190,32 @@ export class TestShard {
       ...(options.decisions === undefined ? {} : { decisions: options.decisions }),
       wake: options.wake ?? (() => {}),
     });
-    return new TestShard(shard, kernel, control, jobs, new TestClient(shard, kernel, 1));
+    const client = new TestClient(shard, kernel, 1);
+    const opened = new TestShard(shard, kernel, control, jobs, client, options);
+    if (options.direct === true) client.direct = opened.directCommit(1, number);
+    return opened;
+  }
+
+  /** Another instance of the kernel over the shard's memory, as other threads have one. */
+  instantiate(): Kernel {
+    return new Kernel(module, this.kernel.memory);
+  }
+
+  /** What a client has that commits on its own thread: an instance of the kernel of its own. */
+  directCommit(client: number, shard = 0, kernel = this.instantiate()): DirectCommit {
+    const { fs, directory, control } = this;
+    const recordBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
+    const wallMs = (): number => Date.now();
+    return new DirectCommit({
+      fs,
+      directory,
+      shard,
+      client,
+      kernel,
+      control,
+      wallMs,
+      recordBytesMax,
+    });
   }
 
   /** Lets flushes and compactions that are due come to their end. */
@@ -248,6 +286,8 @@ export class TestClient {
   pieceBytesMax: number;
   /** Turns after which a wait is given up. */
   turnsMax = 100_000;
+  /** With it, requests are committed on the client's side, as far as the shard is lent. */
+  direct: DirectCommit | undefined;
 
   constructor(shard: Shard, kernel: Kernel, client: number) {
     this.#shard = shard;
@@ -311,9 +351,31 @@ export class TestClient {
     return answer;
   }
 
+  /** What happens while the shard worker sleeps: the shard is lent, and the client commits. */
+  commitDirect(direct: DirectCommit): DirectOutcome {
+    const { lending } = this.#shard;
+    if (!lending.offer()) return 'away';
+    try {
+      return direct.commit({
+        committed: (requestId, sequence) => {
+          const payload = Buffer.alloc(8);
+          payload.writeDoubleLE(sequence);
+          this.#answers.set(requestId, { kind: RESPONSE_OK, payload });
+        },
+        failed: (requestId, error) => {
+          const payload = Buffer.from(JSON.stringify(serializeError(error)));
+          this.#answers.set(requestId, { kind: RESPONSE_ERROR, payload });
+        },
+      });
+    } finally {
+      lending.takeBack();
+    }
+  }
+
   /** Takes turns until the answer is there. Throws the error that came instead. */
   async wait(requestId: number): Promise<Answer> {
     for (let turns = 0; turns < this.turnsMax; turns++) {
+      if (this.direct !== undefined) this.commitDirect(this.direct);
       const answer = this.poll(requestId);
       if (answer !== undefined) {
         if (answer.kind === RESPONSE_ERROR) {

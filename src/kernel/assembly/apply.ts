@@ -2,7 +2,8 @@
  * Committed operations enter the memtable: a group's from the WAL buffer, a large commit's from the
  * staging area. Both go on where they stopped when an arena was full.
  *
- * Only the shard worker calls these; what is under way is in its instance's globals.
+ * Only the shard worker calls these, or a thread that it lent the shard to; what is under way is in the
+ * caller's instance's globals.
  */
 
 import {
@@ -77,7 +78,7 @@ function startAhead(at: u32, end: u32, limit: u32): void {
 
 /** Touches the next AHEAD_MAX operations. Anything malformed ends it: applying will tell. */
 function touchAhead(): void {
-  // The shard worker's own scratch: no scan of its is under way.
+  // The shard worker's own scratch: no scan of its is under way, also while the shard is lent.
   const list = load<u32>(H_SCRATCH_BASE) + SCRATCH_CURSORS;
   let count: u32 = 0;
   while (count < AHEAD_MAX) {

@@ -11,7 +11,8 @@
  *   H_WAL_BASE                                                           + H_WAL_BYTES
  *   | group header | commits →                    | ... room ... | ← acknowledgements |
  *
- * Only the shard worker calls these; the state between calls is in its instance's globals.
+ * Only the shard worker calls these, or a thread that it lent the shard to; the state between calls is
+ * in the caller's instance's globals, and nothing of it outlasts a group.
  * Operations are copied into the buffer and checked there: what a client does to its ring later
  * changes nothing.
  */
@@ -67,6 +68,7 @@ import {
   RECORD_REQUEST_ID,
   REQUEST_WRITE,
 } from './layout';
+import { PUT_BYTES_MAX } from './memtable-node';
 import { areOperations } from './operations';
 import {
   RECORD_MALFORMED,
@@ -97,6 +99,9 @@ let syncWanted: bool = false;
 let malformedRecord: u32 = 0;
 /** Larger records may hold a value too large for a memtable. */
 let recordBytesMax: u32 = 0xffffffff;
+/** Collecting for a group that must fit the active memtable, and the bytes of it that are left. */
+let isBounded: bool = false;
+let roomBytes: u32 = 0;
 
 // @ts-ignore: decorator
 @inline
@@ -122,12 +127,32 @@ export function groupBegin(): void {
   operations = 0;
   controls = 0;
   syncWanted = false;
+  isBounded = false;
   dropAcks();
 }
 
 /** From now on, records with more bytes of operations than this are left to the host. */
 export function groupRecordMax(bytes: u32): void {
   recordBytesMax = bytes;
+}
+
+/**
+ * The group that was just begun will be applied without another memtable: what may not fit `bytes`
+ * bytes of one is left to the host, and so are writes that are to be durable.
+ */
+export function groupBound(bytes: u32): void {
+  isBounded = true;
+  roomBytes = bytes;
+}
+
+/** Takes room for a record of a bounded group. False: it may not fit. */
+// @ts-ignore: decorator
+@inline
+function takeRoom(bytes: u32, count: u32): bool {
+  const wanted = <u64>bytes + <u64>count * <u64>PUT_BYTES_MAX;
+  if (wanted > <u64>roomBytes) return false;
+  roomBytes -= <u32>wanted;
+  return true;
 }
 
 /** True when the group takes another commit of `bytes` bytes of operations. */
@@ -179,7 +204,7 @@ function addCommit(
  * room back. Returns why it stopped: 0 the ring is empty; 1 the group is full (of bytes, commits,
  * or `opsMax` operations; one commit may have more); 2 the next record is for the host: no WRITE,
  * one of several pieces, larger than a whole group or than `groupRecordMax`, or any while prepared
- * transactions hold keys; 3 the client has not
+ * transactions hold keys, or one that a bounded group cannot have; 3 the client has not
  * made room for its earlier acknowledgements; -1 the next record is malformed (`groupMalformed` tells its address).
  *
  * Pieces: the last record of a WRITE in pieces looks like a complete one. While the host holds
@@ -215,6 +240,9 @@ function collectRecord(client: u32, record: u32, opsMax: u32): i32 {
   if (!hasPlace(bytes)) return commits ? COLLECT_FULL : COLLECT_OTHER;
   // What others hold is for the host to look at.
   if (heldKeys | heldRanges) return COLLECT_OTHER;
+  if (isBounded && (flags & RECORD_FLAG_SYNC || count > opsMax || !takeRoom(bytes, count))) {
+    return COLLECT_OTHER;
+  }
   const requestId = load<u32>(record, RECORD_REQUEST_ID);
   const from = record + RECORD_HEADER_BYTES;
   if (!addCommit(from, bytes, count, KIND_PLAIN, 0, client, requestId)) return MALFORMED;

@@ -5,6 +5,7 @@ export * from './memtable';
 export {
   groupAppend,
   groupBegin,
+  groupBound,
   groupBytes,
   groupBytesWanted,
   groupCollect,

@@ -13,7 +13,9 @@
  *           staging, cache, meta, job
  *
  * Who writes: the shard worker writes everything except a reader's own line, its
- * scratch, its request ring and the producer/consumer words that belong to it.
+ * scratch, its request ring and the producer/consumer words that belong to it. While the worker
+ * sleeps it may have lent the shard: then the thread that holds the latch (H_LATCH) writes in its
+ * place what a commit changes.
  */
 
 export const LAYOUT_MAGIC: u32 = 0x4c444b31; // "LDK1"
@@ -90,6 +92,35 @@ export const COUNTER_COUNT: u32 = 32;
  * before it publishes its first request; the shard worker clears it when it lets go of the client.
  */
 export const H_CONNECTED: u32 = HEADER + 896;
+
+// ---- a shard that is lent to a client's thread: kernel/shard-latch.ts, kernel/lent-shard.ts ----
+
+/** i32, atomic: who may change the shard's memory and its log now; LATCH_*. */
+export const H_LATCH: u32 = HEADER + 1024;
+/** i32, atomic: how far the group has come that the holder of the latch is committing; LENT_*. */
+export const H_LENT_PHASE: u32 = HEADER + 1088;
+/** i32: LENT_FAILED_*: what the worker has to do about a write that failed, and the errno (ASCII, 0 ends it). */
+export const H_LENT_FAILURE: u32 = HEADER + 1092;
+export const H_LENT_ERRNO: u32 = HEADER + 1096;
+export const LENT_ERRNO_BYTES: u32 = 24;
+/** u32: the active arena, the bytes of it that stay free, and most operations of a group. */
+export const H_LENT_ARENA: u32 = HEADER + 1120;
+export const H_LENT_RESERVE: u32 = HEADER + 1124;
+export const H_LENT_OPS_MAX: u32 = HEADER + 1128;
+/** f64: number of the log segment, where the next group goes in it, how far it is durable. */
+export const H_LENT_SEGMENT: u32 = HEADER + 1136;
+export const H_LENT_BYTES: u32 = HEADER + 1144;
+export const H_LENT_DURABLE_BYTES: u32 = HEADER + 1152;
+/** f64: of the last group that was committed since the shard was lent. */
+export const H_LENT_SEQUENCE: u32 = HEADER + 1160;
+export const H_LENT_TIMESTAMP: u32 = HEADER + 1168;
+export const H_LENT_EPOCH: u32 = HEADER + 1176;
+/** f64: what was committed since the shard was lent. */
+export const H_LENT_GROUPS: u32 = HEADER + 1184;
+export const H_LENT_COMMITS: u32 = HEADER + 1192;
+export const H_LENT_OPERATIONS: u32 = HEADER + 1200;
+/** f64: where the group goes that is under way. */
+export const H_LENT_AT: u32 = HEADER + 1208;
 
 // ---- readers ----------------------------------------------------------------
 

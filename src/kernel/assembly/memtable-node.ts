@@ -24,9 +24,11 @@
  *    all the keys of what was there.
  * 4. A full node is copied to a larger one, which is published in the word that held it. The old
  *    one is not written any more: readers inside see the tree as it was, complete up to then.
+ * 5. So a writer that stops anywhere leaves a tree in which the key is or is not: insertions can go on
+ *    in it, and the one that was cut short can be repeated. What it had taken of the arena is lost.
  */
 
-import { ARENA_END, LEAF_KEY, LEAF_TAG } from './layout';
+import { ARENA_END, LEAF_KEY, LEAF_TAG, VERSION_VALUE } from './layout';
 
 export const NODE_TYPE: u32 = 0;
 export const NODE_COUNT: u32 = 2;
@@ -53,6 +55,12 @@ const NODE_256_BYTES: u32 = 1088;
 
 /** Most bytes that one insertion takes for nodes: it either makes a NODE_4 or grows one node. */
 export const NODE_GROWTH_BYTES_MAX: u32 = NODE_256_BYTES;
+
+/**
+ * What a put takes of the arena at most, beside the bytes of key and value: heads and padding of leaf
+ * and version, and nodes.
+ */
+export const PUT_BYTES_MAX: u32 = LEAF_KEY + 7 + VERSION_VALUE + 7 + NODE_GROWTH_BYTES_MAX;
 
 /** Positions of a node in key order: the end leaf, then byte + 1. */
 export const POSITION_END: i32 = 0;
@@ -137,8 +145,9 @@ export function addChild(arena: u32, slot: u32, node: u32, byte: u32, child: u32
   }
   if (type == NODE_48) {
     store<u32>(node + (count << 2), child, NODE_48_CHILDREN);
-    atomic.store<u8>(node + byte, <u8>(count + 1), NODE_BODY);
+    // The place is taken before it is shown: a writer that dies in between leaves it unused.
     store<u16>(node, <u16>(count + 1), NODE_COUNT);
+    atomic.store<u8>(node + byte, <u8>(count + 1), NODE_BODY);
   } else {
     store<u8>(node + count, <u8>byte, NODE_BODY);
     store<u32>(node + full + (count << 2), child, NODE_BODY);

@@ -9,7 +9,8 @@
  *   leaf     LEAF_*: key length, newest version, key
  *   version  VERSION_*: sequence, older version, type and length, value
  *
- * Thread safety: one writer (the shard worker), any number of readers in other threads, no locks.
+ * Thread safety: one writer at a time (the shard worker, or who it lent the shard to), any number of
+ * readers in other threads, no locks.
  * 1. A leaf's key and a version's bytes never change once linked; atomic stores link them.
  * 2. A slot (the root word, a child word, an end leaf) only ever moves to something that holds
  *    every key of what it held. So a reader, however slow, finds every key that was there when it

@@ -1,0 +1,110 @@
+/**
+ * The latch of a shard: who may change the shard's memory and its log at this moment. One word in the
+ * shard's memory (H_LATCH).
+ *
+ *   OWNED      the shard worker, and nobody else: so it begins, and so it is while the worker works
+ *   LENDABLE   nobody: the worker blocks and offers the shard to whichever client comes first
+ *   client     the thread behind that client slot, which commits its own requests (direct-commit.ts)
+ *   + WANTED   as before, and the worker has woken and waits: it gets the shard next
+ *   REVOKED    nobody any more: the worker has died
+ *
+ *            offer                take                       giveBack
+ *   OWNED ──────────→ LENDABLE ──────────→ client ──────────────────────────→ LENDABLE
+ *     ↑     takeBack     │                   │ takeBack: + WANTED, and waits
+ *     └──────────────────┘                   └─ giveBack, yield ────────────→ OWNED
+ *
+ * Invariants:
+ * 1. Only the worker goes from OWNED to LENDABLE, and only right before it blocks; so while the shard
+ *    is lent, nothing of the worker's own runs, neither its loop nor its event loop.
+ * 2. Whoever finds WANTED gives the shard to the worker: a stream of clients cannot keep it waiting.
+ * 3. The holder has nobody above it on its stack, calls no code of the application, and waits for
+ *    nothing but one write to a file. So the wait for it is short, unless the disk or the system makes
+ *    it long, and then nobody is killed for that.
+ * 4. A thread that dies is known by its client slot, which is taken from it before anybody else may
+ *    have it (ControlBlock.retireClient); the slot is not given to another thread before every shard
+ *    has let go of it. So a holder whose slot is not active is dead, and what it left is found in
+ *    H_LENT_PHASE: the worker completes it or takes it back.
+ * 5. The latch of a worker that died is revoked before anybody reads or syncs the log for it: what a
+ *    client has committed in the old memory until then stands in the log, and later nothing does.
+ *
+ * Every change is a sequentially consistent read-modify-write, so whoever has the shard sees all that
+ * those before it have written.
+ */
+
+import { H_LATCH } from './assembly/layout.js';
+
+export const LATCH_OWNED = 0;
+export const LATCH_LENDABLE = 1;
+export const LATCH_REVOKED = 2;
+/** Plus the number of a client slot. */
+const LATCH_CLIENT = 0x100;
+const LATCH_WANTED = 0x1000;
+const LATCH_CLIENT_MASK = 0xff;
+
+const WORD = H_LATCH >>> 2;
+
+/** Between two looks at whether the holder is alive. */
+const SLICE_MS = 20;
+
+/** Whether the thread behind a client slot is alive. */
+export type IsAlive = (client: number) => boolean;
+
+/** The worker, about to block, offers the shard. False: the latch is revoked. */
+export function offerLatch(words: Int32Array): boolean {
+  const before = Atomics.compareExchange(words, WORD, LATCH_OWNED, LATCH_LENDABLE);
+  return before === LATCH_OWNED || before === LATCH_LENDABLE;
+}
+
+/** A client takes a shard that is on offer. */
+export function takeLatch(words: Int32Array, client: number): boolean {
+  if (Atomics.load(words, WORD) !== LATCH_LENDABLE) return false;
+  const taken = LATCH_CLIENT + client;
+  return Atomics.compareExchange(words, WORD, LATCH_LENDABLE, taken) === LATCH_LENDABLE;
+}
+
+/** Whether a client has the shard at this moment, and will be followed by whoever comes first. */
+export function isLatchHeld(words: Int32Array): boolean {
+  return (Atomics.load(words, WORD) & (LATCH_CLIENT | LATCH_WANTED)) === LATCH_CLIENT;
+}
+
+/** The client has done; the next may come, unless the worker waits. */
+export function giveBackLatch(words: Int32Array, client: number): void {
+  const taken = LATCH_CLIENT + client;
+  if (Atomics.compareExchange(words, WORD, taken, LATCH_LENDABLE) !== taken) yieldLatch(words);
+}
+
+/** The client has left something for the worker: it gets the shard, and has to be woken. */
+export function yieldLatch(words: Int32Array): void {
+  const before = Atomics.exchange(words, WORD, LATCH_OWNED);
+  if ((before & LATCH_WANTED) !== 0) Atomics.notify(words, WORD);
+}
+
+/**
+ * The worker has woken and takes the shard back; waits for a client that has it. False: that client
+ * has died.
+ */
+export function takeBackLatch(words: Int32Array, isAlive: IsAlive): boolean {
+  for (;;) {
+    const now = Atomics.compareExchange(words, WORD, LATCH_LENDABLE, LATCH_OWNED);
+    if ((now & LATCH_CLIENT) === 0) return true;
+    const wanted = now | LATCH_WANTED;
+    if (now !== wanted && Atomics.compareExchange(words, WORD, now, wanted) !== now) continue;
+    const outcome = Atomics.wait(words, WORD, wanted, SLICE_MS);
+    if (outcome !== 'timed-out' || isAlive(now & LATCH_CLIENT_MASK)) continue;
+    Atomics.store(words, WORD, LATCH_OWNED);
+    return false;
+  }
+}
+
+/**
+ * The worker is gone: nobody takes the shard any more. False: a client still has it, ask again. One
+ * that is dead has it no more. OWNED is left as it is: only a worker could change that.
+ */
+export function revokeLatch(words: Int32Array, isAlive: IsAlive): boolean {
+  for (;;) {
+    const now = Atomics.load(words, WORD);
+    if (now === LATCH_REVOKED || now === LATCH_OWNED) return true;
+    if ((now & LATCH_CLIENT) !== 0 && isAlive(now & LATCH_CLIENT_MASK)) return false;
+    if (Atomics.compareExchange(words, WORD, now, LATCH_REVOKED) === now) return true;
+  }
+}

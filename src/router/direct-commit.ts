@@ -1,0 +1,257 @@
+/**
+ * Commits on the client's own thread, for a shard whose worker sleeps and has lent it
+ * (shard/lending.ts says why and when).
+ *
+ * The client takes the latch and does with its own requests what the worker would do: it collects
+ * them from its request ring into a group, writes the group to the log, applies it, publishes it. The
+ * kernel is the client's own instance over the same memory; what an instance remembers between two
+ * calls of that way belongs to one group, or is set anew here.
+ *
+ * Invariants:
+ * 1. Only requests of this client are taken, in their order, from where the worker would take them.
+ *    What is not a plain write in one record, or wants more than that, stays there for the worker.
+ * 2. Nothing is written that might not fit the active memtable: what stands in the log can be applied.
+ * 3. The order is the worker's: numbers (pending from here on) → log → memtable → visible → no longer
+ *    pending → the callers are told. The phase in shared memory says how far it has come.
+ * 4. A write that fails applies nothing, and the worker learns of it before anything else is written.
+ *    What it left in the log for want of room is cut off before anybody is told.
+ * 5. No code of the application runs in between, and nobody is waited for.
+ */
+import { LightningError, NoSpaceError } from '../errors.js';
+import { shardFileName } from '../file-system/file-names.js';
+import type { FileHandle, FileSystem } from '../file-system/file-system.js';
+import { H_DOORBELL, H_WAL_BASE } from '../kernel/assembly/layout.js';
+import type { Kernel } from '../kernel/kernel.js';
+import {
+  LENT_FAILED_POISON,
+  LENT_FAILED_ROLL,
+  LENT_WRITTEN,
+  LentShard,
+} from '../kernel/lent-shard.js';
+import { giveBackLatch, takeLatch, yieldLatch } from '../kernel/shard-latch.js';
+import { refusalOf } from '../protocol/refusal.js';
+import type { ControlBlock } from './control-block.js';
+
+/** What groupCollect answers when it has taken all there is (commit.ts). */
+const COLLECT_EMPTY = 0;
+/** No segment grows beyond this; the worker begins a new one long before. */
+const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
+/** A log file that nothing was written to for so long is closed: the shard may have deleted it. */
+const IDLE_MS = 1000;
+
+export interface DirectCommitOptions {
+  readonly fs: FileSystem;
+  /** The shard's own. */
+  readonly directory: string;
+  readonly shard: number;
+  /** Slot of the client. */
+  readonly client: number;
+  readonly kernel: Kernel;
+  readonly control: ControlBlock;
+  readonly wallMs: () => number;
+  /** Longer records are left to the worker. */
+  readonly recordBytesMax: number;
+}
+
+/** Told what became of requests. It runs while others wait for the shard: it only notes it. */
+export interface DirectAnswers {
+  committed(requestId: number, sequence: number): void;
+  failed(requestId: number, error: LightningError): void;
+}
+
+/** `away`: the shard is not on offer; `all`: nothing is left in the ring; `rest`: the worker was called. */
+export type DirectOutcome = 'away' | 'all' | 'rest';
+
+export class DirectCommit {
+  readonly #options: DirectCommitOptions;
+  readonly #lent: LentShard;
+  #file: FileHandle | undefined;
+  /** Of `#file`. */
+  #segment = 0;
+  #usedAtMs = 0;
+  #idleTimer: NodeJS.Timeout | undefined;
+  /** Requests of the group under way, and its time. */
+  readonly #requestIds: number[] = [];
+  #timestampUs = 0;
+  #epoch = 0;
+
+  constructor(options: DirectCommitOptions) {
+    this.#options = options;
+    this.#lent = new LentShard(options.kernel);
+    options.kernel.exports.groupRecordMax(options.recordBytesMax);
+  }
+
+  /** Commits what this client has published, if the shard can be had now. */
+  commit(answers: DirectAnswers): DirectOutcome {
+    const { kernel, client } = this.#options;
+    if (!takeLatch(kernel.i32, client)) return 'away';
+    let isAll = false;
+    try {
+      isAll = this.#commitLent(answers);
+    } catch (error) {
+      // Nothing that is foreseen: the phase tells the worker what to do about the group.
+      this.#failAll(answers, error);
+    }
+    if (isAll) {
+      giveBackLatch(kernel.i32, client);
+      return 'all';
+    }
+    yieldLatch(kernel.i32);
+    Atomics.add(kernel.i32, H_DOORBELL >>> 2, 1);
+    Atomics.notify(kernel.i32, H_DOORBELL >>> 2);
+    return 'rest';
+  }
+
+  /** Closes the log's file. It is opened again when it is wanted. */
+  close(): void {
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = undefined;
+    this.#closeFile();
+  }
+
+  /** False: something is left for the worker. */
+  #commitLent(answers: DirectAnswers): boolean {
+    const { kernel, client, control, shard } = this.#options;
+    const { exports } = kernel;
+    const lent = this.#lent;
+    const room = lent.roomBytes;
+    if (room <= 0 || lent.bytes >= SEGMENT_BYTES_MAX || !this.#openFile()) return false;
+    exports.groupBegin();
+    exports.groupBound(room);
+    const isAll = exports.groupCollect(client, lent.opsMax) === COLLECT_EMPTY;
+    const commits = exports.groupCommits() >>> 0;
+    if (commits === 0) return isAll;
+    // They are out of the ring: from here on they are answered here.
+    this.#noteRequests(commits);
+    lent.beginGroup();
+    const first = control.allocateSequences(shard, commits);
+    if (!this.#write(first, answers)) return false;
+    lent.setPhase(LENT_WRITTEN);
+    exports.setActiveMemtable(lent.arena);
+    if (exports.groupApply() !== 0) throw new Error('A group that fits its memtable did not');
+    const lastSequence = first + commits - 1;
+    exports.groupPublish(lastSequence);
+    control.sequencesApplied(shard);
+    lent.endGroup({
+      commits,
+      operations: exports.groupOps() >>> 0,
+      bytes: exports.groupBytes() >>> 0,
+      lastSequence,
+      timestampUs: this.#timestampUs,
+      epoch: this.#epoch,
+    });
+    const requestIds = this.#requestIds;
+    for (let i = 0; i < commits; i++) answers.committed(requestIds[i] as number, first + i);
+    requestIds.length = 0;
+    return isAll;
+  }
+
+  #noteRequests(commits: number): void {
+    const { exports } = this.#options.kernel;
+    const requestIds = this.#requestIds;
+    for (let i = 0; i < commits; i++) requestIds.push(exports.groupRequestId(i) >>> 0);
+  }
+
+  /** Writes the group to the log. False: it is refused, and nothing of it was. */
+  #write(first: number, answers: DirectAnswers): boolean {
+    const { kernel, control, wallMs } = this.#options;
+    const lent = this.#lent;
+    const { segment, bytes } = lent;
+    this.#timestampUs = control.nextTimestamp(wallMs() * 1000);
+    this.#epoch = control.epoch();
+    const total =
+      kernel.exports.groupSeal(
+        first,
+        this.#timestampUs,
+        this.#epoch,
+        lent.durableBytes,
+        segment,
+        bytes,
+        0,
+      ) >>> 0;
+    const base = kernel.u32[H_WAL_BASE >>> 2] as number;
+    const file = this.#file as FileHandle;
+    try {
+      file.write(kernel.bytes.subarray(base, base + total), bytes);
+      return true;
+    } catch (error) {
+      if (!(error instanceof LightningError)) throw error;
+      this.#refuse(file, error);
+      this.#failAll(answers, error);
+      return false;
+    }
+  }
+
+  /**
+   * What was written is cut off before anybody is told that it was refused. The group stays in its
+   * phase: the worker takes the numbers back, and the cut up, which has yet to become durable.
+   */
+  #refuse(file: FileHandle, error: LightningError): void {
+    const lent = this.#lent;
+    if (error instanceof NoSpaceError) {
+      try {
+        file.truncate(lent.at);
+        // A file that may not grow any more never will; another one may.
+        if (errnoOf(error) === 'EFBIG') lent.fail(LENT_FAILED_ROLL, 'EFBIG');
+      } catch (cutError) {
+        if (!(cutError instanceof LightningError)) throw cutError;
+        lent.fail(LENT_FAILED_POISON, errnoOf(cutError));
+      }
+    } else {
+      lent.fail(LENT_FAILED_POISON, errnoOf(error));
+    }
+  }
+
+  #failAll(answers: DirectAnswers, error: unknown): void {
+    const refusal = refusalOf(error);
+    for (const requestId of this.#requestIds) answers.failed(requestId, refusal);
+    this.#requestIds.length = 0;
+  }
+
+  // ---- the file -----------------------------------------------------------------------
+
+  /** Has the segment open that the log goes on in. False: it cannot be opened now. */
+  #openFile(): boolean {
+    const { segment } = this.#lent;
+    this.#usedAtMs = performance.now();
+    if (this.#file !== undefined && this.#segment === segment) return true;
+    this.#closeFile();
+    const { fs, directory } = this.#options;
+    try {
+      this.#file = fs.open(`${directory}/${shardFileName('wal', segment)}`, 'r+');
+    } catch (error) {
+      // The worker has it open: it writes what is to be written, or says why it cannot be.
+      if (error instanceof LightningError) return false;
+      throw error;
+    }
+    this.#segment = segment;
+    if (this.#idleTimer === undefined) this.#closeWhenIdle(IDLE_MS);
+    return true;
+  }
+
+  #closeWhenIdle(delayMs: number): void {
+    this.#idleTimer = setTimeout(() => {
+      this.#idleTimer = undefined;
+      const idleMs = performance.now() - this.#usedAtMs;
+      if (idleMs >= IDLE_MS) this.#closeFile();
+      else this.#closeWhenIdle(IDLE_MS - idleMs);
+    }, delayMs);
+    this.#idleTimer.unref();
+  }
+
+  #closeFile(): void {
+    const file = this.#file;
+    this.#file = undefined;
+    try {
+      file?.close();
+    } catch (error) {
+      // What it wrote is with the system, or was refused; the worker syncs it.
+      if (!(error instanceof LightningError)) throw error;
+    }
+  }
+}
+
+function errnoOf({ details }: LightningError): string {
+  const { errno } = details;
+  return typeof errno === 'string' ? errno : 'UNKNOWN';
+}
