@@ -202,6 +202,9 @@ describe('a shard is not lent', () => {
     shard.client.send(REQUEST_PREPARE, 1, prepare({ slot, word, id: 1 }));
     shard.shard.turn();
     expect(shard.shard.lending.offer()).toBe(false);
+    // Also when nothing of its client is under way any more.
+    shard.shard.releaseClient(1);
+    expect(shard.shard.lending.offer()).toBe(false);
   });
 
   it('while writes are refused', async () => {
