@@ -55,7 +55,6 @@ async function versionsOnDisk(): Promise<string[]> {
 /** Where the process dies in the second commit, and what is there afterwards. */
 const kills: [string, 'first' | 'second', sync?: 'sync'][] = [
   ['claimed*2', 'first'],
-  ['prepares-sent*2', 'first'],
   ['prepare-received#1*2', 'first'],
   ['prepare-torn#0*2', 'first'],
   ['prepare-written#0*2', 'first'],
@@ -81,6 +80,14 @@ describe('the death of the process', () => {
     },
     60_000,
   );
+
+  it('with both prepares on their way leaves one commit or the other, whole', async () => {
+    // The workers may come to the end of it before the signal does.
+    expect((await run('write', 'kill:prepares-sent*2')).signal).toBe('SIGKILL');
+    const found = await versionsOnDisk();
+    expect([['first'], ['second']]).toContainEqual(found);
+    expect(await versionsOnDisk()).toEqual(found);
+  }, 60_000);
 
   it('while the outcome is found out, again and again, changes nothing', async () => {
     expect((await run('write', 'kill:decision-written*2')).signal).toBe('SIGKILL');
