@@ -215,6 +215,11 @@ export interface CoordinatorInit {
   readonly bootId: number;
   /** The shards' present memories, in order; newer ones come with `shardRestarted`. */
   readonly memories: readonly WebAssembly.Memory[];
+  /**
+   * Their generations. Not those of the control block: a shard that is just being restarted has the next
+   * one there already, and threads would take the old memory for the new one.
+   */
+  readonly generations: readonly number[];
   readonly module: WebAssembly.Module;
   readonly control: SharedArrayBuffer;
   /** To each shard, in order. */

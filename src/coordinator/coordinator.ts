@@ -155,7 +155,7 @@ export class Coordinator {
     this.#shards = init.memories.map((memory, shard) => ({
       memory,
       words: new Int32Array(memory.buffer),
-      generation: this.#control.shardGeneration(shard),
+      generation: init.generations[shard] as number,
       link: undefined,
     }));
   }

@@ -417,6 +417,7 @@ export class Supervisor {
       config,
       bootId: this.#bootId,
       memories: connections.map(({ memory }) => memory),
+      generations: connections.map(({ generation }) => generation),
       module,
       control: control.buffer,
       shards: ports,

@@ -440,7 +440,7 @@ export class CommitLoop {
     // Those about which nothing has to be written.
     if (mayGather) worked = prepared.voteUnwritten() || worked;
     // What is held already keeps its own delay.
-    if (!takesWrites && records.gatheredCount === 0) return worked;
+    if (!mayGather || (!takesWrites && records.gatheredCount === 0)) return worked;
     const commits = exports.groupCommits() >>> 0;
     if (commits === 0) return worked;
     this.#isGathered = true;

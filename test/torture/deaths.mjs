@@ -266,6 +266,7 @@ function expectUnavailable(error) {
     'LIGHTNING_SHARD_UNAVAILABLE',
     'LIGHTNING_ABORTED',
     'LIGHTNING_CLOSED',
+    'LIGHTNING_TIMEOUT',
   ].includes(error.code);
   if (!isExpected) throw error;
 }
