@@ -20,6 +20,7 @@ import {
 } from '../errors.js';
 import { armFaults } from '../faults.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { systemThreadId } from '../file-system/system-thread.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
@@ -161,6 +162,7 @@ export class Coordinator {
   }
 
   start(): RecoveredLog {
+    this.#control.systemThreads.setCoordinator(systemThreadId());
     const { config, jobWorker, module, shards } = this.#init;
     this.#scheduler = new JobScheduler({
       threads: config.compactionThreads,

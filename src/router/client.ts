@@ -208,7 +208,11 @@ export class Client implements RequestListener {
         if (!shard.isServing()) shard.failAll();
         else if (nowMs - heartbeatMs > HEARTBEAT_MS_MAX || nowMs - startMs > WAIT_MS_MAX) {
           sink.fail(unavailable('unknown'));
-        } else Atomics.wait(words, doorbell, rings, WAIT_SLICE_MS);
+        } else if (Atomics.wait(words, doorbell, rings, WAIT_SLICE_MS) === 'timed-out') {
+          // Who would start the next worker may be this very thread.
+          if (this.control.systemThreads.isShardGone(shard.shard))
+            sink.fail(unavailable('unknown'));
+        }
         if (sink.settled) return;
       }
     } finally {
@@ -296,15 +300,22 @@ export class Client implements RequestListener {
 
   #checkPendingShards(startMs: number): void {
     const { control } = this;
-    for (const shard of this.shards) {
-      const isAwaited =
-        control.hasPendingSequences(shard.shard) ||
-        control.transactions.isUnreleasedAt(shard.shard);
-      if (!isAwaited) continue;
-      const state = this.control.shardState(shard.shard);
+    const waitedMs = performance.now() - startMs;
+    // Who would start the next worker may be this very thread, and not have heard yet.
+    const mayBeGone = waitedMs > WAIT_SLICE_MS;
+    let isReleaseAwaited = false;
+    for (const { shard } of this.shards) {
+      const isUnreleased = control.transactions.isUnreleasedAt(shard);
+      if (!isUnreleased && !control.hasPendingSequences(shard)) continue;
+      isReleaseAwaited ||= isUnreleased;
+      const state = control.shardState(shard);
       if (state !== SHARD_SERVING && state !== SHARD_READ_ONLY) throw unavailable('none');
+      if (mayBeGone && control.systemThreads.isShardGone(shard)) throw unavailable('none');
     }
-    if (performance.now() - startMs > WAIT_MS_MAX) throw unavailable('none');
+    if (isReleaseAwaited && mayBeGone && control.systemThreads.isCoordinatorGone()) {
+      throw unavailable('none');
+    }
+    if (waitedMs > WAIT_MS_MAX) throw unavailable('none');
   }
 
   // ---- the end ------------------------------------------------------------------------

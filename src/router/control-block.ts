@@ -38,6 +38,7 @@ import { raise } from './atomic-raise.js';
 import { ClientCounts } from './client-counts.js';
 import type { ClientDoorbell } from './client-doorbell.js';
 import { REASON_BYTES, readReason, writeReason } from './fence-reasons.js';
+import { SystemThreads } from './system-threads.js';
 import { TransactionTable } from './transaction-table.js';
 
 /** Client slots; slot 0 of a shard's readers is the shard worker itself, so clients start at 1. */
@@ -69,6 +70,8 @@ const EPOCH = GLOBALS + 2 * LINE_BYTES;
 const TIMESTAMP = GLOBALS + 3 * LINE_BYTES;
 const DATABASE_STATE = GLOBALS + 4 * LINE_BYTES;
 const COORDINATOR_THREAD = DATABASE_STATE + 8;
+/** The system's number of the same thread (file-system/system-thread.ts). */
+const COORDINATOR_SYSTEM_THREAD = DATABASE_STATE + 12;
 /** Bumped when a shard has applied a group while somebody waits for it, and the count of those. */
 const APPLIED = GLOBALS + 5 * LINE_BYTES;
 const APPLIED_WAITERS = APPLIED + 64;
@@ -88,6 +91,8 @@ const SHARD_PENDING_MIN = 0;
 const SHARD_UNRECORDED_MIN = 8;
 const SHARD_STATE = 64;
 const SHARD_GENERATION = 68;
+/** The system's number of the worker's thread (file-system/system-thread.ts). */
+const SHARD_SYSTEM_THREAD = 72;
 
 const SNAPSHOT_BYTES = 32;
 const SNAPSHOT_OWNER = 8;
@@ -136,6 +141,7 @@ export class ControlBlock {
   readonly shards: number;
   readonly transactions: TransactionTable;
   readonly counts: ClientCounts;
+  readonly systemThreads: SystemThreads;
   readonly #i32: Int32Array;
   readonly #i64: BigInt64Array;
   readonly #f64: Float64Array;
@@ -155,6 +161,9 @@ export class ControlBlock {
     this.#snapshots = (SHARDS + this.shards * LINE_BYTES) >>> 3;
     this.transactions = new TransactionTable(buffer, transactionsAt(this.shards));
     this.counts = new ClientCounts(buffer, countsAt(this.shards), CLIENT_COUNT);
+    this.systemThreads = new SystemThreads(this.#i32, COORDINATOR_SYSTEM_THREAD >>> 2, (shard) =>
+      this.#shardWord32(shard, SHARD_SYSTEM_THREAD),
+    );
   }
 
   static create(shards: number): ControlBlock {

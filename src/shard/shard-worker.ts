@@ -20,6 +20,7 @@ import { ClosedError, deserializeError } from '../errors.js';
 import { armFaults } from '../faults.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { systemThreadId } from '../file-system/system-thread.js';
 import { Kernel } from '../kernel/kernel.js';
 import { ControlBlock } from '../router/control-block.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
@@ -85,6 +86,8 @@ class ShardWorker {
     const { shard, databaseId, path, config, bootId, control, coordinator } = this.#init;
     const { module, stale } = this.#init;
     const startMs = performance.now();
+    const block = new ControlBlock(control);
+    block.systemThreads.setShard(shard, systemThreadId());
     this.#jobs.connect(coordinator);
     const opened = await Shard.open({
       shard,
@@ -93,7 +96,7 @@ class ShardWorker {
       config,
       bootId,
       kernel: this.#kernel,
-      control: new ControlBlock(control),
+      control: block,
       fs: nodeFileSystem,
       clock: systemClock,
       jobs: this.#jobs,

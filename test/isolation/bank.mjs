@@ -11,7 +11,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { LightningDb } from 'lightning-db';
 
 /** What becomes of operations when a part of the database dies. */
-const DEATHS = ['LIGHTNING_SHARD_UNAVAILABLE', 'LIGHTNING_ABORTED', 'LIGHTNING_TIMEOUT'];
+const DEATHS = ['LIGHTNING_SHARD_UNAVAILABLE', 'LIGHTNING_ABORTED'];
 
 const ACCOUNTS = 64;
 const OPENING = 100;
@@ -45,7 +45,6 @@ async function ifThere(work) {
   try {
     await work();
   } catch (error) {
-    // A worker that died is missed after ten seconds when the main thread, which would start the next, waits for it, too.
     if (!DEATHS.includes(error.code)) throw error;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

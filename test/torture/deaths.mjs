@@ -266,7 +266,6 @@ function expectUnavailable(error) {
     'LIGHTNING_SHARD_UNAVAILABLE',
     'LIGHTNING_ABORTED',
     'LIGHTNING_CLOSED',
-    'LIGHTNING_TIMEOUT',
   ].includes(error.code);
   if (!isExpected) throw error;
 }

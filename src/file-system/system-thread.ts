@@ -1,0 +1,26 @@
+/**
+ * The system's own numbers of threads, by which a thread that waits can tell that another is gone. The
+ * event that says so in Node comes through the event loop, which a thread that waits does not visit.
+ *
+ * On Linux, from /proc (proc(5): `thread-self`, `self/task`); elsewhere nothing is known.
+ */
+
+import { existsSync, readlinkSync } from 'node:fs';
+
+const UNKNOWN = 0;
+
+/** The number of the calling thread; 0 when the system does not tell. */
+export function systemThreadId(): number {
+  try {
+    const id = Number(/\/task\/(\d+)$/.exec(readlinkSync('/proc/thread-self'))?.[1]);
+    return Number.isSafeInteger(id) ? id : UNKNOWN;
+  } catch {
+    // No /proc here, or not the one of this process.
+    return UNKNOWN;
+  }
+}
+
+/** Whether a thread of this process, of that number, has ended. False when nothing is known. */
+export function isSystemThreadGone(id: number): boolean {
+  return id !== UNKNOWN && !existsSync(`/proc/self/task/${id}`);
+}
