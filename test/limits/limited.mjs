@@ -49,10 +49,12 @@ async function putAll(from, to) {
 await putAll(0, puts);
 /** The parent changes what there is, and says so. */
 async function change() {
+  // The signal may come as soon as the parent knows; not heard, it would end the process.
+  const changed = new Promise((resolve) => process.once('SIGUSR2', resolve));
   say({ waiting: true, refused });
   // An idle database does not keep a process running.
   const keepAlive = setInterval(() => {}, 1000);
-  await new Promise((resolve) => process.once('SIGUSR2', resolve));
+  await changed;
   clearInterval(keepAlive);
 }
 if (more > 0) {
