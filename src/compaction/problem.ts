@@ -34,3 +34,12 @@ export function problemOf(error: unknown, file: string, offset = 0): Problem {
     message,
   };
 }
+
+/** Runs a check of `file`; what it throws is one more of the problems. */
+export function noteProblem(problems: Problem[], file: string, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    problems.push(problemOf(error, file));
+  }
+}

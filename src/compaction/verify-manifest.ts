@@ -3,7 +3,7 @@ import { CorruptionError } from '../errors.js';
 import { CURRENT_NAME, shardFileName } from '../file-system/file-names.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import { readCurrent, readManifest } from '../version/manifest.js';
-import { type Problem, problemOf } from './problem.js';
+import { noteProblem, type Problem } from './problem.js';
 
 export interface ManifestToVerify {
   readonly directory: string;
@@ -18,17 +18,10 @@ export interface ManifestToVerify {
 export function verifyManifest(fs: FileSystem, expected: ManifestToVerify): readonly Problem[] {
   const { directory } = expected;
   const problems: Problem[] = [];
-  const check = (file: string, run: () => void): void => {
-    try {
-      run();
-    } catch (error) {
-      problems.push(problemOf(error, file));
-    }
-  };
   const current = `${directory}/${CURRENT_NAME}`;
-  check(current, () => checkCurrent(fs, expected, current));
+  noteProblem(problems, current, () => checkCurrent(fs, expected, current));
   const path = `${directory}/${shardFileName('manifest', expected.number)}`;
-  check(path, () => checkFrames(fs, expected, path));
+  noteProblem(problems, path, () => checkFrames(fs, expected, path));
   return problems;
 }
 

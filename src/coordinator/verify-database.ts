@@ -2,7 +2,7 @@
  * Job: checks what belongs to no shard: the DATABASE file, the coordinator's log up to where it has
  * been written, and intents of bulk loads.
  */
-import { type Problem, problemOf } from '../compaction/problem.js';
+import { noteProblem, type Problem } from '../compaction/problem.js';
 import { CorruptionError } from '../errors.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import {
@@ -32,18 +32,11 @@ export function verifyDatabase(fs: FileSystem, job: VerifyDatabaseJob): readonly
   const { path, databaseId, log } = job;
   const directory = `${path}/${COORDINATOR_DIRECTORY}`;
   const problems: Problem[] = [];
-  const check = (file: string, run: () => void): void => {
-    try {
-      run();
-    } catch (error) {
-      problems.push(problemOf(error, file));
-    }
-  };
   const file = `${path}/${DATABASE_NAME}`;
-  check(file, () => checkIdentity(fs, job, file));
+  noteProblem(problems, file, () => checkIdentity(fs, job, file));
   const segment = log === undefined ? directory : `${directory}/${logSegmentName(log.segment)}`;
-  check(segment, () => checkLog(fs, directory, databaseId, log));
-  check(directory, () => readLinkIntents(fs, directory));
+  noteProblem(problems, segment, () => checkLog(fs, directory, databaseId, log));
+  noteProblem(problems, directory, () => readLinkIntents(fs, directory));
   return problems;
 }
 
