@@ -7,8 +7,10 @@
  *   value  id in 5 characters of 6 bits, version, slot in 2 characters, 92 random characters; again
  *
  * Keys and values are written into Buffers that take turns: one stays as it is until KEY_SLOTS
- * (VALUE_SLOTS) more were made, so a batch of 1000 may hold on to its own. What is read is verified
- * by the bytes that say which record it is, in both halves: the same few comparisons for every store.
+ * (VALUE_SLOTS) more were made, so a batch of 1000 may hold on to its own. Operations that are in
+ * flight side by side have `lane`s: a store whose threads read a caller's Buffers late finds them
+ * unchanged, however many others overtake it. What is read is verified by the bytes that say which
+ * record it is, in both halves: the same few comparisons for every store.
  */
 
 const KEY_SLOTS = 2048;
@@ -88,38 +90,69 @@ export class Permutation {
   }
 }
 
-export class Records {
-  readonly count: number;
-  readonly seed: number;
-  readonly #keys: readonly Buffer[];
-  readonly #values: readonly Buffer[];
-  readonly #order: Permutation;
-  #keySlot = 0;
-  #valueSlot = 0;
+/** The Buffers, and which part of them is meant. */
+interface SlotShare {
+  readonly keys: readonly Buffer[];
+  readonly values: readonly Buffer[];
+  readonly index: number;
+  readonly of: number;
+}
 
-  constructor(count: number, seed = 42) {
-    if (!Number.isSafeInteger(count) || count < 1 || count > RECORDS_MAX) {
-      throw new RangeError(`Cannot make ${count} records: from 1 to ${RECORDS_MAX}`);
-    }
-    const random = new Random(seed);
-    this.count = count;
-    this.seed = seed;
-    this.#order = new Permutation(count, seed);
-    const keys = Buffer.allocUnsafeSlow(KEY_SLOTS * KEY_BYTES);
-    this.#keys = Array.from({ length: KEY_SLOTS }, (_, slot) => {
+function wholeSlots(seed: number): SlotShare {
+  const random = new Random(seed);
+  const keys = Buffer.allocUnsafeSlow(KEY_SLOTS * KEY_BYTES);
+  const values = Buffer.allocUnsafeSlow(VALUE_SLOTS * VALUE_BYTES);
+  return {
+    keys: Array.from({ length: KEY_SLOTS }, (_, slot) => {
       const key = keys.subarray(slot * KEY_BYTES, (slot + 1) * KEY_BYTES);
       key.write(KEY_TEMPLATE, 'latin1');
       return key;
-    });
-    const values = Buffer.allocUnsafeSlow(VALUE_SLOTS * VALUE_BYTES);
-    this.#values = Array.from({ length: VALUE_SLOTS }, (_, slot) => {
+    }),
+    values: Array.from({ length: VALUE_SLOTS }, (_, slot) => {
       const value = values.subarray(slot * VALUE_BYTES, (slot + 1) * VALUE_BYTES);
       for (let i = 8; i < HALF; i++) value[i] = CODES[random.next() >>> 26] as number;
       value[6] = CODES[slot & 63] as number;
       value[7] = CODES[slot >>> 6] as number;
       value.copyWithin(HALF, 0, HALF);
       return value;
-    });
+    }),
+    index: 0,
+    of: 1,
+  };
+}
+
+export class Records {
+  readonly count: number;
+  readonly seed: number;
+  readonly #keys: readonly Buffer[];
+  readonly #values: readonly Buffer[];
+  readonly #order: Permutation;
+  readonly #keyMask: number;
+  readonly #valueMask: number;
+  readonly #keyBase: number;
+  readonly #valueBase: number;
+  #keySlot = 0;
+  #valueSlot = 0;
+
+  constructor(count: number, seed = 42, share: SlotShare = wholeSlots(seed)) {
+    if (!Number.isSafeInteger(count) || count < 1 || count > RECORDS_MAX) {
+      throw new RangeError(`Cannot make ${count} records: from 1 to ${RECORDS_MAX}`);
+    }
+    this.count = count;
+    this.seed = seed;
+    this.#order = new Permutation(count, seed);
+    this.#keys = share.keys;
+    this.#values = share.values;
+    this.#keyMask = KEY_SLOTS / share.of - 1;
+    this.#valueMask = VALUE_SLOTS / share.of - 1;
+    this.#keyBase = share.index * (this.#keyMask + 1);
+    this.#valueBase = share.index * (this.#valueMask + 1);
+  }
+
+  /** The same records in the `index`-th of `of` parts of the Buffers (`of`: a power of two, at most 1024). */
+  lane(index: number, of: number): Records {
+    const share = { keys: this.#keys, values: this.#values, index, of };
+    return new Records(this.count, this.seed, share);
   }
 
   /** The id of the record that is written `index`-th when records come in random order. */
@@ -137,8 +170,8 @@ export class Records {
   }
 
   value(id: number, version: number): Buffer {
-    const value = this.#values[this.#valueSlot] as Buffer;
-    this.#valueSlot = (this.#valueSlot + 1) & (VALUE_SLOTS - 1);
+    const value = this.#values[this.#valueBase + this.#valueSlot] as Buffer;
+    this.#valueSlot = (this.#valueSlot + 1) & this.#valueMask;
     value[0] = value[HALF] = CODES[id & 63] as number;
     value[1] = value[HALF + 1] = CODES[(id >>> 6) & 63] as number;
     value[2] = value[HALF + 2] = CODES[(id >>> 12) & 63] as number;
@@ -179,8 +212,8 @@ export class Records {
   }
 
   #key(id: number, last: number): Buffer {
-    const key = this.#keys[this.#keySlot] as Buffer;
-    this.#keySlot = (this.#keySlot + 1) & (KEY_SLOTS - 1);
+    const key = this.#keys[this.#keyBase + this.#keySlot] as Buffer;
+    this.#keySlot = (this.#keySlot + 1) & this.#keyMask;
     let rest = id;
     let at = KEY_DIGITS_END - 1;
     let again = KEY_REPEATED_END - 1;

@@ -71,11 +71,11 @@ export async function awaitedPuts(
   const every = lanes === 1 ? 16 : 64;
   let going = true;
   let operations = 0;
-  const lane = async (): Promise<void> => {
+  const lane = async (own: Records): Promise<void> => {
     while (going) {
       const id = choose();
       const startMs = timed ? performance.now() : 0;
-      await store.put(records.key(id), records.value(id, version));
+      await store.put(own.key(id), own.value(id, version));
       if (timed) histogram.record(nanosSince(startMs));
       if (++operations >= every) {
         going = going && pace.more(operations);
@@ -83,7 +83,7 @@ export async function awaitedPuts(
       }
     }
   };
-  await Promise.all(Array.from({ length: lanes }, lane));
+  await Promise.all(Array.from({ length: lanes }, (_, index) => lane(records.lane(index, lanes))));
   pace.more(operations);
 }
 
@@ -147,12 +147,12 @@ export async function awaitedGets(
   const timed = histogram !== undefined;
   let going = true;
   let operations = 0;
-  const lane = async (): Promise<void> => {
+  const lane = async (own: Records): Promise<void> => {
     while (going) {
       const id = choose();
       const startMs = timed ? performance.now() : 0;
-      const found = await store.get(missing ? records.missingKey(id) : records.key(id));
-      if (!missing) records.verify(found, id, version);
+      const found = await store.get(missing ? own.missingKey(id) : own.key(id));
+      if (!missing) own.verify(found, id, version);
       else if (found !== undefined) throw foundMissing(id);
       if (timed) histogram.record(nanosSince(startMs));
       if (++operations >= 64) {
@@ -161,7 +161,7 @@ export async function awaitedGets(
       }
     }
   };
-  await Promise.all(Array.from({ length: lanes }, lane));
+  await Promise.all(Array.from({ length: lanes }, (_, index) => lane(records.lane(index, lanes))));
   pace.more(operations);
 }
 

@@ -81,36 +81,36 @@ export async function ycsb(
   const { histogram } = pace;
   const timed = histogram !== undefined;
 
-  const get = async (id: number): Promise<void> => {
-    records.verify(await store.get(records.key(id)), id, ANY_VERSION);
+  const get = async (own: Records, id: number): Promise<void> => {
+    own.verify(await store.get(own.key(id)), id, ANY_VERSION);
   };
-  const readOne = async (id: number): Promise<void> => {
-    if (read === 'scan') await scanFrom(store, records, id, 1 + random.below(SCAN_ENTRIES_MAX));
-    else if (store.getSync === undefined) await get(id);
-    else records.verify(store.getSync(records.key(id)), id, ANY_VERSION);
+  const readOne = async (own: Records, id: number): Promise<void> => {
+    if (read === 'scan') await scanFrom(store, own, id, 1 + random.below(SCAN_ENTRIES_MAX));
+    else if (store.getSync === undefined) await get(own, id);
+    else own.verify(store.getSync(own.key(id)), id, ANY_VERSION);
   };
-  const insert = async (): Promise<void> => {
+  const insert = async (own: Records): Promise<void> => {
     const id = inserted.take();
-    await store.put(records.key(id), records.value(id, 0));
+    await store.put(own.key(id), own.value(id, 0));
     inserted.acknowledge(id);
   };
-  const writeOne = async (id: number): Promise<void> => {
-    if (write === 'insert') return insert();
-    if (write === 'read-modify-write') await readOne(id);
-    await store.put(records.key(id), records.value(id, 1));
+  const writeOne = async (own: Records, id: number): Promise<void> => {
+    if (write === 'insert') return insert(own);
+    if (write === 'read-modify-write') await readOne(own, id);
+    await store.put(own.key(id), own.value(id, 1));
   };
 
   let going = true;
   let operations = 0;
-  const lane = async (): Promise<void> => {
+  const lane = async (own: Records): Promise<void> => {
     while (going) {
       const id = choose();
       const startMs = timed ? performance.now() : 0;
-      if (random.below(100) < share) await writeOne(id);
+      if (random.below(100) < share) await writeOne(own, id);
       else if (read === 'get' && store.getSync !== undefined) {
         // No promise where none is needed.
-        records.verify(store.getSync(records.key(id)), id, ANY_VERSION);
-      } else await readOne(id);
+        own.verify(store.getSync(own.key(id)), id, ANY_VERSION);
+      } else await readOne(own, id);
       if (timed) histogram.record((performance.now() - startMs) * 1e6);
       if (++operations >= 64) {
         going = going && pace.more(operations);
@@ -118,7 +118,7 @@ export async function ycsb(
       }
     }
   };
-  await Promise.all(Array.from({ length: LANES }, lane));
+  await Promise.all(Array.from({ length: LANES }, (_, index) => lane(records.lane(index, LANES))));
   pace.more(operations);
 }
 

@@ -31,6 +31,18 @@ describe('a permutation', () => {
 describe('records', () => {
   const records = new Records(1000);
 
+  it('keep what one lane holds, however many others make', () => {
+    const [slow, fast] = [records.lane(0, 256), records.lane(1, 256)];
+    const [key, value] = [slow.key(7), slow.value(7, 1)];
+    for (let i = 0; i < 10_000; i++) {
+      fast.key(i % 1000);
+      fast.value(i % 1000, 2);
+    }
+    records.verifyKey(key, 7);
+    records.verifyWhole(value, 7, 1);
+    fast.verifyWhole(value, 7, 1);
+  });
+
   it('have keys in the order of their ids', () => {
     const ids = [0, 1, 9, 10, 99_999_999, 100_000_000, 2 ** 30 - 1];
     const keys = ids.map((id) => records.key(id).toString('latin1'));
