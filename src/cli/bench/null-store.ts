@@ -13,6 +13,10 @@ export class UncheckedRecords extends Records {
   /** Keeps the comparisons from being optimised away. */
   differences = 0;
 
+  override lane(index: number, of: number): UncheckedRecords {
+    return new UncheckedRecords(this.count, this.seed, this.share(index, of));
+  }
+
   override verify(found: Uint8Array | undefined, id: number, version: number): void {
     if (found?.length === VALUE_BYTES) this.differences |= difference(found, id, version);
   }

@@ -151,8 +151,11 @@ export class Records {
 
   /** The same records in the `index`-th of `of` parts of the Buffers (`of`: a power of two, at most 1024). */
   lane(index: number, of: number): Records {
-    const share = { keys: this.#keys, values: this.#values, index, of };
-    return new Records(this.count, this.seed, share);
+    return new Records(this.count, this.seed, this.share(index, of));
+  }
+
+  protected share(index: number, of: number): SlotShare {
+    return { keys: this.#keys, values: this.#values, index, of };
   }
 
   /** The id of the record that is written `index`-th when records come in random order. */
