@@ -19,6 +19,7 @@ import { encodeGetMany, GET_HEAD_BYTES } from '../protocol/requests.js';
 import type { Client } from './client.js';
 import { type Codec, copyOf, decode, encodeKey } from './codec.js';
 import { LentBytes } from './lent-bytes.js';
+import { privateCopy } from './private-bytes.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { KeptSink, PresenceSink, ValueSink } from './response-sink.js';
 import type { ShardClient } from './shard-client.js';
@@ -263,14 +264,10 @@ export class Reader {
 function decodeResult(shard: ShardClient, codec: Codec): unknown {
   const { resultWord } = shard;
   const words = shard.kernel.u32;
+  const length = words[resultWord + 1] as number;
+  if (codec.kind === 'buffer') return privateCopy(shard.values.view(length));
   const start = shard.scratch + SCRATCH_OUT;
-  return decode(
-    codec,
-    shard.bytes,
-    start,
-    start + (words[resultWord + 1] as number),
-    words[resultWord + 2] !== 0,
-  );
+  return decode(codec, shard.bytes, start, start + length, words[resultWord + 2] !== 0);
 }
 
 /** The value that a lookup holds in place. No user code runs before it is let go. */

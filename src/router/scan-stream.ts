@@ -20,6 +20,7 @@ import {
   SOURCES_MAX,
 } from '../kernel/assembly/layout.js';
 import { encodeLoadBlocks, LOAD_BLOCKS_BYTES } from '../protocol/requests.js';
+import { PrivateParts } from './private-bytes.js';
 import { KeptSink } from './response-sink.js';
 import type { Bound, ScanQuery } from './scan-query.js';
 import {
@@ -111,6 +112,7 @@ export class ScanStream implements EntryStream {
   /** Views of the buffer. */
   bytes: StringBuffer;
   #descriptors: Uint32Array;
+  readonly #parts: PrivateParts;
   /** Address that the descriptors count from. */
   #base = 0;
   /** Where the next batch starts: the first bound, then the key the scan got to. */
@@ -132,6 +134,7 @@ export class ScanStream implements EntryStream {
     this.#buffer = buffers.take();
     this.bytes = this.#buffer.bytes;
     this.#descriptors = this.#buffer.descriptors;
+    this.#parts = new PrivateParts(this.bytes);
     this.#start = query.reverse ? query.upper : query.lower;
     this.#end = query.reverse ? query.lower : query.upper;
     this.#entriesMax = BATCH_ENTRIES_FIRST;
@@ -174,6 +177,10 @@ export class ScanStream implements EntryStream {
     this.done = true;
     this.index = this.count;
     this.#buffers.give(this.#buffer);
+  }
+
+  privateBytes(start: number, end: number): Buffer {
+    return this.#parts.take(start, end);
   }
 
   keyStart(index: number): number {
@@ -268,6 +275,7 @@ export class ScanStream implements EntryStream {
       this.#buffer.bytes = this.bytes;
     }
     this.bytes.set(shard.bytes.subarray(out, out + used));
+    this.#parts.of(this.bytes, used);
   }
 
   /** Asks for the block that is missing, and for those that the scan comes to next. */

@@ -3,6 +3,7 @@
  * entries of the same keys, and their deletes hide those.
  */
 
+import { copyOf } from '../router/codec.js';
 import type { CursorStream } from '../router/scan-cursor.js';
 import { allocateStringBuffer, type StringBuffer } from '../router/string-buffer.js';
 import type { WriteView } from './write-set.js';
@@ -56,6 +57,10 @@ export class OwnWrites implements CursorStream {
     this.count = entries.length;
     this.done = view.left === 0;
     return true;
+  }
+
+  privateBytes(start: number, end: number): Buffer {
+    return copyOf(this.bytes, start, end);
   }
 
   keyStart(index: number): number {

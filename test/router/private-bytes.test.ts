@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { PrivateParts, privateCopy } from '../../src/router/private-bytes.js';
+
+function pattern(length: number, seed: number): Buffer {
+  return Buffer.from(Array.from({ length }, (_, i) => (i * 7 + seed) & 0xff));
+}
+
+describe('a private copy', () => {
+  it('is a Buffer that is nobody else’s, whatever its length', () => {
+    const made: { copy: Buffer; wanted: Buffer }[] = [];
+    for (const length of [0, 1, 7, 8, 200, 2047, 2048, 2049, 5000, 70_000]) {
+      for (let seed = 0; seed < 40; seed++) {
+        const source = pattern(length, seed);
+        made.push({ copy: privateCopy(source), wanted: Buffer.from(source) });
+        source.fill(0xee);
+      }
+    }
+    for (const { copy, wanted } of made) {
+      expect(Buffer.isBuffer(copy)).toBe(true);
+      expect(copy.equals(wanted)).toBe(true);
+    }
+    // Nor do they lie on one another.
+    for (const { copy } of made) copy.fill(0x11);
+    for (const [index, { copy, wanted }] of made.entries()) {
+      copy.set(wanted);
+      expect(made[index + 1]?.copy.every((byte) => byte === 0x11) ?? true).toBe(true);
+    }
+  });
+
+  it('is of private memory when its source is shared', () => {
+    const shared = new Uint8Array(new SharedArrayBuffer(64)).fill(3);
+    const copy = privateCopy(shared);
+    shared.fill(4);
+    expect(copy.buffer).toBeInstanceOf(ArrayBuffer);
+    expect(copy.every((byte) => byte === 3)).toBe(true);
+  });
+});
+
+describe('private parts', () => {
+  it('are what stands there, across the ends of what is copied at once, and stay so', () => {
+    const source = pattern(100_000, 1);
+    const wanted = Buffer.from(source);
+    const parts = new PrivateParts(source);
+    parts.of(source, source.length);
+    const taken: { part: Buffer; start: number; end: number }[] = [];
+    for (let start = 0, n = 0; start < source.length; n++) {
+      const length = [50, 200, 0, 1, 3000, 17, 20_000][n % 7] as number;
+      const end = Math.min(source.length, start + length);
+      taken.push({ part: parts.take(start, end), start, end });
+      start = end;
+    }
+    source.fill(0xee);
+    for (const { part, start, end } of taken) {
+      expect(Buffer.isBuffer(part)).toBe(true);
+      expect(part.equals(wanted.subarray(start, end))).toBe(true);
+    }
+  });
+
+  it('forget what they copied when the source has other contents', () => {
+    const source = pattern(1000, 2);
+    const parts = new PrivateParts(source);
+    parts.of(source, 1000);
+    const before = parts.take(0, 100);
+    const wanted = Buffer.from(before);
+    source.fill(9);
+    parts.of(source, 500);
+    expect(parts.take(0, 100).every((byte) => byte === 9)).toBe(true);
+    expect(parts.take(400, 500)).toHaveLength(100);
+    expect(before.equals(wanted)).toBe(true);
+  });
+
+  it('may be taken again from further ahead', () => {
+    const source = pattern(40_000, 3);
+    const parts = new PrivateParts(source);
+    parts.of(source, source.length);
+    parts.take(30_000, 30_100);
+    expect(parts.take(10, 60).equals(source.subarray(10, 60))).toBe(true);
+  });
+});
