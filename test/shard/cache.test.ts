@@ -89,6 +89,26 @@ describe('the block cache', () => {
     await opened.shard.close();
   });
 
+  it('keeps single records where blocks with one popular key each would not fit', async () => {
+    const opened = await TestShard.open(place({ cacheBytesPerShard: MIB }));
+    await write(opened, range(0, 8000), 400);
+    await opened.shard.compact();
+    let blocks = 0;
+    for (const { id } of opened.shard.state.version.tables()) {
+      const meta = opened.shard.state.tables.metaOf(id);
+      blocks += opened.kernel.u32[(meta + T_BLOCKS) >>> 2] as number;
+    }
+    // Nearly every block has one of these: together far more than the cache holds.
+    const hot = range(0, 8000, 10);
+    expect(Math.min(blocks, hot.length) * 4096).toBeGreaterThan(3 * MIB);
+    // All else flows through once, so that the cache has been full.
+    await missesOf(opened, range(0, 8000, 3));
+    for (let round = 0; round < 6; round++) await missesOf(opened, [...hot, ...hot]);
+    expect(await missesOf(opened, hot)).toBeLessThan(hot.length / 20);
+    expect(shardStats(opened.shard).cache.bytes).toBeLessThanOrEqual(MIB);
+    await opened.shard.close();
+  });
+
   it('never takes more than its bound, whatever is read', async () => {
     const opened = await TestShard.open(place({ cacheBytesPerShard: 512 * 1024 }));
     await write(opened, range(0, 4000), 400);
