@@ -98,6 +98,11 @@ export class Supervisor {
   readonly #coordinatorDeathsMs: number[] = [];
   /** Replacements under way. */
   readonly #restarts = new Set<Promise<void>>();
+  /**
+   * One at a time connects a coordinator and shards: when both are replaced at once, each shard's
+   * worker and the coordinator end up with the two ends of one channel.
+   */
+  #connected: Promise<void> = Promise.resolve();
   #closing = false;
 
   constructor(options: SupervisorOptions) {
@@ -353,22 +358,32 @@ export class Supervisor {
 
   async #startAgain(shard: number, running: RunningShard): Promise<void> {
     const { onShardRestarted } = this.#options;
-    const connection = this.#newConnection(shard);
-    const { port1, port2 } = new MessageChannel();
-    running.stale.push(running.connection.memory);
-    const worker = this.#spawnShard(shard, connection, port1, running.stale);
-    running.worker = worker;
-    running.connection = connection;
-    const restart = { shard, ...connection };
-    // A coordinator that has just died, too, is replaced by one that connects to this worker.
-    await this.#coordinator
-      ?.call((it) => it.shardRestarted(restart, transfer(port2, [port2])))
-      .catch(ignore);
+    const told = await this.#connecting(async () => {
+      const connection = this.#newConnection(shard);
+      const { port1, port2 } = new MessageChannel();
+      running.stale.push(running.connection.memory);
+      running.worker = this.#spawnShard(shard, connection, port1, running.stale);
+      running.connection = connection;
+      const restart = { shard, ...connection };
+      // A coordinator that has just died, too, is replaced by one that connects to this worker.
+      const answer = this.#coordinator?.call((it) =>
+        it.shardRestarted(restart, transfer(port2, [port2])),
+      );
+      return { answer: answer?.catch(ignore) };
+    });
+    await told.answer;
+    const { worker, connection } = running;
     // Whatever was cut at the open of the database is gone.
     await worker.call((it) => it.start({}));
     running.stale = [];
     this.#watchShard(shard, worker);
     onShardRestarted(shard, connection);
+  }
+
+  async #connecting<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#connected.then(work);
+    this.#connected = done.then(ignore, ignore);
+    return done;
   }
 
   #fence(shard: number, running: RunningShard, reason: string): void {
@@ -448,17 +463,8 @@ export class Supervisor {
     control.setCoordinatorThread(0);
     this.#coordinator = undefined;
     while (!this.#closing && mayRestart(this.#coordinatorDeathsMs)) {
-      const channels = this.#shards.map(() => new MessageChannel());
       try {
-        await this.#startCoordinator(
-          channels.map(({ port2 }) => port2),
-          this.connections,
-        );
-        const connects = this.#shards.map(async ({ worker, fencedReason }, shard) => {
-          const port = (channels[shard] as MessageChannel).port1;
-          if (fencedReason !== undefined) return;
-          await worker.call((it) => it.connectCoordinator(transfer(port, [port])));
-        });
+        const { connects } = await this.#connecting(() => this.#startNextCoordinator());
         await Promise.allSettled(connects);
         return;
       } catch {
@@ -467,6 +473,21 @@ export class Supervisor {
         this.#coordinator = undefined;
       }
     }
+  }
+
+  /** The calls that connect the shards to it are made, and may never be answered. */
+  async #startNextCoordinator(): Promise<{ readonly connects: Promise<void>[] }> {
+    const channels = this.#shards.map(() => new MessageChannel());
+    await this.#startCoordinator(
+      channels.map(({ port2 }) => port2),
+      this.connections,
+    );
+    const connects = this.#shards.map(async ({ worker, fencedReason }, shard) => {
+      const port = (channels[shard] as MessageChannel).port1;
+      if (fencedReason !== undefined) return;
+      await worker.call((it) => it.connectCoordinator(transfer(port, [port])));
+    });
+    return { connects };
   }
 }
 

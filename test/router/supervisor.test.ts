@@ -237,6 +237,33 @@ describe('a coordinator that dies', () => {
   });
 });
 
+describe('a shard worker and the coordinator', () => {
+  it.each([0, 5, 20])('that die %i ms after one another are connected again', async (delayMs) => {
+    for (const order of [
+      ['coordinator', 'shard 0'],
+      ['shard 0', 'coordinator'],
+    ] as const) {
+      await open();
+      const key = keyOf(0);
+      await db.put(key, '0');
+      const first = kill(order[0]);
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      await Promise.all([first, kill(order[1])]);
+      for (let round = 1; round <= 2; round++) {
+        await eventually(() => db.put(key, `${round}`));
+        // Takes a job of the pool, and a decision over both shards.
+        await eventually(() => db.flush());
+        const batch = db.batch();
+        batch.put(keyOf(0, 1), `${round}`).put(keyOf(1, 1), `${round}`);
+        await eventually(() => batch.write());
+      }
+      expect(await db.getMany([key, keyOf(0, 1), keyOf(1, 1)])).toEqual(['2', '2', '2']);
+      await db.close();
+      rmSync(join(directory, 'db'), { recursive: true });
+    }
+  });
+});
+
 describe('an open that fails', () => {
   it('leaves no thread and no lock behind', async () => {
     await open();
