@@ -9,7 +9,7 @@
  * Everything that was replayed is made durable before the shard serves, so that what was there at
  * open survives a later power cut, whatever the sync mode. Opened read-only, nothing is written.
  */
-import { CorruptionError, LightningError, NoSpaceError } from '../errors.js';
+import { CorruptionError, LightningError } from '../errors.js';
 import {
   CURRENT_NAME,
   parseShardFileName,
@@ -20,8 +20,7 @@ import type { TableInfo } from '../sstable/table-info.js';
 import { linkEdit } from '../version/link-intent.js';
 import { Manifest, readCurrent, readManifest } from '../version/manifest.js';
 import { Version } from '../version/version.js';
-import { SEGMENT_HEADER_BYTES } from '../wal/segment-format.js';
-import { type OlderSegment, Wal } from '../wal/wal.js';
+import { Wal } from '../wal/wal.js';
 import type { ShardState } from './shard-state.js';
 import { type CommitOutcome, type ReplayResult, replaySegments } from './wal-replay.js';
 
@@ -97,7 +96,6 @@ export async function recoverShard(
     state.commit.openLog(wal, lastSequence);
     // From here on the log says so itself.
     if (replay.resolved.length > 0) state.commit.writeOutcomes(replay.resolved, lastSequence);
-    dropEmptySegments(state, wal, replay.segments);
   }
   return {
     lastSequence,
@@ -105,20 +103,6 @@ export async function recoverShard(
     lastEpoch: Math.max(version.state.lastEpoch, replay.lastEpoch),
     commits: replay.commits,
   };
-}
-
-/**
- * A database that is opened and closed without a write leaves a segment each time. When no segment that
- * was found has a group, the new one is the first that is needed.
- */
-function dropEmptySegments(state: ShardState, wal: Wal, found: readonly OlderSegment[]): void {
-  if (found.length === 0 || found.some(({ bytes }) => bytes > SEGMENT_HEADER_BYTES)) return;
-  try {
-    state.install({ walMin: wal.segment });
-  } catch (error) {
-    // They do no harm; the next open tries again.
-    if (!(error instanceof NoSpaceError)) throw error;
-  }
 }
 
 function listFiles({ fs, directory }: ShardState): ShardFiles {

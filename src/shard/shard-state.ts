@@ -260,7 +260,7 @@ export class ShardState {
     if (flushed?.isCut === true) this.#syncLog();
     const added = (edit.added ?? []).flatMap((run) => run.tables);
     tables.load(added, { damaged });
-    const walMin = flushed === undefined ? edit.walMin : this.#walMinWithout(flushed);
+    const walMin = flushed === undefined ? undefined : this.#walMinWithout(flushed);
     try {
       this.#version = this.#append(manifest, {
         ...edit,

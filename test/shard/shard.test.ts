@@ -5,7 +5,6 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { FileSystem } from '../../src/file-system/file-system.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { nodeFileSystem } from '../../src/file-system/node.js';
-import { ControlBlock } from '../../src/router/control-block.js';
 import { del, put, TestShard } from './harness.js';
 
 const root = mkdtempSync(join(tmpdir(), 'lightning-shard-'));
@@ -54,28 +53,6 @@ describe.each(places)('a shard %s', (_name, place) => {
       undefined,
     ]);
     await second.shard.close();
-  });
-
-  it('keeps one log segment, however often it is opened without a write', async () => {
-    const at = place();
-    const logs = (): string[] =>
-      at.fs.readdir(at.directory).filter((name) => name.endsWith('.wal'));
-    const first = await TestShard.open(at);
-    await first.client.put('a', '1');
-    await first.shard.close();
-    for (let round = 0; round < 5; round++) {
-      const again = await TestShard.open(at);
-      expect(await again.client.get('a')).toBe('1');
-      await again.shard.close();
-    }
-    expect(logs()).toHaveLength(1);
-    // What was written to the last of them is there, and is not dropped with it.
-    const writing = await TestShard.open(at);
-    await writing.client.put('b', '2');
-    const reopened = await TestShard.open({ ...at, control: ControlBlock.create(1) });
-    expect(await reopened.client.getMany(['a', 'b'])).toEqual(['1', '2']);
-    expect(logs()).toHaveLength(2);
-    await reopened.shard.close();
   });
 
   it('goes on where the process died, from the log', async () => {
