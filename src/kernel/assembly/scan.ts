@@ -103,6 +103,9 @@ class Source {
   entries: i32;
 }
 
+/** A run's `type`: it has no version of the key that the snapshot sees. The scan has come that far. */
+const INVISIBLE: u32 = 0xff;
+
 const KIND_DONE: u32 = 0;
 const KIND_MEMTABLE: u32 = 1;
 const KIND_RUN: u32 = 2;
@@ -246,11 +249,17 @@ function sameKey(s: Source, i: i32, j: i32): bool {
 /**
  * Moves a run source to the next entry the snapshot sees, starting with `s.entry` itself. Versions
  * of one key stand together, newest first, in one block; older ones are stepped over by the merge.
+ *
+ * A block that ends with keys the snapshot does not see is left by the merge only, which takes the
+ * last of them as INVISIBLE: an old snapshot's scan gets past any number of newer blocks, and needs
+ * one of them at a time.
  */
 function settleRun(s: Source): void {
   while (true) {
+    let hasPassed = false;
     if (reverse) {
       while (s.entry >= 0) {
+        hasPassed = true;
         // The oldest version comes first when walking back: find the newest visible of the key.
         let first = s.entry;
         while (first > 0 && sameKey(s, first - 1, s.entry)) first--;
@@ -266,12 +275,22 @@ function settleRun(s: Source): void {
           }
         }
       }
+      if (hasPassed) {
+        s.entry = 0;
+        decodeEntry(s);
+        s.entry = -1;
+      }
     } else {
       while (s.entry < s.entries) {
+        hasPassed = true;
         decodeEntry(s);
         s.entry++;
         if (s.sequence <= scanAt) return;
       }
+    }
+    if (hasPassed) {
+      s.type = INVISIBLE;
+      return;
     }
     if (!nextBlock(s)) return;
   }
@@ -432,7 +451,7 @@ export function scan(
   const skipStart = hasStart && (flags & SCAN_START_EXCLUSIVE) != 0;
 
   while (true) {
-    // The smallest (largest) key; among equals the first source, which is the newest.
+    // The smallest (largest) key; among equals the first source, which is the newest, that shows it.
     let winner: i32 = -1;
     for (let i: u32 = 0; i < sourceCount; i++) {
       const s = source(i);
@@ -441,8 +460,9 @@ export function scan(
         winner = <i32>i;
         continue;
       }
-      const order = compareSources(s, source(<u32>winner));
-      if (reverse ? order > 0 : order < 0) winner = <i32>i;
+      const best = source(<u32>winner);
+      const order = compareSources(s, best);
+      if (order == 0 ? best.type == INVISIBLE : reverse ? order > 0 : order < 0) winner = <i32>i;
     }
     if (winner < 0) return endBatch(entries, SCAN_DONE);
     const w = source(<u32>winner);
@@ -455,14 +475,21 @@ export function scan(
       if (order > 0 || (order == 0 && !(flags & SCAN_END_INCLUSIVE))) return endBatch(entries, SCAN_DONE);
     }
 
-    let emit = w.type != OP_DELETE;
+    let emit = w.type != OP_DELETE && w.type != INVISIBLE;
     if (skipStart && entries == 0 && compareBytes(w.key, w.keyLength, start, startLength) == 0) emit = false;
-    // Keys are copied first: the sources below may be advanced past this entry.
+    const isElsewhere = w.type == OP_PUT_BLOB || w.valueLength > SCRATCH_OUT_BYTES / 2;
+    const hasValue = emit && !keysOnly && !isElsewhere;
     const copiedKey = out;
     const keyLength = w.keyLength;
-    if (out + keyLength > outEnd || entries == entriesMax || seen == KEYS_PER_CALL_MAX) {
+    // Before the key is copied: it may overwrite the one that the scan got to, where nothing was emitted.
+    if (
+      out + keyLength + (hasValue ? w.valueLength : 0) > outEnd ||
+      entries == entriesMax ||
+      seen == KEYS_PER_CALL_MAX
+    ) {
       return endBatch(entries, SCAN_BATCH);
     }
+    // Keys are copied first: the sources below may be advanced past this entry.
     copyBytes(out, w.key, keyLength);
     if (emit) {
       const descriptor = scratch + SCRATCH_DESCRIPTORS + entries * SCAN_DESCRIPTOR_BYTES;
@@ -470,12 +497,9 @@ export function scan(
       let valueAt: u32 = 0;
       let used = keyLength;
       if (isAscii(copiedKey, keyLength)) word |= KEY_ASCII;
-      if (keysOnly) {
-        // nothing to copy
-      } else if (w.type == OP_PUT_BLOB || w.valueLength > SCRATCH_OUT_BYTES / 2) {
+      if (!keysOnly && isElsewhere) {
         word |= VALUE_ELSEWHERE;
-      } else {
-        if (out + keyLength + w.valueLength > outEnd) return endBatch(entries, SCAN_BATCH);
+      } else if (hasValue) {
         valueAt = out + keyLength;
         copyBytes(valueAt, w.value, w.valueLength);
         used += w.valueLength;
