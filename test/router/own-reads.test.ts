@@ -84,6 +84,33 @@ describe('a synchronous read of what is not cached', () => {
     await db.close();
   });
 
+  it('has no old version cached as the newest, whatever was read before it', async () => {
+    const count = 40_000;
+    const small = { shards: 1, cacheSize: 4 << 20 };
+    await create(count, small);
+    const db = await LightningDb.open(directory.path, small);
+    const snapshot = db.snapshot();
+    const batch = db.batch();
+    for (let i = 0; i < count; i++) batch.put(keyOf(i), `new ${i} ${valueAt(i)}`);
+    await batch.write();
+    await db.compact();
+    const readNew = (i: number): void =>
+      expect(db.getSync(keyOf(i))).toBe(`new ${i} ${valueAt(i)}`);
+    // From now on the cache is full: single records are handed to it.
+    for (let i = 0; i < count / 2; i++) readNew(i);
+    for (let i = 0; i < count - 400; i += 400) {
+      readNew(i);
+      // In the block that was just read.
+      readNew(i + 1);
+      expect(snapshot.getSync(keyOf(i + 200))).toBe(valueAt(i + 200));
+    }
+    // The shard takes what was handed to it.
+    await Promise.all([0, 1, 2, 3].map((i) => db.put(`after-${i}`, '')));
+    for (let i = 0; i < count - 400; i += 400) readNew(i + 200);
+    snapshot.close();
+    await db.close();
+  });
+
   it('is as of its snapshot while tables are replaced under it', async () => {
     await create(2000);
     const db = await LightningDb.open(directory.path, config);

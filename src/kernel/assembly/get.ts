@@ -175,6 +175,7 @@ function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
  */
 export function get(keyLength: u32, snapshot: f64): i32 {
   const key = scratch + SCRATCH_KEY;
+  ownBlockNote(0);
   readerEnter(slot);
   tally(READER_GETS);
   const version = atomic.load<u32>(H_VERSION);

@@ -49,7 +49,7 @@ export function ownBlock(table: u32, block: u32): u32 {
   return ownTable == table && ownNumber == block ? ownRaw : 0;
 }
 
-/** Table in whose block of this kind a lookup has found the newest version of its key; 0: none has. */
+/** Table in whose block of this kind the last lookup has found the newest version of its key; 0: it has not. */
 let hit: u32 = 0;
 
 // @ts-ignore: decorator
@@ -58,11 +58,9 @@ export function ownBlockNote(table: u32): void {
   hit = table;
 }
 
-/** That table. It is told once. */
+/** That table. What it says is about the last lookup, and no other: each begins with `ownBlockNote(0)`. */
 export function ownBlockHit(): u32 {
-  const table = hit;
-  hit = 0;
-  return table;
+  return hit;
 }
 
 /** Its place is needed otherwise. */
