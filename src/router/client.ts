@@ -21,6 +21,7 @@ import { DirectChoice } from './direct-choice.js';
 import { KeepAlive } from './keep-alive.js';
 import { KeyScratch } from './key-scratch.js';
 import { shardOf } from './murmur3.js';
+import { ReadsInFlight } from './reads-in-flight.js';
 import { ResponsePump } from './response-pump.js';
 import type { KeptSink } from './response-sink.js';
 import { type RequestListener, ShardClient, unavailable } from './shard-client.js';
@@ -64,6 +65,7 @@ export class Client implements RequestListener {
   readonly shards: readonly ShardClient[];
   readonly key = new KeyScratch();
   readonly keepAlive = new KeepAlive();
+  readonly reads = new ReadsInFlight();
   /** Commits over several shards. */
   readonly commits: CommitState;
   /** Prepares that a shard which was away never got, and has to be let go of in its place. */
@@ -279,8 +281,9 @@ export class Client implements RequestListener {
     );
   }
 
-  releaseSnapshot(slot: number): void {
-    this.control.releaseSnapshot(slot);
+  /** Gives the slot back when the reads that are under way as of the snapshot have their answers. */
+  releaseSnapshot({ slot, sequence }: AcquiredSnapshot): void {
+    this.reads.afterReadsOf(sequence, () => this.control.releaseSnapshot(slot));
   }
 
   #tryAcquire(wanted: number): AcquiredSnapshot | undefined {
@@ -342,6 +345,7 @@ export class Client implements RequestListener {
     this.commits.watch.close();
     this.#pump.stop();
     this.keepAlive.close();
+    this.reads.forget();
     this.control.releaseSnapshotsOf(this.slot);
   }
 }

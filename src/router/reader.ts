@@ -105,7 +105,7 @@ export class Reader {
     const promise = newPromise<unknown>();
     const sink = new ValueSink(codec, resolvePart(), rejectPart());
     this.#request(shard, snapshot, sink, false);
-    return promise;
+    return this.#client.reads.add(snapshot, promise);
   }
 
   hasSync(snapshot: number): boolean {
@@ -126,7 +126,7 @@ export class Reader {
     const promise = newPromise<boolean>();
     const sink = new PresenceSink(resolvePart(), rejectPart());
     this.#request(shard, snapshot, sink, false);
-    return promise;
+    return this.#client.reads.add(snapshot, promise);
   }
 
   /** The sequence number of the commit that wrote the key; undefined when it is missing. */
@@ -176,7 +176,7 @@ export class Reader {
     const values: unknown[] = new Array(keys.length);
     const fetches = this.#lookupMany(keyCodec, valueCodec, keys, snapshot, values, false);
     if (fetches.length === 0) return Promise.resolve(values);
-    return this.#fetchAll(fetches, valueCodec, snapshot, values);
+    return this.#client.reads.add(snapshot, this.#fetchAll(fetches, valueCodec, snapshot, values));
   }
 
   async #fetchAll(

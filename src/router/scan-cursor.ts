@@ -166,6 +166,8 @@ export class ScanCursor {
         for (const { position, key } of elsewhere) {
           client.key.setBytes(key);
           const value = await reader.get(valueCodec, this.#sequence);
+          if (this.#finished) return undefined;
+          this.#context.moment.checkOpen();
           setValue(entries, position, value, this.#query.select);
         }
         this.#settle();

@@ -31,7 +31,7 @@ export class Session {
     this.client = client;
     this.config = config;
     this.reader = new Reader(client);
-    this.snapshots = new SnapshotRegistry(client.control);
+    this.snapshots = new SnapshotRegistry(client);
     this.keyCodec = resolveEncoding('keyEncoding', encodings.keyEncoding);
     this.valueCodec = resolveEncoding('valueEncoding', encodings.valueEncoding);
   }

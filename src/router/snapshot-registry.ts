@@ -4,7 +4,8 @@
  * when its owner is collected.
  */
 
-import type { AcquiredSnapshot, ControlBlock } from './control-block.js';
+import type { Client } from './client.js';
+import type { AcquiredSnapshot } from './control-block.js';
 
 export interface SnapshotHold {
   readonly sequence: number;
@@ -44,12 +45,12 @@ class Hold implements SnapshotHold {
 }
 
 export class SnapshotRegistry {
-  readonly #control: ControlBlock;
+  readonly #client: Client;
   readonly #forgotten = new FinalizationRegistry<Hold>((hold) => hold.release());
   readonly #held = new Set<Hold>();
 
-  constructor(control: ControlBlock) {
-    this.#control = control;
+  constructor(client: Client) {
+    this.#client = client;
   }
 
   /** Takes charge of a slot. */
@@ -67,7 +68,7 @@ export class SnapshotRegistry {
   /** @internal */
   released(hold: Hold): void {
     if (hold.watched) this.#forgotten.unregister(hold);
-    if (this.#held.delete(hold)) this.#control.releaseSnapshot(hold.slot);
+    if (this.#held.delete(hold)) this.#client.releaseSnapshot(hold);
   }
 
   /** The database closes: nothing is held any more. */
