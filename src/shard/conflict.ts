@@ -24,8 +24,8 @@ const REASONS: Readonly<Record<number, string>> = {
   [ABORT_WOUNDED]: 'wounded',
 };
 
-/** The error for a commit that was aborted for `reason` (ABORT_*), by whomever. */
-export function abortError(reason: number): LightningError {
+/** The error for a commit that was aborted for `reason` (ABORT_*), by whomever. `key`: as for `conflict`. */
+export function abortError(reason: number, key?: Uint8Array): LightningError {
   if (reason === ABORT_LOG) {
     return new LightningError(
       'LIGHTNING_ABORTED',
@@ -39,7 +39,7 @@ export function abortError(reason: number): LightningError {
       { details: { outcome: 'none' } },
     );
   }
-  return conflict(reason, undefined);
+  return conflict(reason, key);
 }
 
 /** `key`: the one to blame, when that is known. */

@@ -40,6 +40,8 @@ export class PreparedCommit {
   stage: PreparedStage = 'gathered';
   sequence = 0;
   timestampUs = 0;
+  /** The key by which a plain write wounded it, where that is known. */
+  woundedBy: Buffer | undefined;
   /** How far applying has come, for `operations`. */
   pieceStart = 0;
   pieceEnd = 0;

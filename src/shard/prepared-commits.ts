@@ -437,11 +437,11 @@ export class PreparedCommits {
 
   #drop(commit: PreparedCommit): void {
     const { control, shard } = this.#options;
-    const { slot, word, session, requestId } = commit;
+    const { slot, word, session, requestId, woundedBy } = commit;
     this.#remove(commit);
     const reason = control.transactions.reason(slot);
     control.letGo(slot, word, shard);
-    this.#answerError(session, requestId, abortError(reason));
+    this.#answerError(session, requestId, abortError(reason, woundedBy));
     this.#options.deleteBlobs(commit.blobs);
   }
 

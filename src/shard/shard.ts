@@ -19,9 +19,9 @@ import { BarrierWait } from './barrier-wait.js';
 import { CommitLoop } from './commit-loop.js';
 import { Compactor } from './compactor.js';
 import { Flusher } from './flusher.js';
-import { overlaps } from './held-range.js';
 import { ShardLending } from './lending.js';
 import { RUNS_MAX } from './published-version.js';
+import { RangeInTables } from './range-in-tables.js';
 import { RecordIntake } from './record-intake.js';
 import { type RecoveryResult, recoverShard } from './recovery.js';
 import { RequestHandler } from './request-handler.js';
@@ -80,6 +80,7 @@ export class Shard {
         intake.refusePrepare(session, requestId, head, error),
     });
     const { prepared } = state;
+    const ranged = { kernel, tables, reads: this.reads, version: () => state.version };
     const validation = new Validation({
       kernel,
       control,
@@ -87,11 +88,7 @@ export class Shard {
       prepared,
       tablesSequence: () => state.tablesSequence,
       newestSequence: (key) => state.newestSequence(key),
-      isRangeInNewerTable: (range, snapshot) =>
-        [...state.version.tables()].some(
-          ({ sequenceMax, smallest, largest }) =>
-            sequenceMax > snapshot && overlaps(range, smallest, largest),
-        ),
+      rangesInTables: (snapshot) => new RangeInTables(ranged, snapshot),
     });
     state.onUnlock = (commit) => validation.letGo(commit);
     const intake = new RecordIntake({

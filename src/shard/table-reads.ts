@@ -6,6 +6,7 @@ import { type BlobReference, decodeBlobReference } from '../blob/blob-file.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import {
   CACHE_GHOST,
+  CACHE_HEAD_BYTES,
   KEY_BYTES_MAX,
   SCRATCH_KEY,
   SCRATCH_RESULT,
@@ -109,6 +110,14 @@ export class TableReads {
     }
     // Without room to look, the worst is assumed.
     return Number.POSITIVE_INFINITY;
+  }
+
+  /** Address of a raw block that is cached, good until more are loaded; 0: it is not. */
+  cachedBlock(table: number, block: number): number {
+    const meta = this.#tables.metaOf(table);
+    if (meta === 0) return 0;
+    const entry = this.#word(this.#word(meta + T_CACHE_REFS) + block * 4);
+    return entry > CACHE_GHOST ? entry + CACHE_HEAD_BYTES : 0;
   }
 
   /** Loads a block for a get; false when the cache has no room for it. */

@@ -33,11 +33,15 @@ import { LockTable } from './lock-table.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { PreparedCommit } from './prepared-commit.js';
 import type { PreparedCommits } from './prepared-commits.js';
+import type { RangeInTables } from './range-in-tables.js';
 
 /** What the kernel's validation answers (locks.ts). */
 const VALID = 0;
 const NEWER = 1;
 const UNKNOWN = 3;
+
+/** Bytes of two commits that are compared to tell which key they have in common. */
+const COMPARED_BYTES_MAX = 64 * 1024;
 
 /** As a holder: of a transaction that touches this shard only, and holds nothing. */
 const NO_HOLDER = 0;
@@ -65,8 +69,8 @@ export interface ValidationOptions {
   readonly tablesSequence: () => number;
   /** The newest version of a key, memtables and tables, tombstones too. */
   readonly newestSequence: (key: Uint8Array) => number;
-  /** Whether a table may have something newer than the snapshot in the range. */
-  readonly isRangeInNewerTable: (range: HeldRange, snapshot: number) => boolean;
+  /** Looks for what is newer than the snapshot in tables, for the ranges of one commit. */
+  readonly rangesInTables: (snapshot: number) => Pick<RangeInTables, 'newer'>;
 }
 
 export class Validation {
@@ -167,19 +171,24 @@ export class Validation {
   }
 
   #judge(status: number, snapshot: number): ConflictFound | undefined {
-    const { kernel, newestSequence } = this.#options;
-    const at = kernel.exports.validatedKey() >>> 0;
-    const length = kernel.exports.validatedKeyBytes() >>> 0;
-    const key = Buffer.from(kernel.bytes.subarray(at, at + length));
+    const key = this.#validatedKey();
     if (status === UNKNOWN) {
-      return newestSequence(key) > snapshot ? found(ABORT_NEWER, key) : undefined;
+      return this.#options.newestSequence(key) > snapshot ? found(ABORT_NEWER, key) : undefined;
     }
     return found(status === NEWER ? ABORT_NEWER : ABORT_LOCKED, key);
   }
 
+  /** The key that the kernel's validation stopped at. */
+  #validatedKey(): Buffer {
+    const { exports, bytes } = this.#options.kernel;
+    const at = exports.validatedKey() >>> 0;
+    return Buffer.from(bytes.subarray(at, at + (exports.validatedKeyBytes() >>> 0)));
+  }
+
   #checkRanges({ head, rangesAt }: Claim, isTableNewer: boolean): ConflictFound | undefined {
     if (head.ranges === 0 || isWeakened('skip-range-validation')) return undefined;
-    const { kernel, prepared, isRangeInNewerTable } = this.#options;
+    const { kernel, prepared, rangesInTables } = this.#options;
+    const inTables = isTableNewer ? rangesInTables(head.snapshot) : undefined;
     for (const range of parseRanges(kernel.bytes, rangesAt, head.ranges)) {
       const { startAt, start, endAt, end, flags } = range;
       const changed = kernel.exports.rangeChanged(
@@ -190,25 +199,26 @@ export class Validation {
         flags,
         head.snapshot,
       );
-      if (changed !== 0) return found(ABORT_RANGE, undefined);
-      if (isTableNewer && isRangeInNewerTable(range, head.snapshot)) {
-        return found(ABORT_RANGE, undefined);
-      }
+      if (changed !== 0) return found(ABORT_RANGE, this.#validatedKey());
+      const newer = inTables?.newer(range);
+      if (newer !== undefined) return found(ABORT_RANGE, newer === 'maybe' ? undefined : newer);
       for (const commit of prepared.holders) {
-        if (this.#hasKeyIn(commit, range)) return found(ABORT_LOCKED, undefined);
+        const key = this.#keyIn(commit, range);
+        if (key !== undefined) return found(ABORT_LOCKED, key);
       }
     }
     return undefined;
   }
 
-  #hasKeyIn({ lockAt, lockBytes }: PreparedCommit, range: HeldRange): boolean {
+  /** A key of the range that the commit writes. */
+  #keyIn({ lockAt, lockBytes }: PreparedCommit, range: HeldRange): Buffer | undefined {
     const { bytes } = this.#options.kernel;
     const reader = new OperationReader(bytes, lockAt, lockAt + lockBytes);
     while (reader.next()) {
       const key = bytes.subarray(reader.keyStart, reader.keyStart + reader.keyBytes);
-      if (isInRange(key, range)) return true;
+      if (isInRange(key, range)) return Buffer.from(key);
     }
-    return false;
+    return undefined;
   }
 
   /** A transaction that `check` found nothing against is prepared: holds what it depends on. */
@@ -252,7 +262,7 @@ export class Validation {
     if (exports.locksHeld() > 0 && exports.locksHit(at, bytes, this.#locks.bitmap) > 0) {
       for (const commit of prepared.holders) {
         if (!this.#locks.isHit(commit.slot)) continue;
-        if (!commit.isBlind) this.#wound(commit);
+        if (!commit.isBlind) this.#wound(commit, () => this.#keyHeldBy(commit, at, at + bytes));
         else if (overtaken && commit.session === session && prepared.isUndecided(commit)) {
           mustWait = true;
         }
@@ -266,27 +276,52 @@ export class Validation {
   /** As `yieldTo`, for a commit whose keys are too many to be compared: every holder is wounded. */
   yieldAll(): void {
     const { prepared } = this.#options;
-    for (const commit of prepared.holders) if (!commit.isBlind) this.#wound(commit);
+    for (const commit of prepared.holders) {
+      if (!commit.isBlind) this.#wound(commit, () => undefined);
+    }
     prepared.poll();
   }
 
-  #wound({ slot, word }: PreparedCommit): void {
+  #wound(commit: PreparedCommit, key: () => Buffer | undefined): void {
     if (isWeakened('skip-wounding')) return;
-    this.#options.control.transactions.abort(slot, word, ABORT_WOUNDED);
+    const { slot, word } = commit;
+    if (!this.#options.control.transactions.abort(slot, word, ABORT_WOUNDED)) return;
+    commit.woundedBy = key();
   }
 
   #woundRanges(start: number, end: number): void {
-    this.#keyInHeldRange(start, end, (commit) => {
-      this.#wound(commit);
+    this.#keyInHeldRange(start, end, (commit, key) => {
+      this.#wound(commit, () => Buffer.from(key));
       return false;
     });
+  }
+
+  /** A key that operations write and the commit holds; undefined, too, when that takes too long to find. */
+  #keyHeldBy(commit: PreparedCommit, start: number, end: number): Buffer | undefined {
+    const { keysAt, keyBytes, lockAt, lockBytes } = commit;
+    if (keyBytes + lockBytes + end - start > COMPARED_BYTES_MAX) return undefined;
+    const { bytes } = this.#options.kernel;
+    const held = new Set<string>();
+    for (let at = keysAt; at < keysAt + keyBytes; at += 4 + bytes.readUInt32LE(at)) {
+      held.add(bytes.toString('latin1', at + 4, at + 4 + bytes.readUInt32LE(at)));
+    }
+    for (const reader = new OperationReader(bytes, lockAt, lockAt + lockBytes); reader.next(); ) {
+      held.add(bytes.toString('latin1', reader.keyStart, reader.keyStart + reader.keyBytes));
+    }
+    for (const reader = new OperationReader(bytes, start, end); reader.next(); ) {
+      const { keyStart, keyBytes: length } = reader;
+      if (held.has(bytes.toString('latin1', keyStart, keyStart + length))) {
+        return Buffer.from(bytes.subarray(keyStart, keyStart + length));
+      }
+    }
+    return undefined;
   }
 
   /** A key among operations that is in a held range, and whose holder `stops` the search. */
   #keyInHeldRange(
     start: number,
     end: number,
-    stops: (commit: PreparedCommit) => boolean,
+    stops: (commit: PreparedCommit, key: Uint8Array) => boolean,
   ): Buffer | undefined {
     const { bytes } = this.#options.kernel;
     const reader = new OperationReader(bytes, start, end);
@@ -294,7 +329,7 @@ export class Validation {
       const key = bytes.subarray(reader.keyStart, reader.keyStart + reader.keyBytes);
       for (const commit of this.#options.prepared.holders) {
         if (!commit.ranges.some((range) => isInRange(key, range))) continue;
-        if (stops(commit)) return Buffer.from(key);
+        if (stops(commit, key)) return Buffer.from(key);
       }
     }
     return undefined;

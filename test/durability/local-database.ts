@@ -15,6 +15,7 @@ import {
   encodePrepareHead,
   newPrepareHead,
   PREPARE_HEAD_BYTES,
+  type PrepareHead,
 } from '../../src/protocol/prepare.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { IDS_PER_OPEN } from '../../src/router/transaction-table.js';
@@ -210,7 +211,11 @@ export class LocalDatabase {
   }
 
   /** Sends what is to be committed on several shards as one; `wait` for the answer of each. */
-  commitTogether(parts: readonly Part[], flags = 0): TogetherCommit {
+  commitTogether(
+    parts: readonly Part[],
+    flags = 0,
+    rest: Partial<PrepareHead> = {},
+  ): TogetherCommit {
     const { transactions } = this.control;
     const slot = transactions.claim(1);
     const id = this.#nextId++;
@@ -218,7 +223,7 @@ export class LocalDatabase {
     const word = transactions.begin(slot, id, low, 0);
     const head = Buffer.alloc(PREPARE_HEAD_BYTES);
     const view = new DataView(head.buffer, head.byteOffset, head.length);
-    encodePrepareHead({ ...newPrepareHead(), slot, word, id }, view, 0);
+    encodePrepareHead({ ...newPrepareHead(), ...rest, slot, word, id }, view, 0);
     const requests = parts.map(({ shard, operations }) => {
       const payload = Buffer.concat([head, encodeOperations(operations)]);
       const { client } = this.shard(shard);

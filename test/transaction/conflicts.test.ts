@@ -174,6 +174,67 @@ describe.each([1, 2, 5])('conflicts over %i shards', (shards) => {
       expect(await conflictsAfter(unread, put(key(0)))).toBe(false);
     });
 
+    it('of a range that was changed, the key is named, in memory and in tables', async () => {
+      for (const isFlushed of [false, true]) {
+        const tx = db.begin({ isolation: 'serializable' });
+        await tx.scan({ gte: key(10), lt: key(20) }).toArray();
+        tx.put('mine', 'x');
+        await db.put(`${key(13)}+`, `${isFlushed}`);
+        if (isFlushed) await db.flush();
+        const error = await tx.commit().catch((e: unknown) => e);
+        expect(error).toMatchObject({
+          code: 'LIGHTNING_CONFLICT',
+          details: { key: `${key(13)}+`, reason: 'range' },
+        });
+      }
+    });
+
+    it('what was written beside a range is no conflict when it is in a table by then, either', async () => {
+      const some = (tx: ReturnType<LightningDb['begin']>): unknown =>
+        tx.scan({ gt: key(10), lte: key(20), reverse: true }).toArray();
+      const change =
+        (...keys: string[]) =>
+        async () => {
+          for (const k of keys) await db.put(k, 'changed'.repeat(100));
+          await db.flush();
+        };
+      const around = Array.from({ length: COUNT }, (_, i) => key(i));
+      const beside = around.filter((k) => k <= key(10) || k > key(20));
+      expect(await conflictsAfter(some, change(...beside, key(0), key(999)))).toBe(false);
+      expect(await conflictsAfter(some, change(...beside, key(11)))).toBe(true);
+      expect(await conflictsAfter(some, change(...beside, key(20)))).toBe(true);
+      const gone = async (): Promise<void> => {
+        await db.delete(key(15));
+        await change(...beside)();
+      };
+      const reader = db.snapshot();
+      expect(await conflictsAfter(some, gone)).toBe(true);
+      reader.close();
+      const open = (tx: ReturnType<LightningDb['begin']>): unknown =>
+        tx.scan({ lt: key(10) }).toArray();
+      expect(await conflictsAfter(open, change(key(10), key(50), key(150)))).toBe(false);
+      const none = (tx: ReturnType<LightningDb['begin']>): unknown =>
+        tx.scan({ prefix: `${key(100)}+` }).toArray();
+      expect(await conflictsAfter(none, change(key(100), key(101), key(3)))).toBe(false);
+      expect(await conflictsAfter(none, change(key(100), `${key(100)}+new`, key(3)))).toBe(true);
+    });
+
+    it('a range of very many blocks that were written anew is not looked through', async () => {
+      const all = db.batch();
+      for (let i = 0; i < 2000 * shards; i++) all.put(`many ${i}`, `${i * 7919} `.repeat(40));
+      await all.write();
+      const merge = async (): Promise<void> => {
+        await db.put('zero', 'changed');
+        await db.compact();
+      };
+      const some = (tx: ReturnType<LightningDb['begin']>): unknown =>
+        tx.scan({ prefix: 'many 1', limit: 10 }).toArray();
+      expect(await conflictsAfter(some, merge)).toBe(false);
+      const many = (tx: ReturnType<LightningDb['begin']>): unknown =>
+        tx.scan({ prefix: 'many ' }).toArray();
+      expect(await conflictsAfter(many, merge)).toBe(true);
+    });
+
     it('what the transaction wrote itself before it read it does not count as read', async () => {
       const own = (tx: ReturnType<LightningDb['begin']>): void => {
         tx.put('mine', 'y');
