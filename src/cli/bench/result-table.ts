@@ -14,7 +14,7 @@ export function resultTable(store: StoreResult): string[] {
     formatCount(1e9 / median.perSecond),
     (median.cpuSeconds / median.seconds).toFixed(2),
     ...[median.latency?.p50, median.latency?.p99, median.latency?.p999].map(formatMicros),
-    name,
+    median.note === undefined ? name : `${name} (${median.note})`,
   ]);
   return table([header, ...rows]);
 }

@@ -286,7 +286,12 @@ class Round {
         () => attempt(() => extra.run({ records, pace, seed, count })),
       );
       await attempt(extra.check);
-      this.stage.keep({ ...measurement, ...(failed === undefined ? {} : { failed }) });
+      const note = failed === undefined ? await extra.note?.() : undefined;
+      this.stage.keep({
+        ...measurement,
+        ...(note === undefined ? {} : { note }),
+        ...(failed === undefined ? {} : { failed }),
+      });
     }
   }
 

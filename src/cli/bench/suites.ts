@@ -104,6 +104,8 @@ export interface ExtraWorkload {
   run(context: ExtraContext): Promise<void>;
   /** Throws when what it left is wrong. */
   readonly check?: () => Promise<void>;
+  /** What is to be said of it beside its figures, once it has run. */
+  readonly note?: () => Promise<string>;
 }
 
 export type ExtraContext = Pick<WorkloadContext, 'records' | 'pace' | 'seed'> & {
