@@ -17,6 +17,7 @@
  */
 
 import type { Kernel } from '../kernel/kernel.js';
+import { KEY_BYTES_MAX } from '../limits.js';
 
 export const PREPARE_HEAD_BYTES = 48;
 export const PREPARE_ALONE = 0xffffffff;
@@ -70,7 +71,7 @@ export function encodePrepareHead(head: PrepareHead, view: DataView, at: number)
   view.setUint32(at + 44, 0, true);
 }
 
-/** Throws when the lengths do not add up. */
+/** Throws `RangeError` when the lengths do not add up. */
 export function decodePrepare(bytes: Buffer, at: number, length: number, head: PrepareHead): void {
   if (length < PREPARE_HEAD_BYTES) throw malformed();
   head.slot = bytes.readUInt32LE(at);
@@ -111,6 +112,27 @@ function place(head: PrepareHead, at: number, length: number): void {
   head.rangesAt = head.keysAt + head.keyBytes;
   head.operationsAt = head.rangesAt + head.rangeBytes;
   if (head.operationsAt > at + length) throw malformed();
+}
+
+/** Throws `RangeError` unless keys and ranges are what the head says, each within its list. */
+export function checkLists(bytes: Buffer, head: PrepareHead): void {
+  const { keysAt, rangesAt, operationsAt } = head;
+  let at = keysAt;
+  for (let i = 0; i < head.keys; i++) at = skipKey(bytes, at, rangesAt);
+  if (at !== rangesAt) throw malformed();
+  for (let i = 0; i < head.ranges; i++) {
+    at = skipKey(bytes, at + 1, operationsAt);
+    at = skipKey(bytes, at, operationsAt);
+  }
+  if (at !== operationsAt || !Number.isFinite(head.snapshot)) throw malformed();
+}
+
+/** Where the list goes on after a length and a key at `at`. */
+function skipKey(bytes: Buffer, at: number, end: number): number {
+  if (at + 4 > end) throw malformed();
+  const length = bytes.readUInt32LE(at);
+  if (length > KEY_BYTES_MAX || at + 4 + length > end) throw malformed();
+  return at + 4 + length;
 }
 
 function malformed(): RangeError {

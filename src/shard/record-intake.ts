@@ -15,6 +15,7 @@ import {
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import {
+  checkLists,
   decodePrepare,
   decodePrepareRecord,
   newPrepareHead,
@@ -22,7 +23,13 @@ import {
   type PrepareHead,
 } from '../protocol/prepare.js';
 import type { ControlBlock } from '../router/control-block.js';
-import { ABORT_UNAVAILABLE } from '../router/transaction-table.js';
+import {
+  ABORT_UNAVAILABLE,
+  ownerOf,
+  stateOf,
+  TRANSACTION_PREPARING,
+  TRANSACTION_SLOTS,
+} from '../router/transaction-table.js';
 import { COMMIT_PLAIN, COMMIT_PREPARE } from '../wal/segment-format.js';
 import type { ClientSession } from './client-session.js';
 import { hasLongValue } from './large-commit.js';
@@ -82,11 +89,18 @@ export class RecordIntake {
   /** Takes the record that the session's reader stands on. */
   take(session: ClientSession): Intake {
     let intake: Intake = 'other';
-    if (this.#isWholePrepare(session)) intake = this.#takePrepare(session);
-    else if (this.#isWholeWrite(session)) intake = this.#takeWrite(session);
-    // Whatever else it writes: it is put together, and must not overtake what came before.
-    else if (isWrite(session) && this.#options.prepared.undecidedOf(session, undefined)) {
-      intake = 'stalled';
+    try {
+      if (this.#isWholePrepare(session)) intake = this.#takePrepare(session);
+      else if (this.#isWholeWrite(session)) intake = this.#takeWrite(session);
+      // Whatever else it writes: it is put together, and must not overtake what came before.
+      else if (isWrite(session) && this.#options.prepared.undecidedOf(session, undefined)) {
+        intake = 'stalled';
+      }
+    } catch (error) {
+      // The lists of a prepare are looked at before anything comes of it.
+      if (!(error instanceof RangeError)) throw error;
+      session.responses.error(session.requests.requestId, malformedWrite());
+      intake = 'gathered';
     }
     session.isStalled = intake === 'stalled';
     return intake;
@@ -141,6 +155,7 @@ export class RecordIntake {
     const { payload, payloadBytes, flags, requestId } = session.requests;
     const head = this.#head;
     decodePrepareRecord(kernel, payload, payloadBytes, head);
+    this.checkPrepare(session, head, kernel.bytes);
     const isAlone = head.slot === PREPARE_ALONE;
     if (!isAlone && !prepared.isWanted(head.slot, head.word)) {
       prepared.refuseAborted(session, requestId, head.slot, head.word);
@@ -184,6 +199,23 @@ export class RecordIntake {
     prepared.add(commit);
     if (!isBlind) validation.hold(commit, head, block + rangesAt - from);
     return 'gathered';
+  }
+
+  /**
+   * Throws `RangeError` unless the lists of a prepare are well formed, and its slot is one of the table
+   * and, when it is of a commit that is under way, that of a commit of this client.
+   */
+  checkPrepare({ client }: ClientSession, head: PrepareHead, bytes: Buffer): void {
+    if (head.keyBytes > 0 || head.rangeBytes > 0 || head.keys > 0 || head.ranges > 0) {
+      checkLists(bytes, head);
+    }
+    const { slot, word } = head;
+    if (slot === PREPARE_ALONE) return;
+    if (slot >= TRANSACTION_SLOTS) throw new RangeError(`There is no slot ${slot}`);
+    if (!this.#options.prepared.isWanted(slot, word)) return;
+    if (stateOf(word) !== TRANSACTION_PREPARING || ownerOf(word) !== client) {
+      throw new RangeError(`Slot ${slot} is not one of client ${client}`);
+    }
   }
 
   /** Validates, or makes those yield that hold what a blind batch writes. */
@@ -286,7 +318,15 @@ export class RecordIntake {
   refuse(session: ClientSession, error: unknown): void {
     const { kind, requestId, payload, payloadBytes } = session.requests;
     if (kind === REQUEST_PREPARE && !session.partial.has(requestId)) {
-      decodePrepare(this.#options.kernel.bytes, payload, payloadBytes, this.#head);
+      const { bytes } = this.#options.kernel;
+      try {
+        decodePrepare(bytes, payload, payloadBytes, this.#head);
+        this.checkPrepare(session, this.#head, bytes);
+      } catch (cause) {
+        if (!(cause instanceof RangeError)) throw cause;
+        session.responses.error(requestId, malformedWrite());
+        return;
+      }
       this.refusePrepare(session, requestId, this.#head, error);
     } else {
       session.responses.error(requestId, error);

@@ -32,6 +32,7 @@ import {
 import type { BlobStore } from './blob-store.js';
 import type { BlobUpload, ClientSession } from './client-session.js';
 import { encodePutBlob, prepareOperations } from './large-commit.js';
+import { malformedWrite } from './record-intake.js';
 import { CacheBusyError, type TableReads } from './table-reads.js';
 import type { LargeCommit } from './wal-commit.js';
 
@@ -58,6 +59,8 @@ export interface RequestHandlerOptions {
   readonly inlineBytesMax: number;
   /** Why writes are refused now; undefined while they are taken. */
   readonly refusal: () => LightningError | undefined;
+  /** Throws `RangeError` for a prepare that is malformed. */
+  readonly checkPrepare: (session: ClientSession, head: PrepareHead, bytes: Buffer) => void;
   /** Aborts the transaction and answers the request. */
   readonly refusePrepare: (
     session: ClientSession,
@@ -233,7 +236,12 @@ export class RequestHandler {
     const { payload, payloadBytes, argument, requestId } = request;
     const owned = Buffer.from(request.bytes.subarray(payload, payload + payloadBytes));
     const head = newPrepareHead();
-    decodePrepare(owned, 0, owned.length, head);
+    try {
+      decodePrepare(owned, 0, owned.length, head);
+      this.#options.checkPrepare(session, head, owned);
+    } catch (error) {
+      throw error instanceof RangeError ? malformedWrite() : error;
+    }
     try {
       const refusal = this.#options.refusal();
       if (refusal !== undefined) throw refusal;

@@ -76,6 +76,7 @@ export class Shard {
       blobs: state.blobs,
       inlineBytesMax,
       refusal,
+      checkPrepare: (session, head, bytes) => intake.checkPrepare(session, head, bytes),
       refusePrepare: (session, requestId, head, error) =>
         intake.refusePrepare(session, requestId, head, error),
     });

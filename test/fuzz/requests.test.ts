@@ -12,8 +12,16 @@ import {
   REQUEST_GET,
   REQUEST_GET_MANY,
   REQUEST_LOAD_BLOCKS,
+  REQUEST_PREPARE,
   REQUEST_WRITE,
 } from '../../src/kernel/assembly/layout.js';
+import {
+  encodePrepareHead,
+  newPrepareHead,
+  PREPARE_ALONE,
+  PREPARE_HEAD_BYTES,
+  PREPARE_VALIDATE_WRITES,
+} from '../../src/protocol/prepare.js';
 import { encodeBlobHead, encodeGetMany, encodeLoadBlocks } from '../../src/protocol/requests.js';
 import {
   decodeError,
@@ -32,7 +40,35 @@ const KINDS = [
   REQUEST_LOAD_BLOCKS,
   REQUEST_CACHE_BLOCK,
   REQUEST_BLOB_BEGIN,
+  REQUEST_PREPARE,
 ];
+
+/** A transaction's commit, of this shard alone or of a slot. */
+function prepareOf(slot: number, word: number, isBlind: boolean): Buffer {
+  const operations = encodeOperations([put('key', 'prepared'), del('b')]);
+  const text = (key: string): Buffer => {
+    const bytes = Buffer.alloc(4 + key.length);
+    bytes.writeUInt32LE(key.length);
+    bytes.write(key, 4);
+    return bytes;
+  };
+  const keys = isBlind ? [] : [text('key'), text('other')];
+  const ranges = isBlind ? [] : [Buffer.of(5), text('a'), text('c')];
+  const head = newPrepareHead();
+  const lists = { keys: Buffer.concat(keys), ranges: Buffer.concat(ranges) };
+  head.slot = slot;
+  head.word = word;
+  head.id = 7;
+  head.snapshot = 2 ** 40;
+  head.flags = isBlind ? 0 : PREPARE_VALIDATE_WRITES;
+  head.keys = keys.length;
+  head.keyBytes = lists.keys.length;
+  head.ranges = isBlind ? 0 : 1;
+  head.rangeBytes = lists.ranges.length;
+  const bytes = Buffer.alloc(PREPARE_HEAD_BYTES);
+  encodePrepareHead(head, new DataView(bytes.buffer, bytes.byteOffset), 0);
+  return Buffer.concat([bytes, lists.keys, lists.ranges, operations]);
+}
 
 function samples(): Buffer[] {
   const snapshot = Buffer.alloc(8);
@@ -45,6 +81,10 @@ function samples(): Buffer[] {
     encodeGetMany(-1, [Buffer.from('a'), Buffer.from('key')]),
     load,
     Buffer.concat([encodeBlobHead(2000, Buffer.from('blob')), Buffer.alloc(2000, 7)]),
+    prepareOf(PREPARE_ALONE, 0, true),
+    prepareOf(PREPARE_ALONE, 0, false),
+    prepareOf(3, 0, false),
+    prepareOf(0, 0, true),
   ];
 }
 
