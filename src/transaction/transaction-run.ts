@@ -1,6 +1,7 @@
 /**
  * Running a function in a transaction: begin, call, commit; after a conflict wait a little, longer
- * each time and never the same, and begin anew.
+ * each time and never the same, and begin anew. Those of a thread that met a conflict about the same
+ * key begin anew one after the other (retry-turns.ts).
  *
  * Written with callbacks: of the promises that `await` would make, most are not needed.
  */
@@ -8,6 +9,7 @@
 import { ConflictError, LightningError, TransactionTimeoutError } from '../errors.js';
 import { newPromise, rejectPart, resolvePart } from '../router/promise-parts.js';
 import { TALLY_RETRIES } from '../router/transaction-tally.js';
+import type { Turn } from './retry-turns.js';
 import { Transaction } from './transaction.js';
 import type { TransactionCore } from './transaction-core.js';
 import type { CheckedOptions } from './transaction-options.js';
@@ -39,6 +41,11 @@ class Run {
   /** 0 until the first attempt failed. */
   #deadlineMs = 0;
   #attempts = 0;
+  /** Attempts since it has its turn, or since the beginning. */
+  #attemptsInTurn = 0;
+  #turn: Turn | undefined;
+  /** Ends the wait for its turn. */
+  #waiting: NodeJS.Timeout | undefined;
   #core: TransactionCore | undefined;
   /** Resolved or rejected. What the function still does is of no interest. */
   #isSettled = false;
@@ -64,6 +71,7 @@ class Run {
   }
 
   attempt(): void {
+    clearTimeout(this.#waiting);
     if (this.#isSettled) return;
     const { isolation, timeoutMs, signal } = this.#options;
     if (signal?.aborted === true) {
@@ -73,6 +81,7 @@ class Run {
     let core: TransactionCore;
     let result: unknown;
     this.#attempts++;
+    this.#attemptsInTurn++;
     try {
       const leftMs = this.#deadlineMs === 0 ? timeoutMs : this.#deadlineMs - performance.now();
       if (leftMs <= 0) throw tooLong(timeoutMs);
@@ -138,8 +147,31 @@ class Run {
     }
     if (this.#deadlineMs === 0) this.#deadlineMs = core.beganMs + timeoutMs;
     this.#owner.tally.add(TALLY_RETRIES);
+    if (this.#isItsTurn(error.details['keyHex'])) this.#attemptLater();
+  }
+
+  /** False: others of the thread that met a conflict about this key are before it. */
+  #isItsTurn(key: unknown): boolean {
+    if (typeof key !== 'string') return true;
+    const { turns } = this.#owner;
+    if (this.#turn?.key === key && turns.isFirst(this.#turn)) return true;
+    this.#leaveTurn();
+    this.#turn = turns.take(key, () => this.attempt());
+    this.#attemptsInTurn = 0;
+    if (turns.isFirst(this.#turn)) return true;
+    const leftMs = Math.max(this.#deadlineMs - performance.now(), 1);
+    this.#waiting = setTimeout(() => this.#fail(tooLong(this.#options.timeoutMs)), leftMs);
+    return false;
+  }
+
+  #leaveTurn(): void {
+    if (this.#turn !== undefined) this.#owner.turns.release(this.#turn);
+    this.#turn = undefined;
+  }
+
+  #attemptLater(): void {
     const delayMs =
-      Math.random() * Math.min(BACKOFF_MS_MAX, BACKOFF_MS_FIRST * 2 ** this.#attempts);
+      Math.random() * Math.min(BACKOFF_MS_MAX, BACKOFF_MS_FIRST * 2 ** this.#attemptsInTurn);
     if (delayMs < 1) setImmediate(() => this.attempt());
     else setTimeout(() => this.attempt(), delayMs);
   }
@@ -171,6 +203,8 @@ class Run {
 
   #settle(): void {
     this.#isSettled = true;
+    clearTimeout(this.#waiting);
+    this.#leaveTurn();
     if (this.#onAbort !== undefined) {
       this.#options.signal?.removeEventListener('abort', this.#onAbort);
     }

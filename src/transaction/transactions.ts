@@ -7,6 +7,7 @@ import { ReadOnlyError, TooManyTransactionsError } from '../errors.js';
 import type { Session } from '../router/session.js';
 import { TALLY_STARTED, TransactionTally } from '../router/transaction-tally.js';
 import { ReadSet } from './read-set.js';
+import { RetryTurns } from './retry-turns.js';
 import { SharedSnapshots } from './shared-snapshots.js';
 import { TransactionCore } from './transaction-core.js';
 import type { Isolation } from './transaction-options.js';
@@ -19,6 +20,7 @@ export class Transactions {
   readonly session: Session;
   readonly snapshots: SharedSnapshots;
   readonly tally: TransactionTally;
+  readonly turns = new RetryTurns();
   readonly #spare: WriteSet[] = [];
   readonly #spareReads: ReadSet[] = [];
   /** Active ones, as a list that each is a link of. */
