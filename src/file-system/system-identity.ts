@@ -19,6 +19,14 @@ export function systemIdentity(): Buffer {
   return name === undefined ? bootTimeIdentity(Date.now() / 1000 - uptime()) : identityOf(name);
 }
 
+/**
+ * The identity as a number, below 2^48, for a place where there is no room for more; undefined when it
+ * is no name, but a time that another reading may miss by some seconds.
+ */
+export function systemRunNumber(identity: Buffer): number | undefined {
+  return identity.readBigUInt64LE(0) === 0n ? undefined : identity.readUIntLE(0, 6);
+}
+
 /** The identity of a system run that has a name. */
 export function identityOf(name: string): Buffer {
   return createHash('sha256').update(name).digest().subarray(0, SYSTEM_IDENTITY_BYTES);

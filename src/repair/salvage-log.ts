@@ -10,6 +10,7 @@ import { JobMemory } from '../compaction/job-memory.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
+import { systemRunNumber } from '../file-system/system-identity.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { blobsOf } from '../shard/wal-commit.js';
 import {
@@ -143,8 +144,9 @@ class LogSurvey {
           continue;
         }
         const next = this.#nextGroup(file, number, at + 1, fileBytes);
-        // A torn end, unless what was found behind says that it had been durable.
-        if (next === undefined || (next.durableBytes <= at && header !== undefined)) break;
+        // A torn end, unless what was found behind says that something else had been there.
+        if (next === undefined) break;
+        if (header !== undefined && !this.#isOfThisBoot(header) && next.durableBytes <= at) break;
         findings.problem(path, at, 'WAL group is damaged');
         findings.lose(path, at, `Bytes ${at} to ${next.offset} of the log cannot be read`);
         at = next.offset;
@@ -153,6 +155,11 @@ class LogSurvey {
     } finally {
       file.close();
     }
+  }
+
+  /** Whether the system has run on since the segment was written: what was appended is there. */
+  #isOfThisBoot({ bootId }: SegmentHeader): boolean {
+    return bootId === systemRunNumber(this.#options.fs.systemIdentity());
   }
 
   #header(file: FileHandle, number: number, isLast: boolean): SegmentHeader | undefined | 'unborn' {
@@ -257,6 +264,7 @@ class LogSurvey {
       } else if (before !== undefined && before.end < previousBytes) {
         const isProven =
           isPreviousDurable ||
+          (before.header !== undefined && this.#isOfThisBoot(before.header)) ||
           found
             .slice(i)
             .some(({ groups }) =>

@@ -16,6 +16,7 @@ import {
   shardFileName,
   TEMPORARY_SUFFIX,
 } from '../file-system/file-names.js';
+import { systemRunNumber } from '../file-system/system-identity.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { linkEdit } from '../version/link-intent.js';
 import { Manifest, readCurrent, readManifest } from '../version/manifest.js';
@@ -53,7 +54,7 @@ export async function recoverShard(
   options: RecoveryOptions,
 ): Promise<RecoveryResult> {
   const { fs, directory } = state;
-  const { shard, config, databaseId, bootId } = state.options;
+  const { shard, config, databaseId } = state.options;
   const { readOnly } = config;
   const location = { fs, directory, shard };
   const files = listFiles(state);
@@ -89,6 +90,7 @@ export async function recoverShard(
   adoptBlobs(state, files.blobs, { replay, pending });
   const lastSequence = Math.max(version.state.lastSequence, replay.lastSequence);
   if (!readOnly) {
+    const bootId = systemRunNumber(fs.systemIdentity()) ?? state.options.bootId;
     const identity = { shard, databaseId, bootId };
     const unlink = (path: string): void => state.held.unlink(path);
     const place = { fs, directory, identity, unlink };

@@ -3,8 +3,9 @@
  *
  * The log of a shard is one sequence of groups over several files. It ends where a group is not
  * whole; what comes after it, in that file or a later one, was written later and goes with it. That
- * is only right when nothing says that the end had been durable: a later segment that was started
- * when all before it was on the medium, or a group that says how far its own segment was.
+ * is only right when nothing says that the end had been there: the system that runs on since, a later
+ * segment that was started when all before it was on the medium, or a group that says how far its own
+ * segment was.
  *
  * A commit that is spread over several groups is replayed when its last group is there, else it and
  * what follows is cut.
@@ -19,6 +20,7 @@
 import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, replaceFile } from '../file-system/file-system.js';
+import { systemRunNumber } from '../file-system/system-identity.js';
 import { H_WAL_BASE, H_WAL_BYTES } from '../kernel/assembly/layout.js';
 import { rewriteDurably } from '../wal/segment-files.js';
 import {
@@ -175,6 +177,7 @@ class Replay {
     const { fs, directory, options, kernel } = this.#state;
     const base = kernel.u32[H_WAL_BASE >>> 2] as number;
     const buffer = kernel.bytes.subarray(base, base + (kernel.u32[H_WAL_BYTES >>> 2] as number));
+    const bootId = systemRunNumber(fs.systemIdentity());
     for (const number of numbers) {
       const path = `${directory}/${shardFileName('wal', number)}`;
       if (number === numbers.at(-1) && !options.config.readOnly) this.#renew(number);
@@ -193,6 +196,7 @@ class Replay {
             const status = kernel.exports.groupOpen(bytes, segment, offset);
             return status === 0 ? 'ok' : status === 1 ? 'more' : 'bad';
           },
+          bootId,
         });
         this.#open.push({ number, path, file, reader });
       } catch (error) {
@@ -263,17 +267,19 @@ class Replay {
     }
   }
 
-  /** Throws when the log ends at `end` of segment `i` although it had been durable beyond. */
+  /** Throws when the log ends at `end` of segment `i` although it had gone on beyond. */
   #refuseDurableEnd(segment: OpenSegment, end: number, i: number): void {
     const later = this.#open.slice(i + 1);
-    const isProven = later.some(
-      ({ reader }, at) => (at === 0 && reader.header.isPreviousDurable) || saysDurable(reader),
-    );
+    const isProven =
+      (later.length > 0 && segment.reader.isOfThisBoot) ||
+      later.some(
+        ({ reader }, at) => (at === 0 && reader.header.isPreviousDurable) || saysDurable(reader),
+      );
     if (!isProven) return;
     throw new CorruptionError('WAL segment is damaged', {
       file: segment.path,
       offset: end,
-      expected: 'a group: a later segment proves that it was durable',
+      expected: 'a group: a later segment proves that it was there',
     });
   }
 

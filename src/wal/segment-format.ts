@@ -32,7 +32,7 @@ export const COMMIT_TRANSACTION = 16;
 export interface SegmentHeader {
   readonly shard: number;
   readonly segment: number;
-  /** Random, new at each open: tells apart what different runs of the process wrote. */
+  /** The run of the operating system that wrote it (`systemRunNumber`); else random. */
   readonly bootId: number;
   /** The database's uuid. */
   readonly databaseId: string;

@@ -2,10 +2,11 @@
  * Reads the groups of one WAL segment, in order, at recovery.
  *
  * A group that is not what it should be ends the segment. Which end it is: a *torn tail*, when
- * nothing shows that the bytes were ever durable (the last write before the death of process or
- * system; later groups may even be whole, since unsynced appends reach the medium in any order); or
- * *corruption*, when a later whole group states that the medium held the bad place already. A torn
- * tail is cut; corruption is thrown.
+ * nothing shows that the bytes were ever there (the last write before the death of process or
+ * system; after that of the system, later groups may even be whole, since unsynced appends reach the
+ * medium in any order); or *corruption*, when a later group is whole and the system has not gone down
+ * since, or the group states that the medium held the bad place already. A torn tail is cut;
+ * corruption is thrown.
  */
 import { CorruptionError } from '../errors.js';
 import type { FileHandle } from '../file-system/file-system.js';
@@ -30,6 +31,8 @@ export interface SegmentReaderOptions {
   /** Groups are read to the start of this buffer; one that is larger is not a group. */
   readonly buffer: Uint8Array;
   readonly check: CheckGroup;
+  /** This run of the system, as segment headers name it. Unknown: nothing is concluded from it. */
+  readonly bootId?: number | undefined;
 }
 
 export interface Group extends GroupHeader {
@@ -44,6 +47,7 @@ export class SegmentReader {
   #file: FileHandle;
   #buffer: Uint8Array;
   #check: CheckGroup;
+  #bootId: number | undefined;
   #fileBytes: number;
   #offset = SEGMENT_HEADER_BYTES;
   #torn = false;
@@ -56,6 +60,7 @@ export class SegmentReader {
     this.#file = file;
     this.#buffer = options.buffer;
     this.#check = options.check;
+    this.#bootId = options.bootId;
     this.#fileBytes = file.size();
   }
 
@@ -67,6 +72,11 @@ export class SegmentReader {
   /** Whether bytes that are no group follow `offset`. Known after `next` returned undefined. */
   get isTorn(): boolean {
     return this.#torn;
+  }
+
+  /** Whether the system has run on since the segment was written: what was appended is there. */
+  get isOfThisBoot(): boolean {
+    return this.#bootId !== undefined && this.header.bootId === this.#bootId;
   }
 
   /** Goes back, to read groups again from `offset` on. */
@@ -103,8 +113,9 @@ export class SegmentReader {
     return { ...header, offset, bytes };
   }
 
-  /** Throws when a later whole group proves that the bad bytes at `offset` had been durable. */
+  /** Throws when a later whole group proves that the bytes at `offset` had been another group. */
   #refuseRot(offset: number): void {
+    const durableBytesMin = this.isOfThisBoot ? 0 : offset + 1;
     const window = Buffer.alloc(SEARCH_BYTES);
     let at = offset + 1;
     while (at + GROUP_HEADER_BYTES <= this.#fileBytes) {
@@ -112,11 +123,11 @@ export class SegmentReader {
       const searched = window.subarray(0, got);
       let found = searched.indexOf(MAGIC_BYTES);
       while (found >= 0) {
-        if (this.#groupAt(at + found, offset + 1) !== undefined) {
+        if (this.#groupAt(at + found, durableBytesMin) !== undefined) {
           throw new CorruptionError('WAL group is damaged', {
             file: this.#file.path,
             offset,
-            expected: 'a group: a later one proves that it was durable',
+            expected: 'a group: a later one proves that it was there',
           });
         }
         found = searched.indexOf(MAGIC_BYTES, found + 1);

@@ -169,3 +169,48 @@ function copyFiles(from: MemoryFileSystem, to: MemoryFileSystem): void {
   }
   to.syncDirectory(DIRECTORY);
 }
+
+describe('a byte of the log that changed between groups that are whole', () => {
+  const names = (fs: MemoryFileSystem): string[] =>
+    fs.readdir(DIRECTORY).filter((name) => name.endsWith('.wal'));
+
+  /** A log of twenty groups, none of them synced, with a bit of the tenth the other way round. */
+  async function damagedLog(): Promise<MemoryFileSystem> {
+    const { fs } = place();
+    const at = { fs, directory: DIRECTORY, config: testConfig() };
+    const shard = await TestShard.open(at);
+    for (let i = 0; i < 20; i++) await shard.client.commit([put(key(i), value(i))]);
+    const path = `${DIRECTORY}/${names(fs).at(-1)}`;
+    const bytes = fs.readFile(path);
+    const position = bytes.indexOf(value(10));
+    const file = fs.open(path, 'r+');
+    file.write(Buffer.from([(bytes[position] as number) ^ 1]), position);
+    file.close();
+    return fs;
+  }
+
+  it('is corruption when the system has run on since', async () => {
+    const fs = await damagedLog();
+    fs.crash('all');
+    const opening = TestShard.open({ fs, directory: DIRECTORY, config: testConfig() });
+    await expect(opening).rejects.toMatchObject({
+      code: 'LIGHTNING_CORRUPTION',
+      message: expect.stringContaining('WAL group is damaged'),
+    });
+  });
+
+  it('is where the log ends when the system may have lost what it had not written', async () => {
+    const fs = await damagedLog();
+    const unsynced = names(fs).map((name) => [name, fs.readFile(`${DIRECTORY}/${name}`)] as const);
+    fs.crash('synced');
+    for (const [name, bytes] of unsynced) {
+      const file = fs.open(`${DIRECTORY}/${name}`, 'r+');
+      file.write(bytes, 0);
+      file.close();
+    }
+    const shard = await TestShard.open({ fs, directory: DIRECTORY, config: testConfig() });
+    expect(await shard.client.get(key(9))).toBe(value(9));
+    expect(await shard.client.get(key(11))).toBeUndefined();
+    await shard.shard.close();
+  });
+});
