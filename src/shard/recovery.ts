@@ -21,6 +21,7 @@ import type { TableInfo } from '../sstable/table-info.js';
 import { linkEdit } from '../version/link-intent.js';
 import { Manifest, readCurrent, readManifest } from '../version/manifest.js';
 import { Version } from '../version/version.js';
+import { firstUsedSegment } from '../wal/segment-files.js';
 import { Wal } from '../wal/wal.js';
 import type { ShardState } from './shard-state.js';
 import { type CommitOutcome, type ReplayResult, replaySegments } from './wal-replay.js';
@@ -71,14 +72,15 @@ export async function recoverShard(
   } else {
     // The names that are relied on from here must not go away again.
     fs.syncDirectory(directory);
-    const manifest = Manifest.create(location, version, state.files.allocate(1));
+    const trimmed = withoutEmptySegments(state, version, files);
+    const manifest = Manifest.create(location, trimmed, state.files.allocate(1));
     state.files.raise(manifest.version.state.nextFile);
     state.adopt(manifest.version, manifest);
     deleteLeftovers(state, files, { manifest: manifest.number, pending });
   }
   state.publish();
 
-  const segments = files.segments.filter((segment) => segment >= version.state.walMin);
+  const segments = files.segments.filter((segment) => segment >= state.version.state.walMin);
   const replay = await replaySegments(state, segments, {
     isFirstOpen: current === undefined,
     hasBlobs: files.blobs.length > 0,
@@ -156,6 +158,18 @@ function pendingTables({ options }: ShardState, version: Version): TableInfo[] {
   return intents.flatMap((intent) =>
     (linkEdit(version, intent, shard)?.added ?? []).flatMap(({ tables }) => tables),
   );
+}
+
+/** Opens that wrote nothing leave a segment each: the log begins behind those. */
+function withoutEmptySegments(
+  { fs, directory }: ShardState,
+  version: Version,
+  { segments }: ShardFiles,
+): Version {
+  const needed = segments.filter((segment) => segment >= version.state.walMin);
+  const walMin = firstUsedSegment(fs, directory, needed);
+  // A first segment may be half made: it is not promised that there is one.
+  return walMin === undefined || walMin === needed[0] ? version : version.apply({ walMin });
 }
 
 function deleteLeftovers(

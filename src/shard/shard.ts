@@ -36,6 +36,9 @@ import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js
 const RUNS_SLOW = 20;
 const RUNS_STOP = RUNS_MAX - 4;
 
+/** Segments found at open from which on the log is made shorter. */
+const SEGMENTS_FOUND_MAX = 8;
+
 /** How long requests that keep coming, or commits without room, may hold up a close. */
 const DRAIN_MS_MAX = 10_000;
 
@@ -159,12 +162,27 @@ export class Shard {
       control.sequencesApplied(shard);
       const isReadOnly = config.readOnly || opened.state.readOnlyReason !== undefined;
       control.setShardState(shard, isReadOnly ? SHARD_READ_ONLY : SHARD_SERVING);
+      if (!isReadOnly) await opened.#shortenLog();
       opened.flusher.maybeSchedule();
       opened.compactor.maybeSchedule();
       return opened;
     } catch (error) {
       await opened.#abandon();
       throw error;
+    }
+  }
+
+  /**
+   * Processes that end without `close` leave a segment each, and every open reads them all: after some
+   * of those, what the log holds goes to a table. At once: this process may end as soon as they did.
+   */
+  async #shortenLog(): Promise<void> {
+    if (this.state.segmentsFound.length < SEGMENTS_FOUND_MAX) return;
+    try {
+      await this.flush();
+    } catch (error) {
+      // The log stays as it is; flushes are tried again.
+      if (!(error instanceof LightningError)) throw error;
     }
   }
 

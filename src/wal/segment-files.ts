@@ -1,10 +1,45 @@
 /** A shard's log as files, for those who look at it from outside of its worker. */
-import { parseShardFileName } from '../file-system/file-names.js';
+import { CorruptionError } from '../errors.js';
+import { parseShardFileName, shardFileName } from '../file-system/file-names.js';
 import { type FileHandle, type FileSystem, isNotFound } from '../file-system/file-system.js';
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES } from './segment-format.js';
 
 /** Bytes of all segments in a shard's directory. */
 export function segmentBytes(fs: FileSystem, directory: string): number {
   return segmentPaths(fs, directory).reduce((sum, path) => sum + fs.fileSize(path), 0);
+}
+
+/**
+ * Of ascending segments, the first that an open of the shard needs: those before it hold no group, and
+ * the one behind each of them says that this is how it ended. The last one stays, whatever it holds: it
+ * shows that there is a log.
+ */
+export function firstUsedSegment(
+  fs: FileSystem,
+  directory: string,
+  segments: readonly number[],
+): number | undefined {
+  const pathOf = (segment: number): string => `${directory}/${shardFileName('wal', segment)}`;
+  const isEmpty = (segment: number, next: number): boolean => {
+    if (fs.fileSize(pathOf(segment)) !== SEGMENT_HEADER_BYTES) return false;
+    const file = fs.open(pathOf(next), 'r');
+    try {
+      const head = Buffer.alloc(SEGMENT_HEADER_BYTES);
+      if (file.read(head, 0) < SEGMENT_HEADER_BYTES) return false;
+      const { previousSegment, previousBytes } = decodeSegmentHeader(head, file.path);
+      return previousSegment === segment && previousBytes === SEGMENT_HEADER_BYTES;
+    } catch (error) {
+      // Replaying finds out what it is, and says so.
+      if (error instanceof CorruptionError) return false;
+      throw error;
+    } finally {
+      file.close();
+    }
+  };
+  return segments.find((segment, at) => {
+    const next = segments[at + 1];
+    return next === undefined || !isEmpty(segment, next);
+  });
 }
 
 const REWRITE_BYTES = 1024 * 1024;

@@ -155,6 +155,39 @@ describe.each(places)('a shard %s', (_name, place) => {
     await opened.shard.close();
   });
 
+  it('opened again and again without a write keeps two segments of its log', async () => {
+    const at = place();
+    const segments = (): string[] =>
+      at.fs.readdir(at.directory).filter((name) => name.endsWith('.wal'));
+    const first = await TestShard.open(at);
+    await first.client.put('a', '1');
+    for (let i = 0; i < 6; i++) {
+      // As if the process had died.
+      const other = await TestShard.open(at);
+      expect(await other.client.get('a')).toBe('1');
+      expect(other.shard.recovered.commits).toBe(1);
+    }
+    const last = await TestShard.open(at);
+    await last.shard.close();
+    for (let i = 0; i < 6; i++) await (await TestShard.open(at)).shard.close();
+    expect(segments().length).toBeLessThanOrEqual(2);
+    const reopened = await TestShard.open(at);
+    expect(await reopened.client.get('a')).toBe('1');
+    await reopened.shard.close();
+  });
+
+  it('opened again and again after a death with something in the log keeps the log short', async () => {
+    const at = place();
+    const segments = (): string[] =>
+      at.fs.readdir(at.directory).filter((name) => name.endsWith('.wal'));
+    for (let i = 0; i < 30; i++) {
+      const shard = await TestShard.open(at);
+      await shard.client.put(`k${i}`, 'v');
+      for (let k = 0; k <= i; k++) expect(await shard.client.get(`k${k}`)).toBe('v');
+    }
+    expect(segments().length).toBeLessThan(12);
+  });
+
   it('opened read-only answers from the log and changes no file', async () => {
     const at = place();
     const first = await TestShard.open(at);
