@@ -9,6 +9,7 @@ import {
   type BulkLoadSource,
   divideBulkLoadOptions,
 } from './bulk-load/options.js';
+import { checkSourceExists } from './bulk-load/source.js';
 import { type LightningDbConfig, resolveConfig } from './config.js';
 import type { CheckReport } from './coordinator/control-plane.js';
 import {
@@ -136,6 +137,7 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     checkBulkLoadOptions(load);
     const resolved = resolveConfig(config);
     if (resolved.readOnly) throw new ReadOnlyError('Cannot load into a database opened "readOnly"');
+    checkSourceExists(source);
     const startedAtMs = performance.now();
     const database = await openDatabase(path, resolved, config);
     try {
@@ -192,8 +194,8 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
       let codec = session.valueCodec;
       let flags = 0;
       if (options !== undefined) {
-        const { sync, valueEncoding }: PutOptions = options;
-        checkOptionNames(options, ['sync', 'valueEncoding'], 'the put options');
+        checkOptionNames(options as unknown, ['sync', 'valueEncoding'], 'the put options');
+        const { sync, valueEncoding } = options;
         if (booleanOption('sync', sync) === true) flags = RECORD_FLAG_SYNC;
         if (valueEncoding !== undefined) codec = resolveEncoding('valueEncoding', valueEncoding);
       }

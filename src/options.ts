@@ -11,9 +11,7 @@ export function checkOptionNames(
   names: readonly string[],
   what: string,
 ): asserts options is Readonly<Record<string, unknown>> {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new InvalidArgumentError(`Cannot use ${describe(options)} as ${what}: pass an object`);
-  }
+  checkObject(options, what);
   for (const name of Object.keys(options)) {
     if (names.includes(name)) continue;
     const nearest = nearestName(name, names);
@@ -23,6 +21,15 @@ export function checkOptionNames(
       details: { option: name, suggestion: nearest },
     });
   }
+}
+
+/** Refuses anything but an object. */
+export function checkObject(
+  options: unknown,
+  what: string,
+): asserts options is Readonly<Record<string, unknown>> {
+  if (typeof options === 'object' && options !== null && !Array.isArray(options)) return;
+  throw new InvalidArgumentError(`Cannot use ${describe(options)} as ${what}: pass an object`);
 }
 
 export interface IntegerRange {

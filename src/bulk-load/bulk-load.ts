@@ -67,6 +67,7 @@ export async function bulkLoad(
   try {
     if (options.signal?.aborted === true) onAbort();
     session.checkAborted();
+    rejects.begin(path);
     progress.enter('read');
     const format = await withFailure(session, readSource(session, source, path));
     const chunks = await withFailure(session, session.store.finish());

@@ -8,12 +8,14 @@ import {
   PIECE_BYTES,
 } from '../blob/blob-file.js';
 import type { ResolvedEncoding } from '../encoding/encoding.js';
+import { ParseError } from '../errors.js';
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../limits.js';
 import { ADDED, CHUNK_FULL, ChunkWriter, KEY_TOO_LONG } from './chunk-writer.js';
 import { RecordFault } from './formats/json-record.js';
 import type { ChunkResult } from './load-jobs.js';
 import { slotAddress } from './load-memory.js';
 import type { LoadSession } from './load-session.js';
+import { STREAM_NAME } from './reject-log.js';
 
 /** Entries of which some have been taken already, to see what they are. */
 export interface Begun<I> {
@@ -61,19 +63,20 @@ export async function loadObjectStream(session: LoadSession, stream: Readable): 
 }
 
 async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
-  let ended = false;
+  let closed = false;
   let failure: Error | undefined;
   let wake: () => void = () => {};
   const onReadable = (): void => wake();
-  const onEnd = (): void => {
-    ended = true;
+  const onClose = (): void => {
+    closed = true;
     wake();
   };
   const onError = (error: Error): void => {
     failure = error;
     wake();
   };
-  stream.on('readable', onReadable).on('end', onEnd).on('error', onError).on('close', onEnd);
+  stream.on('readable', onReadable).on('end', onReadable);
+  stream.on('error', onError).on('close', onClose);
   try {
     while (true) {
       const waiting = new Promise<void>((resolve) => {
@@ -84,12 +87,21 @@ async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
         burst.push(entry);
       if (burst.length > 0) yield burst;
       else if (failure !== undefined) throw failure;
-      else if (ended || stream.readableEnded || stream.destroyed) return;
+      else if (stream.readableEnded) return;
+      else if (closed || stream.destroyed) throw closedEarly();
       else await waiting;
     }
   } finally {
-    stream.off('readable', onReadable).off('end', onEnd).off('error', onError).off('close', onEnd);
+    stream.off('readable', onReadable).off('end', onReadable);
+    stream.off('error', onError).off('close', onClose);
   }
+}
+
+/** What is missing is not known: nothing of it is loaded. */
+function closedEarly(): ParseError {
+  return new ParseError(`Cannot read "${STREAM_NAME}": the stream was closed before its end`, {
+    details: { file: STREAM_NAME },
+  });
 }
 
 class EntrySink {

@@ -3,6 +3,7 @@
  */
 
 import type { Readable } from 'node:stream';
+import { checkObject } from '../options.js';
 
 /** A key or value as an iterable hands it over; anything the database's encodings accept. */
 export type BulkLoadEntry<K = unknown, V = unknown> =
@@ -157,6 +158,7 @@ const OPTION_NAMES = Object.keys({
 export function divideBulkLoadOptions<O extends BulkLoadOptions>(
   options: O,
 ): { readonly load: BulkLoadOptions; readonly config: Omit<O, keyof BulkLoadOptions> } {
+  checkObject(options, 'the load options');
   const load: Record<string, unknown> = {};
   const config: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(options)) {

@@ -1,7 +1,7 @@
 /** What becomes of records that cannot be read. */
 
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { ParseError } from '../errors.js';
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
+import { InvalidArgumentError, ParseError } from '../errors.js';
 import { fileError } from '../file-system/file-system.js';
 import type { BulkLoadOptions, BulkLoadReject } from './options.js';
 
@@ -34,6 +34,26 @@ export class RejectLog {
     return this.#listed;
   }
 
+  /**
+   * Makes the rejects file, empty. `source`: the file that is loaded, if it is one. Throws when the
+   * rejects would take its place.
+   */
+  begin(source: string | undefined): void {
+    const path = this.#options.rejectsFile;
+    if (path === undefined) return;
+    if (source !== undefined && isSameFile(source, path)) {
+      throw new InvalidArgumentError(
+        `Option "rejectsFile" names the file that is loaded, "${path}": choose another`,
+        { details: { option: 'rejectsFile' } },
+      );
+    }
+    try {
+      this.#output = openSync(path, 'w');
+    } catch (cause) {
+      throw fileError(cause, 'write', path);
+    }
+  }
+
   /** Bytes of each rejected record's text that `add` wants. */
   get excerptBytes(): number {
     return this.#options.rejectsFile === undefined ? 0 : EXCERPT_BYTES;
@@ -63,13 +83,19 @@ export class RejectLog {
 
   #write(line: string): void {
     const path = this.#options.rejectsFile;
-    if (path === undefined) return;
+    if (path === undefined || this.#output === undefined) return;
     try {
-      this.#output ??= openSync(path, 'w');
       const bytes = Buffer.from(`${line}\n`);
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#output, bytes, done);
     } catch (cause) {
       throw fileError(cause, 'write', path);
     }
   }
+}
+
+function isSameFile(one: string, other: string): boolean {
+  const left = statSync(one, { bigint: true, throwIfNoEntry: false });
+  const right = statSync(other, { bigint: true, throwIfNoEntry: false });
+  if (left === undefined || right === undefined) return false;
+  return left.ino === right.ino && left.dev === right.dev;
 }

@@ -1,8 +1,9 @@
 /** Finds out what a source is and has it read: a file, a stream of text, or entries. */
 
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { InvalidArgumentError } from '../errors.js';
 import { fileError } from '../file-system/file-system.js';
 import { describe, invalidOption } from '../options.js';
 import { type Begun, loadAsyncIterable, loadIterable, loadObjectStream } from './entry-source.js';
@@ -12,7 +13,7 @@ import type { LoadSession } from './load-session.js';
 import type { BulkLoadSource } from './options.js';
 import { loadRanges } from './range-source.js';
 import { STREAM_NAME } from './reject-log.js';
-import { fileChunks, TextFeed } from './text-feed.js';
+import { fileChunks, pipeChunks, TextFeed } from './text-feed.js';
 import { decideTextFormat, HEAD_BYTES, type TextFormat } from './text-format.js';
 import { loadText } from './text-source.js';
 
@@ -22,6 +23,12 @@ export function pathOf(source: BulkLoadSource): string | undefined {
   if (!(source instanceof URL)) return undefined;
   if (source.protocol === 'file:') return fileURLToPath(source);
   throw invalidOption('source', source.href, 'a path, a file: URL, an iterable or a stream');
+}
+
+/** Throws for a file that is not there, before a database is made for it. */
+export function checkSourceExists(source: BulkLoadSource): void {
+  const path = pathOf(source);
+  if (path !== undefined) statOf(path);
 }
 
 /** Reads all of a source; returns how, when it is text. */
@@ -36,6 +43,7 @@ export async function readSource(
   }
   if (source instanceof Readable) session.onEarlyEnd(() => source.destroy());
   if (source instanceof Readable && source.readableObjectMode) {
+    refuseTextOptions(session);
     await loadObjectStream(session, source);
     return undefined;
   }
@@ -50,7 +58,11 @@ export async function readSource(
 
 async function readFile(session: LoadSession, path: string): Promise<TextFormat> {
   const { kernel, layout, options, progress, rejects, target } = session;
-  const bytes = fileBytes(path);
+  const stat = statOf(path);
+  // A pipe has no places to read at: `<(command)` in a shell.
+  if (stat.isFIFO()) return readChunks(session, path, await pipeChunks(path));
+  if (stat.isCharacterDevice()) return readChunks(session, path, fileChunks(path));
+  const bytes = stat.size;
   progress.bytesTotal = bytes;
   const text = await session.texts.acquire();
   const address = textAddress(layout, text);
@@ -87,14 +99,17 @@ async function readFile(session: LoadSession, path: string): Promise<TextFormat>
   } else {
     session.texts.release(text);
   }
-  const chunks = fileChunks(path);
+  return readChunks(session, path, fileChunks(path));
+}
+
+function readChunks(session: LoadSession, path: string, chunks: Readable): Promise<TextFormat> {
   session.onEarlyEnd(() => chunks.destroy());
   return readText(session, chunks, path);
 }
 
-function fileBytes(path: string): number {
+function statOf(path: string): Stats {
   try {
-    return statSync(path).size;
+    return statSync(path);
   } catch (cause) {
     throw fileError(cause, 'open', path);
   }
@@ -130,6 +145,7 @@ async function readIterable(
     rest: { [Symbol.iterator]: () => iterator },
   };
   if (isText(first.value)) return readText(session, chunksOf(begun), undefined);
+  if (first.done !== true) refuseTextOptions(session);
   await loadIterable(session, begun);
   return undefined;
 }
@@ -146,8 +162,29 @@ async function readAsyncIterable(
   };
   const isEmptyText = first.done === true && session.options.format !== undefined;
   if (isText(first.value) || isEmptyText) return readText(session, chunksOf(begun), undefined);
+  if (first.done !== true) refuseTextOptions(session);
   await loadAsyncIterable(session, begun);
   return undefined;
+}
+
+const TEXT_OPTIONS = [
+  'format',
+  'compression',
+  'header',
+  'delimiter',
+  'quotes',
+  'key',
+  'value',
+] as const;
+
+/** Entries bring their keys and values: an option that says how to find them means something else. */
+function refuseTextOptions({ options }: LoadSession): void {
+  const option = TEXT_OPTIONS.find((name) => options[name] !== undefined);
+  if (option === undefined) return;
+  throw new InvalidArgumentError(
+    `Option "${option}" is for text, but the source gives entries: leave it out, and give [key, value]`,
+    { details: { option } },
+  );
 }
 
 async function* chunksOf(

@@ -1,9 +1,12 @@
 /** Bytes of a stream, taken in portions of the reader's choice; compressed ones are unpacked. */
 
-import { createReadStream } from 'node:fs';
+import { createReadStream, open } from 'node:fs';
+import { Socket } from 'node:net';
 import { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { createGunzip } from 'node:zlib';
 import { ParseError } from '../errors.js';
+import { fileError } from '../file-system/file-system.js';
 import { isGzip } from './formats/detect.js';
 
 const READ_BYTES = 1024 * 1024;
@@ -19,6 +22,16 @@ export interface TextFeedOptions {
 
 export function fileChunks(path: string): Readable {
   return createReadStream(path, { highWaterMark: READ_BYTES });
+}
+
+/** A named pipe, read without a thread that waits in it: that would hold up the end of the process. */
+export async function pipeChunks(path: string): Promise<Readable> {
+  try {
+    const fd = await promisify(open)(path, 'r');
+    return new Socket({ fd, readable: true, writable: false });
+  } catch (cause) {
+    throw fileError(cause, 'open', path);
+  }
 }
 
 export class TextFeed {

@@ -21,6 +21,7 @@ import {
   detectDelimiter,
   detectFormat,
   detectHeader,
+  hasLinesOfCarriageReturns,
   isUtf16,
   markBytes,
 } from './formats/detect.js';
@@ -111,6 +112,9 @@ function decideCsv(
   const quotes = options.quotes ?? true;
   const firstRow = /^(?:[\r\n]*)((?:"(?:[^"]|"")*"?|[^"\n])*)/.exec(text)?.[1] ?? '';
   const delimiter = delimiterOf(options, format, quotes ? firstRow : firstRow.replaceAll('"', ''));
+  if (hasLinesOfCarriageReturns(quotes ? text : text.replaceAll('"', ''))) {
+    throw rejects.errorAt(1, 'lines end in a carriage return alone: convert them to newlines');
+  }
   const rows = sampleRows(head, { mark, delimiter, quotes });
   const [first] = rows;
   const selectors = [options.key, options.value].flatMap((selector) =>
@@ -131,14 +135,20 @@ function decideCsv(
   if (columns > CSV_COLUMNS_MAX) {
     throw rejects.errorAt(1, `${columns} columns: ${CSV_COLUMNS_MAX} are possible`);
   }
+  // Without a row there is nothing to select from, and nothing that is missing.
+  const isEmpty = first === undefined;
   const bothDefault = options.key === undefined && options.value === undefined;
   const plan = planCsv({
     delimiter,
     quotes,
     columns,
     names: header ? first?.fields : undefined,
-    key: parseSelector('key', options.key ?? 0),
-    value: parseSelector('value', options.value ?? (bothDefault && columns === 2 ? 1 : '*')),
+    firstRow: first?.fields ?? [],
+    key: parseSelector('key', isEmpty ? 0 : (options.key ?? 0)),
+    value: parseSelector(
+      'value',
+      isEmpty ? '*' : (options.value ?? (bothDefault && columns === 2 ? 1 : '*')),
+    ),
     keyAsJson: head.keyAsJson,
     valueAsJson: head.valueAsJson,
   });

@@ -16,6 +16,8 @@ import { bar, LiveLines, type Paint, painterFor, sparkline } from './terminal.js
 /** Between two lines of a log. */
 const LOG_INTERVAL_MS = 5000;
 const BAR_WIDTH = 30;
+/** Shares that fit in a line. */
+const SHARES_SHOWN_MAX = 6;
 
 const PHASE_NAMES: Readonly<Record<BulkLoadPhase, string>> = {
   open: 'opening',
@@ -98,10 +100,14 @@ export class LoadProgress {
   }
 }
 
-/** `▇█▇█  24.8–25.2 %`: each shard's records, and the least and greatest share. */
+/** `▇█  49.8 %  50.2 %`: each shard's records; of many shards the least and greatest share. */
 function balanceOf(shardRecords: readonly number[]): string | undefined {
   const total = shardRecords.reduce((sum, records) => sum + records, 0);
   if (total === 0 || shardRecords.length < 2) return undefined;
+  if (shardRecords.length <= SHARES_SHOWN_MAX) {
+    const shares = shardRecords.map((records) => formatShare(records / total));
+    return `${sparkline(shardRecords)}  ${shares.join('  ')}`;
+  }
   const least = formatShare(Math.min(...shardRecords) / total);
   const greatest = formatShare(Math.max(...shardRecords) / total);
   return `${sparkline(shardRecords)}  ${least} to ${greatest} each`;

@@ -108,7 +108,7 @@ const HINTS: Readonly<Record<string, string>> = {
   LIGHTNING_LOCKED: 'close the program that uses it, or ask it instead',
   LIGHTNING_NOT_FOUND: 'check --path, or create a database with load or put --create',
   LIGHTNING_NOT_A_DATABASE: 'check --path',
-  LIGHTNING_CORRUPTION: 'run check to see all that is wrong; restore from a backup',
+  LIGHTNING_CORRUPTION: 'run check to see all that is wrong; restore a backup, or run repair',
   LIGHTNING_NO_SPACE: 'free some space and try again',
   LIGHTNING_ABORTED: 'the database is as it was before',
 };

@@ -67,11 +67,22 @@ const NO_SPACE_CODES: ReadonlySet<string> = new Set([
   'ENFILE',
 ]);
 
+/** What the codes say that people meet, and what to do. */
+const ADVICE: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  EACCES: 'permission denied: change the permissions, or the user',
+  EPERM: 'not permitted: change the permissions, or the user',
+  EROFS: 'the file system is mounted read-only',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of the path is no directory',
+};
+
 /** The error a file operation throws, made from the system's own. */
 export function fileError(cause: unknown, syscall: string, path: string): IoError | NoSpaceError {
   const errno = errnoOf(cause) ?? 'UNKNOWN';
   const options = { cause, details: { path, syscall, errno } };
-  const message = `Cannot ${syscall} "${path}": ${errno}`;
+  const advice = ADVICE[errno];
+  const message = `Cannot ${syscall} "${path}": ${errno}${advice === undefined ? '' : `, ${advice}`}`;
   return NO_SPACE_CODES.has(errno)
     ? new NoSpaceError(`${message}; make room and writing resumes`, options)
     : new IoError(message, options);

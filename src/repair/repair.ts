@@ -41,8 +41,8 @@ export async function repairDatabase(
   path: string,
   options: RepairOptions = {},
 ): Promise<RepairReport> {
-  const { dryRun: isDry, onProgress }: RepairOptions = options;
-  checkOptionNames(options, ['dryRun', 'onProgress'], 'the repair options');
+  checkOptionNames(options as unknown, ['dryRun', 'onProgress'], 'the repair options');
+  const { dryRun: isDry, onProgress } = options;
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw invalidOption('onProgress', onProgress, 'a function');
   }

@@ -21,7 +21,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { tryLock, unlock } from 'fs-native-extensions';
-import { LockedError } from '../errors.js';
+import { IoError, type LightningError, LockedError } from '../errors.js';
 import { fileError } from '../file-system/file-system.js';
 import { LOCK_NAME } from '../version/database-file.js';
 
@@ -88,13 +88,23 @@ function openLockFile(path: string, readOnly: boolean): LockFile | undefined {
     const fd = tryOpen(path, fsConstants.O_RDONLY);
     if (typeof fd === 'number') return { fd, created: false, shared: true };
   }
-  if (existing.code !== 'ENOENT') throw fileError(existing, 'open', path);
+  if (existing.code !== 'ENOENT') throw unwritable(existing, path);
   if (readOnly) return undefined;
   const fresh = tryOpen(path, fsConstants.O_RDWR | fsConstants.O_CREAT | fsConstants.O_EXCL);
   if (typeof fresh === 'number') return { fd: fresh, created: true, shared: false };
   // Somebody else made it in between.
   if (fresh.code === 'EEXIST') return openLockFile(path, readOnly);
-  throw fileError(fresh, 'open', path);
+  throw unwritable(fresh, path);
+}
+
+function unwritable(cause: { readonly code: string }, path: string): LightningError {
+  const error = fileError(cause, 'open', path);
+  if (!READ_ONLY_CODES.has(cause.code)) return error;
+  const { cause: original, details } = error;
+  return new IoError(`${error.message}; to read only, open the database with "readOnly"`, {
+    cause: original,
+    details,
+  });
 }
 
 function tryOpen(path: string, flags: number): number | { readonly code: string } {

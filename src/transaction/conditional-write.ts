@@ -40,7 +40,11 @@ export async function putIf(
   owner.checkWritable();
   const holds = checkCondition(session, condition);
   const work = async (transaction: Anything): Promise<boolean> => {
-    if (!(await holds(transaction, key))) return false;
+    if (!(await holds(transaction, key))) {
+      // A value that could not be written is a mistake in either case.
+      encodeValue(session.valueCodec, value);
+      return false;
+    }
     transaction.put(key, value);
     return true;
   };

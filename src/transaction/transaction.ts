@@ -170,8 +170,8 @@ export class Transaction<K = string, V = string> implements Readable<K, V> {
     this.#owner.checkWritable();
     let codec = session.valueCodec;
     if (options !== undefined) {
-      const { valueEncoding }: TransactionPutOptions = options;
-      checkOptionNames(options, ['valueEncoding'], 'the put options');
+      checkOptionNames(options as unknown, ['valueEncoding'], 'the put options');
+      const { valueEncoding } = options;
       if (valueEncoding !== undefined) codec = resolveEncoding('valueEncoding', valueEncoding);
     }
     // The value first: its encoding may be the application's code and use the database.

@@ -88,6 +88,11 @@ describe('wrong arguments', () => {
 
   it('of operations are refused and leave the database working', async () => {
     const db = await LightningDb.open(directory.path, small);
+    await db.put('there', 'x');
+    expect(() => db.begin().put('a', 'b', null as never)).toThrow(LightningError);
+    await expect(LightningDb.repair(directory.path, null as never)).rejects.toMatchObject({
+      code: 'LIGHTNING_INVALID_ARGUMENT',
+    });
     const anything = db as unknown as Record<string, (...args: unknown[]) => unknown>;
     for (const [method, ...args] of [
       ['put', 1, 'x'],
@@ -105,6 +110,13 @@ describe('wrong arguments', () => {
       ['scanSync', { limit: -1 }],
       ['scanSync', { from: 'a' }],
       ['writeBatch', []],
+      ['put', 'a', 'x', null],
+      ['delete', 'a', null],
+      ['putIf', 'there', 1, { absent: true }],
+      ['putIf', 'there', 'x', { absent: true }, null],
+      ['transaction', () => {}, null],
+      ['check', null],
+      ['begin', null],
       ['put', 'k'.repeat(65537), 'x'],
       ['put', '⚡'.repeat(30000), 'x'],
     ] as [string, ...unknown[]][]) {

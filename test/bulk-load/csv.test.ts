@@ -139,6 +139,7 @@ function plan(options: PlanOptions): CsvPlan {
   return planCsv({
     columns: options.columns,
     names: options.names,
+    firstRow: options.names ?? [],
     delimiter: (options.delimiter ?? ',').charCodeAt(0),
     quotes: options.quotes ?? true,
     key: parseSelector('key', options.key ?? 0),

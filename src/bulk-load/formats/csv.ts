@@ -30,10 +30,14 @@ import {
 } from '../../kernel/assembly/load-layout.js';
 import type { Kernel } from '../../kernel/kernel.js';
 import { KEY_BYTES_MAX } from '../../limits.js';
+import { describe } from '../../options.js';
 import type { Selector } from './template.js';
 
 /** Columns of one record. */
 export const CSV_COLUMNS_MAX = 16_384;
+
+/** More would not help to find the one that was meant. */
+const NAMES_SHOWN_MAX = 20;
 
 export type CsvPiece =
   | { readonly kind: 'literal'; readonly text: string }
@@ -55,6 +59,8 @@ export interface CsvPlanOptions {
   readonly columns: number;
   /** Column names, when the first row gives them. */
   readonly names: readonly string[] | undefined;
+  /** As it stands there, for messages. */
+  readonly firstRow: readonly string[];
   readonly key: Selector;
   readonly value: Selector;
   /** A single column becomes JSON text, as the database's encoding wants it, instead of plain text. */
@@ -95,7 +101,7 @@ function recordPieces({ names, columns }: CsvPlanOptions): CsvPiece[] {
   for (let column = 0; column < columns; column++) {
     let text = column === 0 ? (names === undefined ? '[' : '{') : ',';
     if (names !== undefined) {
-      checkUnique(names, column);
+      checkUnique(names, column, 'a record is no JSON object; say what the value is');
       text += `${JSON.stringify(names[column])}:`;
     }
     pieces.push({ kind: 'literal', text }, { kind: 'json', column });
@@ -104,27 +110,33 @@ function recordPieces({ names, columns }: CsvPlanOptions): CsvPiece[] {
   return pieces;
 }
 
-function columnOf(name: string, { names, columns }: CsvPlanOptions): number {
+function columnOf(name: string, { names, columns, firstRow }: CsvPlanOptions): number {
   const named = names?.indexOf(name) ?? -1;
   if (named >= 0) {
-    checkUnique(names ?? [], named);
+    checkUnique(names ?? [], named, 'refer to columns by number');
     return named;
   }
   if (/^\d+$/.test(name) && Number(name) < columns) return Number(name);
   const known =
     names === undefined
-      ? `there are ${columns} columns, numbered from 0, and no names`
-      : `the columns are ${names.map((known) => `"${known}"`).join(', ')}`;
+      ? `the columns have numbers from 0 and no names, since the first row (${listed(firstRow)}) is not taken for a header`
+      : `the columns are ${listed(names)}`;
   throw new InvalidArgumentError(`Cannot find column "${name}": ${known}`, {
     details: { column: name },
   });
 }
 
-function checkUnique(names: readonly string[], column: number): void {
+/** A list of names as a message shows it. */
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, NAMES_SHOWN_MAX).map((name) => describe(name));
+  return `${shown.join(', ')}${names.length > NAMES_SHOWN_MAX ? ', …' : ''}`;
+}
+
+function checkUnique(names: readonly string[], column: number, advice: string): void {
   const name = names[column];
   if (names.indexOf(name as string) === names.lastIndexOf(name as string)) return;
   throw new InvalidArgumentError(
-    `Column name "${name}" stands for more than one column: refer to columns by number`,
+    `Column name "${name}" stands for more than one column: ${advice}`,
     { details: { column: name } },
   );
 }

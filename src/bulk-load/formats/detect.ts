@@ -29,6 +29,12 @@ export function markBytes(head: Uint8Array): number {
   return startsWith(head, UTF8_MARK) ? UTF8_MARK.length : 0;
 }
 
+/** Whether lines end in a carriage return alone, as they did on some old systems. */
+export function hasLinesOfCarriageReturns(head: string): boolean {
+  const bare = head.replace(/"(?:[^"]|"")*"?/g, '');
+  return !bare.includes('\n') && /\r(?=[^\r\n])/.test(bare);
+}
+
 export function isUtf16(head: Uint8Array): boolean {
   return UTF16_MARKS.some((mark) => startsWith(head, mark));
 }
@@ -41,6 +47,8 @@ export function detectFormat(name: string | undefined, head: string): BulkLoadFo
   const text = head.trimStart();
   if (text.startsWith('{')) return 'ndjson';
   if (text.startsWith('[')) return isWholeJson(firstLine(text)) && goesOn(text) ? 'ndjson' : 'json';
+  // Anything else is no JSON: reading it as such says so.
+  if (extension === 'json' && text !== '') return 'json';
   const line = firstLine(text);
   return line.includes('\t') && !line.includes(',') ? 'tsv' : 'csv';
 }
