@@ -10,15 +10,15 @@
  * at the end. In every mode there is one when the log is full, to let it forget decisions.
  */
 import type { ResolvedConfig } from '../config.js';
-import { LightningError } from '../errors.js';
-import { shardDirectoryName } from '../file-system/file-names.js';
+import { CorruptionError, LightningError } from '../errors.js';
+import { CURRENT_NAME, shardDirectoryName } from '../file-system/file-names.js';
 import type { FileSystem } from '../file-system/file-system.js';
 import type { ControlBlock } from '../router/control-block.js';
 import { rewriteSegments, syncSegments } from '../wal/segment-files.js';
 import { Barriers } from './barriers.js';
 import type { RecoveredLog } from './control-plane.js';
 import { DecisionLog } from './decision-log.js';
-import { powerLossCut, readDecisionLog } from './log-reader.js';
+import { listLogSegments, powerLossCut, readDecisionLog } from './log-reader.js';
 
 export interface DurabilityOptions {
   readonly fs: FileSystem;
@@ -52,6 +52,7 @@ export class CommitDurability {
   /** `isRunning`: the shards serve already; another coordinator has died. */
   static open(options: DurabilityOptions, directory: string, isRunning: boolean): CommitDurability {
     const { fs, databaseId, bootId, config } = options;
+    refuseLostLog(options, directory);
     let durability: CommitDurability | undefined;
     const log = DecisionLog.open({
       fs,
@@ -73,7 +74,9 @@ export class CommitDurability {
   }
 
   /** What recovery has to know, without changing anything. */
-  static read({ fs, databaseId, config }: DurabilityOptions, directory: string): RecoveredLog {
+  static read(options: DurabilityOptions, directory: string): RecoveredLog {
+    const { fs, databaseId, config } = options;
+    refuseLostLog(options, directory);
     const found = readDecisionLog(fs, directory, databaseId);
     return recoveredLog(config, powerLossCut(found, fs.systemIdentity()));
   }
@@ -171,6 +174,19 @@ export class CommitDurability {
     }
     const tookMs = performance.now() - startMs;
     this.#schedule(Math.max(walSyncIntervalMs - tookMs, walSyncIntervalMs / 2));
+  }
+}
+
+/** The log is there before the first shard is: where a shard is and no log, it has been lost. */
+function refuseLostLog(options: DurabilityOptions, directory: string): void {
+  const { fs, config } = options;
+  if (listLogSegments(fs, directory).length > 0) return;
+  for (let shard = 0; shard < config.shards; shard++) {
+    if (!fs.exists(`${shardPath(options, shard)}/${CURRENT_NAME}`)) continue;
+    throw new CorruptionError('Segments of the coordinator log are missing', {
+      file: directory,
+      offset: 0,
+    });
   }
 }
 

@@ -102,6 +102,7 @@ class DatabaseRepair {
     this.#makeDirectories(database);
     const { intents, lost } = this.#intents();
     const config = resolveConfig({});
+    const isUsed = this.#isUsed(database);
     for (let shard = 0; shard < database.shards; shard++) {
       const name = shardDirectoryName(shard);
       if (!this.#fs.exists(`${this.#root}/${name}`)) continue;
@@ -128,6 +129,7 @@ class DatabaseRepair {
       findings,
       aside: this.#aside,
       dryRun: this.#dryRun,
+      isUsed,
     });
     if (!this.#dryRun) this.#finish(database, lost);
     const { tablesKept, tablesRewritten, entries, logGroups, logCommits } = findings;
@@ -190,6 +192,17 @@ class DatabaseRepair {
           file.close();
         }
       });
+  }
+
+  /** Whether a shard has ever been opened. */
+  #isUsed({ shards }: DatabaseFile): boolean {
+    const names = Array.from({ length: shards }, (_, shard) => shardDirectoryName(shard));
+    const holds = (name: string): boolean =>
+      this.#fs.exists(`${this.#root}/${name}`) &&
+      this.#fs
+        .readdir(`${this.#root}/${name}`)
+        .some((file) => parseShardFileName(file) !== undefined);
+    return names.some(holds);
   }
 
   #makeDirectories({ shards }: DatabaseFile): void {

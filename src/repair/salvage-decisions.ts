@@ -42,13 +42,18 @@ export interface DecisionsOptions {
   readonly findings: RepairFindings;
   readonly aside: Aside;
   readonly dryRun: boolean;
+  /** Shards have been opened: there was a log. */
+  readonly isUsed: boolean;
 }
 
 export function repairDecisions(options: DecisionsOptions): void {
   const { fs, directory, databaseId, findings } = options;
   const segments = listLogSegments(fs, directory);
   const newest = segments.at(-1);
-  if (newest === undefined) return;
+  if (newest === undefined) {
+    if (options.isUsed) replaceLost(options);
+    return;
+  }
   try {
     readDecisionLog(fs, directory, databaseId);
   } catch (error) {
@@ -70,6 +75,17 @@ export function repairDecisions(options: DecisionsOptions): void {
     }
     if (!options.dryRun) write(options, segments, found);
   }
+}
+
+function replaceLost(options: DecisionsOptions): void {
+  const { directory, findings } = options;
+  findings.problem(directory, 0, 'Segments of the coordinator log are missing');
+  findings.lose(
+    directory,
+    0,
+    'Decisions of commits over several shards are lost: one that was under way may be there in part, and after a power loss nothing is cut',
+  );
+  if (!options.dryRun) write(options, [], { header: undefined, decisions: new Map() });
 }
 
 interface Found {

@@ -299,6 +299,22 @@ describe('damage that costs data', () => {
     expect(found.missing.every((key) => key >= 'key-05000')).toBe(true);
   });
 
+  it("the coordinator's log that is gone: what it alone knew", async () => {
+    const path = newCopy();
+    for (const log of filesOf(path, '.log')) rmSync(log);
+    await expect(LightningDb.open(path)).rejects.toMatchObject({
+      code: 'LIGHTNING_CORRUPTION',
+      message: expect.stringContaining('coordinator log are missing'),
+    });
+    const report = await LightningDb.repair(path);
+    expect(report.losses.map(({ file }) => file)).toEqual([join(path, 'coordinator')]);
+    const found = await inspect(path);
+    // Commits over both shards of which the shards had not noted yet what became of them.
+    expect(found.stale).toEqual([]);
+    expect(found.missing.length).toBeLessThan(160);
+    expect((await LightningDb.repair(path)).problems).toEqual([]);
+  });
+
   it('a directory of a shard: all of it, and the other shard goes on', async () => {
     const path = newCopy();
     rmSync(join(path, 'shard-001'), { recursive: true });
