@@ -258,6 +258,26 @@ describe('a table writer', () => {
     expect(decoded.map(show)).toEqual(long.map(show));
   });
 
+  it('ends tables between keys whose blocks are all cut at an old version', () => {
+    // The old version of a key opens a block, the new one of the next still goes into it.
+    const pairs = (count: number, prefix: string, oldBytes: number): Entry[] =>
+      Array.from({ length: count }, (_, i) => {
+        const key = `${prefix}${1000 + i}`;
+        return [put(key, 2, 'new'), put(key, 1, Buffer.alloc(oldBytes, i))];
+      }).flat();
+    const large = { list: pairs(200, 'key ', 2400), blockBytes: 4096, tableBytesMax: 30_000 };
+    const long = { list: pairs(200, 'x'.repeat(20_000), 30_000), blockBytes: 65_536 };
+    for (const { list, ...changes } of [large, long]) {
+      const { fs, tables } = build(list, { compression: false, ...changes });
+      expect(tables.length).toBeGreaterThan(1);
+      if (list === large.list) for (const { bytes } of tables) expect(bytes).toBeLessThan(40_000);
+      const decoded = tables.flatMap(
+        ({ id }) => decodeTable(fs.readFile(tablePath(id)), id).entries,
+      );
+      expect(decoded.map(show)).toEqual(list.map(show));
+    }
+  });
+
   it('leaves no file behind when there is no room, no number left, or nothing to write', () => {
     let failures = 0;
     for (let call = 1; call < 40; call++) {

@@ -267,10 +267,17 @@ function cutBlock(count: u32): i32 {
   return JOB_DONE;
 }
 
+/** Whether the table ends before the next key: it is large enough, or its index may have no more room. */
+function isAtEnd(): bool {
+  return indexBlocks() > 0 && (<f64>fileBytes >= tableBytesMax || indexIsFull());
+}
+
 /** Room for the first entry of a new key: cuts the block before it when that is large enough. */
 function openKey(key: u32, keyLength: u32, valueLength: u32): i32 {
   // Half of the blob list is left to the versions of one key.
   if (keys >= keysMax || blobs >= TABLE_BLOBS_MAX / 2) return JOB_FULL;
+  // `openVersion` may have cut the last block.
+  if (isAtEnd()) return JOB_FULL;
   if (cutNext < cutCount && passesCut(key, keyLength)) return JOB_FULL;
   const staged = stageEntries();
   if (staged) {
@@ -285,10 +292,8 @@ function openKey(key: u32, keyLength: u32, valueLength: u32): i32 {
     }
   }
   if (stageEntries() == 0) {
-    if (indexBlocks() > 0) {
-      if (<f64>fileBytes >= tableBytesMax || indexIsFull()) return JOB_FULL;
-      indexAddFence(stageKey(), stageKeyLength(), key, keyLength);
-    }
+    if (isAtEnd()) return JOB_FULL;
+    if (indexBlocks() > 0) indexAddFence(stageKey(), stageKeyLength(), key, keyLength);
     if (!stageHasRoom(keyLength, valueLength)) return JOB_TOO_LARGE;
   }
   return JOB_DONE;
