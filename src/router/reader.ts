@@ -211,11 +211,15 @@ export class Reader {
       else if (status === GET_FOUND_HELD) values[i] = decodeHeld(shard, valueCodec);
       else addFetch(fetches, shard, i, key.toBuffer(), status === GET_NEED_BLOCK);
     };
-    // The application's own code may use the database, and with it the room for staged keys.
-    const isStaging = keyCodec.kind !== 'custom' && valueCodec.kind !== 'custom';
+    // The application's own code may use the database, and with it the room for staged keys: encodings,
+    // and the `toJSON` of keys.
+    const isStaging =
+      keyCodec.kind !== 'custom' && keyCodec.kind !== 'json' && valueCodec.kind !== 'custom';
     const staged = this.#staged;
     for (let start = 0; start < keys.length; start += TOGETHER) {
       const end = Math.min(start + TOGETHER, keys.length);
+      // One that is refused may have left those before it staged.
+      for (const shard of shards) shard.forgetStaged();
       for (let i = start; i < end; i++) {
         encodeKey(key, keyCodec, keys[i], 'keys');
         const shard = this.#client.route();

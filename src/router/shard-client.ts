@@ -213,6 +213,11 @@ export class ShardClient {
   /** Lets the memory accesses of all staged keys overlap, and forgets the keys. */
   prefetch(): void {
     if (this.#staged > 1) this.kernel.exports.prefetchKeys(this.#staged);
+    this.forgetStaged();
+  }
+
+  /** Keys that were staged are not looked up after all. */
+  forgetStaged(): void {
     this.#staged = 0;
     this.#stagedWords = 0;
   }
