@@ -120,6 +120,8 @@ export class ScanStream implements EntryStream {
   readonly #end: Bound | undefined;
   #entriesMax: number;
   #loading: KeptSink | undefined;
+  /** Whether what is loaded is all wanted by this scan. */
+  #isOwnNeed = false;
   #loadBlocks = 1;
   /** Most blocks of one load: fewer once reading ahead has thrown out what was needed. */
   #loadBlocksMax: number;
@@ -153,7 +155,9 @@ export class ScanStream implements EntryStream {
   fill(entriesMax: number): boolean {
     if (this.#loading !== undefined) {
       if (!this.#loading.settled) return false;
-      this.#loading.check();
+      if (this.#isOwnNeed) this.#loading.check();
+      // What cannot be read may lie behind the range: the block that is needed is asked for alone.
+      else if (this.#loading.error !== undefined) this.#loadBlocks = 1;
       this.#loading = undefined;
     }
     this.index = 0;
@@ -297,6 +301,7 @@ export class ScanStream implements EntryStream {
     const sink = new KeptSink();
     this.shard.send(REQUEST_LOAD_BLOCKS, RECORD_FLAG_SCAN, 0, payload, sink);
     this.#loading = sink;
+    this.#isOwnNeed = blocks === 1;
   }
 
   /**
