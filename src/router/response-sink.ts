@@ -141,6 +141,7 @@ export class KeptSink implements ResponseSink {
   payload: StringBuffer = EMPTY;
   error: unknown;
   #whenSettled: (() => void) | undefined;
+  #wait: Promise<void> | undefined;
 
   respond(kind: number, bytes: StringBuffer, start: number, end: number): void {
     this.kind = kind;
@@ -156,9 +157,10 @@ export class KeptSink implements ResponseSink {
   /** Resolves once the answer is there; never rejects. */
   wait(): Promise<void> {
     if (this.settled) return Promise.resolve();
-    return new Promise((resolve) => {
+    this.#wait ??= new Promise((resolve) => {
       this.#whenSettled = resolve;
     });
+    return this.#wait;
   }
 
   #settle(): void {

@@ -6,6 +6,9 @@
  * When a block is not in the cache the kernel says which. It is asked for, with those that come
  * after it: one at first, then twice as many each time, up to `prefetchBlocks`. A batch that ends at
  * a missing block asks for it right away, so that it is on its way while the batch is consumed.
+ *
+ * Many scans at a time may need more blocks than the cache can hold, and throw out each other's before
+ * any has all of its own. Those that were held up by that load one after the other from then on.
  */
 
 import { LightningError } from '../errors.js';
@@ -53,6 +56,9 @@ const BATCH_GROWTH = 4;
 const FRUITLESS_LOADS_MAX = 256;
 /** Loads after which a scan that was slowed down reads further ahead again. */
 const LOADS_BEFORE_FASTER = 64;
+
+/** Of each shard's scans that line up, the one whose turn it is to load, until it has come further. */
+const turns = new WeakMap<ShardClient, ScanStream>();
 
 /** A source of entries for the merge, in the order of the scan. */
 export interface EntryStream {
@@ -122,6 +128,7 @@ export class ScanStream implements EntryStream {
   #loading: KeptSink | undefined;
   /** Whether what is loaded is all wanted by this scan. */
   #isOwnNeed = false;
+  #linesUp = false;
   #loadBlocks = 1;
   /** Most blocks of one load: fewer once reading ahead has thrown out what was needed. */
   #loadBlocksMax: number;
@@ -180,6 +187,7 @@ export class ScanStream implements EntryStream {
   close(): void {
     this.done = true;
     this.index = this.count;
+    this.#endTurn();
     this.#buffers.give(this.#buffer);
   }
 
@@ -250,6 +258,7 @@ export class ScanStream implements EntryStream {
       // To step over the key it starts after brings a scan no further.
       if (start === undefined || start.inclusive || !key.equals(start.key)) {
         this.#fruitlessLoads = 0;
+        this.#endTurn();
         this.#start = { key: Buffer.from(key), inclusive: false };
       }
     }
@@ -287,6 +296,7 @@ export class ScanStream implements EntryStream {
     const { kernel, resultWord } = this.shard;
     const table = kernel.u32[resultWord + RESULT_TABLE] as number;
     const block = kernel.u32[resultWord + RESULT_BLOCK] as number;
+    if (this.#linesUp && this.#awaitTurn()) return;
     if (++this.#fruitlessLoads > FRUITLESS_LOADS_MAX) {
       throw new LightningError(
         'LIGHTNING_LIMIT_EXCEEDED',
@@ -304,12 +314,30 @@ export class ScanStream implements EntryStream {
     this.#isOwnNeed = blocks === 1;
   }
 
+  /** True: another scan loads now, and this one waits for that load. */
+  #awaitTurn(): boolean {
+    const first = turns.get(this.shard);
+    const loading = first?.loading;
+    if (first === this || loading === undefined || loading.settled) {
+      turns.set(this.shard, this);
+      return false;
+    }
+    this.#loading = loading;
+    this.#isOwnNeed = false;
+    return true;
+  }
+
+  #endTurn(): void {
+    if (turns.get(this.shard) === this) turns.delete(this.shard);
+  }
+
   /**
    * Twice as many each time. Reading ahead into a cache that is too small for it throws out what is
    * needed now: then half as many at most, until that has gone well for a while.
    */
   #blocksToLoad(): number {
     if (this.#fruitlessLoads > SOURCES_MAX) {
+      this.#linesUp = true;
       this.#loadBlocksMax = Math.max(1, this.#loadBlocksMax >>> 1);
       this.#fruitfulLoads = 0;
     } else if (++this.#fruitfulLoads % LOADS_BEFORE_FASTER === 0) {

@@ -32,4 +32,26 @@ describe('a scan in a small cache', () => {
     await db.close();
     directory.remove();
   });
+
+  it('comes to its end beside many others that need more blocks than there is room for', async () => {
+    const directory = temporaryDirectory();
+    const config = { shards: 1, cacheSize: 4 << 20, memtableSize: 1 << 20, blockBytes: 65_536 };
+    const db = await LightningDb.open(directory.path, config);
+    const count = 24_000;
+    const name = (i: number): string => `k${String(i).padStart(6, '0')}`;
+    for (let run = 0; run < 12; run++) {
+      const batch = db.batch();
+      for (let i = run; i < count; i += 12) batch.put(name((i * 7919) % count), 'x'.repeat(300));
+      await batch.write();
+      await db.flush();
+    }
+    const scans = Array.from({ length: 64 }, async (_, i) => {
+      const from = (i * 997) % (count - 1000);
+      const read = await db.scan({ gte: name(from), limit: 1000, values: false }).toArray();
+      expect(read).toEqual(Array.from({ length: 1000 }, (_unused, j) => name(from + j)));
+    });
+    await Promise.all(scans);
+    await db.close();
+    directory.remove();
+  });
 });
