@@ -309,7 +309,9 @@ export class ScanStream implements EntryStream {
     const payload = Buffer.allocUnsafe(LOAD_BLOCKS_BYTES);
     encodeLoadBlocks(payload, 0, { table, firstBlock, count: blocks });
     const sink = new KeptSink();
-    this.shard.send(REQUEST_LOAD_BLOCKS, RECORD_FLAG_SCAN, 0, payload, sink);
+    // Blocks of scans have a part of the cache only: what came back in vain may have all of it.
+    const flags = this.#linesUp ? 0 : RECORD_FLAG_SCAN;
+    this.shard.send(REQUEST_LOAD_BLOCKS, flags, 0, payload, sink);
     this.#loading = sink;
     this.#isOwnNeed = blocks === 1;
   }

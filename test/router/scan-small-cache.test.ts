@@ -54,4 +54,23 @@ describe('a scan in a small cache', () => {
     await db.close();
     directory.remove();
   });
+
+  it('may have all of the cache when the part for scans is too small', async () => {
+    const directory = temporaryDirectory();
+    const db = await LightningDb.open(directory.path, { shards: 1, cacheSize: 4 << 20 });
+    const count = 110;
+    const name = (i: number): string => `k${String(i).padStart(3, '0')}`;
+    for (let run = 0; run < 11; run++) {
+      const batch = db.batch();
+      for (let i = run; i < count; i += 11) batch.put(name((i * 79) % count), 'x'.repeat(150_000));
+      await batch.write();
+      await db.flush();
+    }
+    expect((await db.stats()).shards[0]?.runs.length).toBeGreaterThan(9);
+    const expected = Array.from({ length: count }, (_, i) => name(i));
+    expect(Array.from(db.scanSync({ values: false }))).toEqual(expected);
+    expect(await db.scan({ values: false, reverse: true }).toArray()).toEqual(expected.reverse());
+    await db.close();
+    directory.remove();
+  });
 });
