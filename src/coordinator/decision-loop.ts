@@ -14,6 +14,10 @@
  *    aborted. When the outcome of the write is unknown, the commits become UNKNOWN, and the next open
  *    of the database finds out.
  * 4. Commits that the loop of a dead coordinator left DECIDING are decided again, under their numbers.
+ * 5. Of two commits of one client, of which the later one goes to all shards of the earlier one, and
+ *    maybe more, the earlier one has the lower number. Every shard votes for them in that order, so when
+ *    the later one is prepared, the earlier one is. But who votes last marks the slot a moment after,
+ *    and may be overtaken by another shard that votes last for the later one; and slots have no order.
  */
 
 import { NoSpaceError } from '../errors.js';
@@ -21,6 +25,8 @@ import { faultPoint } from '../faults.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
   ABORT_LOG,
+  OWNERS_MAX,
+  ownerOf,
   stateOf,
   TRANSACTION_ABORTED,
   TRANSACTION_COMMITTED,
@@ -59,6 +65,8 @@ interface Candidate {
 export class DecisionLoop {
   readonly #options: DecisionLoopOptions;
   readonly #ready: number[] = [];
+  /** By client: the highest id of what is ready. */
+  readonly #newest = new Float64Array(OWNERS_MAX);
   #isStopped = false;
   #ended: Promise<void> | undefined;
 
@@ -84,13 +92,7 @@ export class DecisionLoop {
   turn(): boolean {
     const { transactions } = this.#options.control;
     if (!transactions.hasReady) return false;
-    transactions.takeReady(this.#ready);
-    const candidates: Candidate[] = [];
-    for (const slot of this.#ready) {
-      const word = transactions.word(slot);
-      if (stateOf(word) !== TRANSACTION_PREPARING || !transactions.isPrepared(slot)) continue;
-      candidates.push({ slot, word });
-    }
+    const candidates = this.#takeCandidates();
     if (candidates.length === 0) return false;
     faultPoint('all-prepared');
     if (this.#options.log.poison !== undefined || transactions.areOutcomesUnknown) {
@@ -99,6 +101,32 @@ export class DecisionLoop {
       this.#append(this.#allocate(candidates));
     }
     return true;
+  }
+
+  /** What is marked as ready, and what its clients asked for before and is prepared; by age. */
+  #takeCandidates(): Candidate[] {
+    const { transactions } = this.#options.control;
+    transactions.takeReady(this.#ready);
+    this.#newest.fill(-1);
+    let highest = -1;
+    for (const slot of this.#ready) {
+      const word = transactions.word(slot);
+      if (stateOf(word) !== TRANSACTION_PREPARING || !transactions.isPrepared(slot)) continue;
+      const owner = ownerOf(word);
+      const id = transactions.id(slot);
+      this.#newest[owner] = Math.max(this.#newest[owner] as number, id);
+      highest = Math.max(highest, id);
+    }
+    const candidates: (Candidate & { readonly id: number })[] = [];
+    for (let slot = 0; highest >= 0 && slot < transactions.highWater; slot++) {
+      const word = transactions.word(slot);
+      if (stateOf(word) !== TRANSACTION_PREPARING) continue;
+      const id = transactions.id(slot);
+      if (id > (this.#newest[ownerOf(word)] as number) || !transactions.isPrepared(slot)) continue;
+      // It may have been given up, and the slot used again, meanwhile.
+      if (transactions.word(slot) === word) candidates.push({ slot, word, id });
+    }
+    return candidates.sort((left, right) => left.id - right.id);
   }
 
   /** Gives the candidates their numbers; returns those that are DECIDING then. */

@@ -63,6 +63,7 @@ export const ABORT_TIMEOUT = 7;
 const STATE_MASK = 7;
 const OWNER_SHIFT = 3;
 const OWNER_MASK = 63;
+export const OWNERS_MAX = OWNER_MASK + 1;
 const GENERATION_SHIFT = 9;
 
 /** The head: lines of their own for what different threads write. */

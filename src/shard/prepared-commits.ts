@@ -392,12 +392,23 @@ export class PreparedCommits {
     else this.#answerCommitted(commit);
   }
 
-  /** What only read has nothing that must be in the log before the vote. */
+  /**
+   * What only read has nothing that must be in the log before the vote, but what the same client asked
+   * for before is voted for first (decision-loop.ts).
+   */
   voteUnwritten(): boolean {
     if (this.#commits.length === 0) return false;
     let changed = false;
+    let writing: Set<ClientSession> | undefined;
     for (const commit of this.#commits) {
-      if (commit.stage !== 'gathered' || commit.bytes > 0) continue;
+      if (commit.stage !== 'gathered') continue;
+      const { session } = commit;
+      if (commit.bytes > 0) {
+        writing ??= new Set();
+        if (session !== undefined) writing.add(session);
+        continue;
+      }
+      if (session !== undefined && writing?.has(session) === true) continue;
       this.vote(commit);
       changed = true;
     }

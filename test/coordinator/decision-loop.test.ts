@@ -42,6 +42,45 @@ function place() {
   return { control, loop, written, rung, prepared };
 }
 
+describe('commits of one client', () => {
+  it('are decided in the order in which they were asked for, whatever their slots', () => {
+    const { control, loop, prepared, written } = place();
+    const refused = prepared(3, [0, 1]);
+    prepared(4, [0, 1]);
+    prepared(5, [0, 1]);
+    // Its slot is free again for the last of them.
+    control.transactions.abort(refused.slot, refused.word, ABORT_LOG);
+    for (const shard of [0, 1]) control.transactions.letGo(refused.slot, refused.word, shard);
+    expect(prepared(6, [0, 1]).slot).toBe(refused.slot);
+    loop.turn();
+    expect(written.map(({ id }) => id)).toEqual([4, 5, 6]);
+    const sequences = written.map(({ sequence }) => sequence);
+    expect([...sequences].sort((a, b) => a - b)).toEqual(sequences);
+  });
+
+  it('are decided with those before them that are prepared and not marked yet', () => {
+    const { control, loop, prepared, written } = place();
+    prepared(11, [0, 1]);
+    prepared(12, [1]);
+    // Who voted last for these has not come to marking them.
+    control.transactions.takeReady([]);
+    prepared(13, [0, 1]);
+    prepared(14, [0, 1]);
+    loop.turn();
+    expect(written.map(({ id }) => id)).toEqual([11, 12, 13, 14]);
+    expect(loop.turn()).toBe(false);
+  });
+
+  it('that are not prepared hold up nobody', () => {
+    const { control, loop, prepared, written } = place();
+    const slot = control.transactions.claim(0);
+    control.transactions.begin(slot, 21, 0b1000, 0);
+    prepared(22, [0, 1]);
+    loop.turn();
+    expect(written.map(({ id }) => id)).toEqual([22]);
+  });
+});
+
 describe('a coordinator that takes over', () => {
   it('tells the shards of commits that the one before decided and did not tell them of', () => {
     const { control, loop, rung, prepared, written } = place();
