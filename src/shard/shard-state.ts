@@ -21,6 +21,7 @@ import type { ClientSession } from './client-session.js';
 import { CommitRecords } from './commit-records.js';
 import { FileNumbers } from './file-numbers.js';
 import { HeldFiles } from './held-files.js';
+import { KeptSegments } from './kept-segments.js';
 import { KeptVersions } from './kept-versions.js';
 import { type Memtable, Memtables } from './memtables.js';
 import { MetaAllocator } from './meta-allocator.js';
@@ -65,6 +66,7 @@ export class ShardState {
   readonly files = new FileNumbers();
   readonly held: HeldFiles;
   readonly kept = new KeptVersions();
+  readonly keptSegments = new KeptSegments();
   readonly blobs: BlobStore;
   readonly commit: WalCommit;
   readonly #ballast: Ballast;
@@ -149,7 +151,7 @@ export class ShardState {
       records: this.commitRecords,
       durability: options.durability,
       wake: () => options.wake(),
-      apply: (commit) => this.commit.advancePrepared(commit),
+      apply: (commit) => this.#applyPrepared(commit),
       unlock: (commit) => this.onUnlock(commit),
       deleteBlobs: (blobs) => this.deleteBlobs(blobs),
       answered: (session) => this.onAnswered(session),
@@ -314,14 +316,25 @@ export class ShardState {
     for (const memtable of [memtables.active, ...memtables.immutables]) {
       if (memtable !== flushed) min = Math.min(min, memtable.walSegmentMin ?? min);
     }
-    return min;
+    return this.keptSegments.from(min);
+  }
+
+  #applyPrepared(prepared: PreparedCommit): boolean {
+    const { commit, keptSegments } = this;
+    if (prepared.segment > 0) {
+      keptSegments.applied(prepared.segment, commit.wal?.segment ?? prepared.segment);
+    }
+    return commit.advancePrepared(prepared);
   }
 
   /** Deletes what is not needed any more; what cannot be deleted now is deleted at the next open. */
   #tidyUp(walMin: number | undefined): void {
     const manifest = this.#manifest;
     try {
-      if (walMin !== undefined) this.commit.wal?.deleteBelow(walMin);
+      if (walMin !== undefined) {
+        this.keptSegments.forgetBelow(walMin);
+        this.commit.wal?.deleteBelow(walMin);
+      }
       if (manifest?.shouldRoll === true) {
         this.held.unlink(manifest.roll(this.files.allocate(1)));
         this.#version = manifest.version;

@@ -155,7 +155,7 @@ class Replay {
         break;
       }
     }
-    await this.#applyDue(Number.POSITIVE_INFINITY);
+    await this.#applyDue(Number.POSITIVE_INFINITY, left.at(-1)?.segment ?? 0);
     return {
       lastSequence: this.#lastSequence,
       lastTimestampUs: this.#lastTimestampUs,
@@ -335,7 +335,7 @@ class Replay {
   /** Applies the group that stands in the WAL buffer. */
   async #apply(segment: OpenSegment, group: Group): Promise<void> {
     const { kernel, memtables } = this.#state;
-    if (this.#due.length > 0) await this.#applyDue(group.firstSequence);
+    if (this.#due.length > 0) await this.#applyDue(group.firstSequence, segment.number);
     const controls = kernel.exports.groupControls() >>> 0;
     const opened = controls === 0 ? [] : this.#takeParts(segment, group);
     const blobs = this.#options.hasBlobs ? this.#blobsOf(group) : [];
@@ -431,12 +431,13 @@ class Replay {
     return records;
   }
 
-  /** Applies what is committed under a number below `sequence`. */
-  async #applyDue(sequence: number): Promise<void> {
-    const { commit } = this.#state;
+  /** Applies what is committed under a number below `sequence`; what is older stands up to `current`. */
+  async #applyDue(sequence: number, current: number): Promise<void> {
+    const { commit, keptSegments } = this.#state;
     for (;;) {
       const due = this.#due[0];
       if (due === undefined || due.sequence >= sequence) return;
+      keptSegments.applied(due.segment, current);
       while (!commit.advancePrepared(due)) await this.#makeRoom();
       this.#due.shift();
       this.#commits++;
