@@ -9,7 +9,7 @@ import {
   type BulkLoadSource,
   divideBulkLoadOptions,
 } from './bulk-load/options.js';
-import { checkSourceExists } from './bulk-load/source.js';
+import { awaitReader, checkSourceExists } from './bulk-load/source.js';
 import { type LightningDbConfig, resolveConfig } from './config.js';
 import type { CheckReport } from './coordinator/control-plane.js';
 import {
@@ -139,15 +139,20 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     if (resolved.readOnly) throw new ReadOnlyError('Cannot load into a database opened "readOnly"');
     checkSourceExists(source);
     const startedAtMs = performance.now();
-    const database = await openDatabase(path, resolved, config);
+    const letGo = awaitReader(source);
     try {
-      return await bulkLoad(
-        databaseTarget(database, performance.now() - startedAtMs),
-        source,
-        load,
-      );
+      const database = await openDatabase(path, resolved, config);
+      try {
+        return await bulkLoad(
+          databaseTarget(database, performance.now() - startedAtMs),
+          source,
+          load,
+        );
+      } finally {
+        await database.close();
+      }
     } finally {
-      await database.close();
+      letGo();
     }
   }
 

@@ -1,6 +1,6 @@
 /** Entries of an iterable or a stream of objects: the main thread encodes them into slots. */
 
-import type { Readable } from 'node:stream';
+import { finished, type Readable } from 'node:stream';
 import {
   BlobWriter,
   encodeBlobReference,
@@ -62,21 +62,16 @@ export async function loadObjectStream(session: LoadSession, stream: Readable): 
   await sink.finish();
 }
 
+/** Throws what the stream fails with, also when it is closed before its end. */
 async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
-  let closed = false;
-  let failure: Error | undefined;
+  let ending: { readonly failure: Error | undefined } | undefined;
   let wake: () => void = () => {};
   const onReadable = (): void => wake();
-  const onClose = (): void => {
-    closed = true;
+  const letGo = finished(stream, { writable: false }, (error) => {
+    ending = { failure: isPrematureClose(error) ? closedEarly() : (error ?? undefined) };
     wake();
-  };
-  const onError = (error: Error): void => {
-    failure = error;
-    wake();
-  };
-  stream.on('readable', onReadable).on('end', onReadable);
-  stream.on('error', onError).on('close', onClose);
+  });
+  stream.on('readable', onReadable);
   try {
     while (true) {
       const waiting = new Promise<void>((resolve) => {
@@ -86,18 +81,21 @@ async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
       for (let entry: unknown = stream.read(); entry !== null; entry = stream.read())
         burst.push(entry);
       if (burst.length > 0) yield burst;
-      else if (failure !== undefined) throw failure;
-      else if (stream.readableEnded) return;
-      else if (closed || stream.destroyed) throw closedEarly();
+      else if (ending?.failure !== undefined) throw ending.failure;
+      else if (ending !== undefined) return;
       else await waiting;
     }
   } finally {
-    stream.off('readable', onReadable).off('end', onReadable);
-    stream.off('error', onError).off('close', onClose);
+    stream.off('readable', onReadable);
+    letGo();
   }
 }
 
 /** What is missing is not known: nothing of it is loaded. */
+function isPrematureClose(error: NodeJS.ErrnoException | null | undefined): boolean {
+  return error?.code === 'ERR_STREAM_PREMATURE_CLOSE';
+}
+
 function closedEarly(): ParseError {
   return new ParseError(`Cannot read "${STREAM_NAME}": the stream was closed before its end`, {
     details: { file: STREAM_NAME },

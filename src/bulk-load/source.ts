@@ -31,6 +31,17 @@ export function checkSourceExists(source: BulkLoadSource): void {
   if (path !== undefined) statOf(path);
 }
 
+/**
+ * A stream may fail before it is read, and whoever reads it finds that out: no reason for the process to
+ * end. Holds until the returned function is called.
+ */
+export function awaitReader(source: BulkLoadSource): () => void {
+  if (!(source instanceof Readable)) return () => {};
+  const onError = (): void => {};
+  source.on('error', onError);
+  return () => source.off('error', onError);
+}
+
 /** Reads all of a source; returns how, when it is text. */
 export async function readSource(
   session: LoadSession,

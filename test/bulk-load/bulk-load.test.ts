@@ -220,6 +220,50 @@ describe('an iterable of entries', () => {
   });
 });
 
+describe('a stream of entries', () => {
+  /** A stream of 500 entries, then `end`. */
+  function stream(end: (stream: Readable) => void): Readable {
+    const all = entries(500);
+    return new Readable({
+      objectMode: true,
+      read() {
+        const entry = all.shift();
+        if (entry === undefined) end(this);
+        else this.push(entry);
+      },
+    });
+  }
+
+  it('is loaded to its end', async () => {
+    const into = target();
+    await bulkLoad(
+      into,
+      stream((source) => source.push(null)),
+    );
+    expect(asObject(into.contents())).toEqual(Object.fromEntries(entries(500).sort()));
+  });
+
+  it.each([
+    ['fails', (source: Readable) => source.destroy(new Error('source is broken')), /broken/],
+    ['is closed', (source: Readable) => source.destroy(), /closed before its end/],
+  ])('that %s before its end leaves nothing behind', async (_, end, message) => {
+    const into = target();
+    await expect(bulkLoad(into, stream(end))).rejects.toThrow(message);
+    expect(into.contents().size).toBe(0);
+    expect(strayFiles(into)).toEqual([]);
+  });
+
+  it('that has failed before it is read leaves nothing behind', async () => {
+    const into = target();
+    const source = stream(() => {});
+    source.on('error', () => {});
+    source.destroy(new Error('source is broken'));
+    await new Promise((resolve) => setImmediate(resolve));
+    await expect(bulkLoad(into, source)).rejects.toThrow(/broken/);
+    expect(into.contents().size).toBe(0);
+  });
+});
+
 describe('a file', () => {
   const csv = 'id,name,note\n1,Ann,"said ""hi"""\n2,Bo,"two\nlines"\n';
 

@@ -1,6 +1,6 @@
 /** Loads into whole databases, through the public surface. */
 
-import { readdirSync, writeFileSync } from 'node:fs';
+import { createReadStream, readdirSync, writeFileSync } from 'node:fs';
 import { type BulkLoadProgress, LightningDb } from 'lightning-db';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TemporaryDirectory, temporaryDirectory } from '../api/temporary-directory.js';
@@ -134,6 +134,12 @@ describe('LightningDb.bulkLoad', () => {
     ).rejects.toMatchObject({ code: 'LIGHTNING_ABORTED' });
     expect([...(await contents())]).toEqual([['kept', 'yes']]);
     expect(readdirSync(`${path}/coordinator`).filter((name) => name.includes('bulk'))).toEqual([]);
+  });
+
+  it('whose stream fails while the database is opened fails like it', async () => {
+    const source = createReadStream(`${directory.path}/missing.csv`);
+    await expect(LightningDb.bulkLoad(path, source)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect([...(await contents())]).toEqual([]);
   });
 
   it('refuses a database that is open, and options that mean nothing', async () => {
