@@ -10,9 +10,15 @@
 
 import { randomUUID } from 'node:crypto';
 import { freemem } from 'node:os';
+import { deserializeError, type LightningError, serializeError } from '../errors.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
-import { type LinkIntent, removeLinkIntent, writeLinkIntent } from '../version/link-intent.js';
+import {
+  hasLinkIntent,
+  type LinkIntent,
+  removeLinkIntent,
+  writeLinkIntent,
+} from '../version/link-intent.js';
 import { checkBulkLoadOptions } from './check-options.js';
 import { LoadSession } from './load-session.js';
 import type { BulkLoadTarget } from './load-target.js';
@@ -131,10 +137,26 @@ async function link(
   // Nothing is written meanwhile: where the intent is, no log holds anything that is to be replayed.
   await target.flush();
   session.checkAborted();
-  writeLinkIntent(fs, coordinator, intent);
+  try {
+    writeLinkIntent(fs, coordinator, intent);
+  } catch (error) {
+    if (!hasLinkIntent(fs, coordinator, intent.id)) throw error;
+    session.isCommitted = true;
+    throw outcomeUnknown(error);
+  }
   session.isCommitted = true;
   await target.link(intent);
   removeLinkIntent(fs, coordinator, intent.id);
+}
+
+/** The intent has its name, and the medium may have it: then its tables are wanted. */
+function outcomeUnknown(cause: unknown): LightningError {
+  const { code, message, details } = deserializeError(serializeError(cause));
+  return deserializeError({
+    code,
+    message: `The load may or may not survive, as a whole, when the database is opened again: ${message}`,
+    details: { ...details, outcome: 'unknown' },
+  });
 }
 
 /** After a failure: nothing refers to the load's files. */

@@ -34,6 +34,7 @@ import {
   TRANSACTION_ABORTED,
 } from '../router/transaction-table.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
+import { renewLinkIntents } from '../version/link-intent.js';
 import { comlinkEndpoint } from './comlink-endpoint.js';
 import {
   ALIVE_MESSAGE,
@@ -198,8 +199,14 @@ export class Coordinator {
     const isRunning = this.#control.databaseState() !== DATABASE_OPENING;
     this.#durability = CommitDurability.open(options, directory, isRunning);
     if (isRunning) this.#decide(this.#durability.log);
-    else armFaults();
+    else this.#beginOpening(directory);
     return this.#durability.recovered;
+  }
+
+  /** Before any shard reads what it is to link. */
+  #beginOpening(directory: string): void {
+    renewLinkIntents(nodeFileSystem, directory);
+    armFaults();
   }
 
   async settle(): Promise<void> {

@@ -60,6 +60,21 @@ export function writeLinkIntent(fs: FileSystem, directory: string, intent: LinkI
   replaceFile(fs, directory, linkIntentName(intent.id), encodeLinkIntent(intent));
 }
 
+/** Whether the intent has its name, and so may be on the medium. */
+export function hasLinkIntent(fs: FileSystem, directory: string, id: string): boolean {
+  return fs.exists(`${directory}/${linkIntentName(id)}`);
+}
+
+/**
+ * Makes durable what intents an earlier run has left, before anybody relies on them: the sync of their
+ * names may have failed then, and another sync would not show that.
+ */
+export function renewLinkIntents(fs: FileSystem, directory: string): void {
+  for (const name of fs.readdir(directory).filter(isLinkIntentName)) {
+    replaceFile(fs, directory, name, fs.readFile(`${directory}/${name}`));
+  }
+}
+
 /** Every intent in the coordinator's directory, oldest load first. Unfinished ones are no intents. */
 export function readLinkIntents(fs: FileSystem, directory: string): LinkIntent[] {
   let names: string[];

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { bulkLoad } from '../../src/bulk-load/bulk-load.js';
 import type { BulkJob } from '../../src/bulk-load/load-jobs.js';
 import type {
@@ -11,6 +11,9 @@ import type {
   BulkLoadProgress,
   BulkLoadReject,
 } from '../../src/bulk-load/options.js';
+import { fileError } from '../../src/file-system/file-system.js';
+import { nodeFileSystem } from '../../src/file-system/node.js';
+import { type LinkIntent, readLinkIntents } from '../../src/version/link-intent.js';
 import { LocalTarget } from './local-target.js';
 
 const MIB = 1024 * 1024;
@@ -488,6 +491,47 @@ describe('a load', () => {
     });
     await expect(bulkLoad(into, entries(1000))).rejects.toThrow('disk on fire');
     expect(strayFiles(into)).toEqual([]);
+  });
+
+  it('whose commit may be on the medium keeps its tables', async () => {
+    const into = target();
+    const { syncDirectory } = nodeFileSystem;
+    const refuse = vi.spyOn(nodeFileSystem, 'syncDirectory').mockImplementation((path) => {
+      if (path.endsWith('coordinator')) throw fileError({ code: 'EIO' }, 'fsync', path);
+      syncDirectory.call(nodeFileSystem, path);
+    });
+    try {
+      await expect(bulkLoad(into, entries(1000))).rejects.toMatchObject({
+        code: 'LIGHTNING_IO',
+        details: { outcome: 'unknown' },
+      });
+    } finally {
+      refuse.mockRestore();
+    }
+    // What the next open does.
+    const [intent, ...others] = readLinkIntents(nodeFileSystem, join(into.path, 'coordinator'));
+    expect(others).toEqual([]);
+    await into.link(intent as LinkIntent);
+    expect(into.contents().size).toBe(1000);
+    expect(strayFiles(into)).toEqual([]);
+  });
+
+  it('whose commit is refused leaves nothing behind', async () => {
+    const into = target();
+    const { open } = nodeFileSystem;
+    const refuse = vi.spyOn(nodeFileSystem, 'open').mockImplementation((path, mode) => {
+      if (path.includes('bulk-')) throw fileError({ code: 'ENOSPC' }, 'open', path);
+      return open.call(nodeFileSystem, path, mode);
+    });
+    try {
+      await expect(bulkLoad(into, entries(1000))).rejects.toMatchObject({
+        code: 'LIGHTNING_NO_SPACE',
+      });
+    } finally {
+      refuse.mockRestore();
+    }
+    expect(strayFiles(into)).toEqual([]);
+    expect(readLinkIntents(nodeFileSystem, join(into.path, 'coordinator'))).toEqual([]);
   });
 
   it('refuses options that mean nothing', async () => {

@@ -1,15 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { CorruptionError } from '../../src/errors.js';
+import { CorruptionError, IoError } from '../../src/errors.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import {
   decodeLinkIntent,
   encodeLinkIntent,
   forgetLinkIntents,
+  hasLinkIntent,
   type LinkIntent,
   linkEdit,
   linkIntentName,
   readLinkIntents,
   removeLinkIntent,
+  renewLinkIntents,
   writeLinkIntent,
 } from '../../src/version/link-intent.js';
 import { Version } from '../../src/version/version.js';
@@ -49,6 +51,22 @@ describe('an intent', () => {
     removeLinkIntent(fs, '/c', 'older');
     expect(readLinkIntents(fs, '/c')).toEqual([intent]);
     expect(readLinkIntents(fs, '/none')).toEqual([]);
+  });
+
+  it('whose name was not synced is durable once it is renewed', () => {
+    for (const isRenewed of [false, true]) {
+      const fs = new MemoryFileSystem();
+      fs.mkdir('/c');
+      fs.syncDirectory('/');
+      // Open, write, sync and rename come before.
+      fs.failAt(5, 'EIO');
+      expect(() => writeLinkIntent(fs, '/c', intent)).toThrow(IoError);
+      expect(hasLinkIntent(fs, '/c', intent.id)).toBe(true);
+      if (isRenewed) renewLinkIntents(fs, '/c');
+      else fs.syncDirectory('/c');
+      fs.crash('synced');
+      expect(readLinkIntents(fs, '/c')).toEqual(isRenewed ? [intent] : []);
+    }
   });
 
   it('under the name of another is corruption', () => {
