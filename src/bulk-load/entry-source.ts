@@ -91,11 +91,11 @@ async function* bursts(stream: Readable): AsyncGenerator<unknown[]> {
   }
 }
 
-/** What is missing is not known: nothing of it is loaded. */
 function isPrematureClose(error: NodeJS.ErrnoException | null | undefined): boolean {
   return error?.code === 'ERR_STREAM_PREMATURE_CLOSE';
 }
 
+/** What is missing is not known: nothing of it is loaded. */
 function closedEarly(): ParseError {
   return new ParseError(`Cannot read "${STREAM_NAME}": the stream was closed before its end`, {
     details: { file: STREAM_NAME },

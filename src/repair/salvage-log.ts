@@ -253,7 +253,7 @@ class LogSurvey {
     for (const [i, { header, path }] of found.entries()) {
       if (header === undefined) continue;
       const before = found[i - 1];
-      const { previousSegment, previousBytes, isPreviousDurable } = header;
+      const { previousSegment, previousBytes } = header;
       const isExpected =
         before === undefined
           ? previousSegment < Math.max(walMin, 1)
@@ -263,12 +263,13 @@ class LogSurvey {
         findings.lose(path, 48, `Segment ${previousSegment} of the log is gone with what it held`);
       } else if (before !== undefined && before.end < previousBytes) {
         const isProven =
-          isPreviousDurable ||
           (before.header !== undefined && this.#isOfThisBoot(before.header)) ||
           found
             .slice(i)
-            .some(({ groups }) =>
-              groups.some(({ durableBytes }) => durableBytes > SEGMENT_HEADER_BYTES),
+            .some(
+              (later) =>
+                later.header?.isPreviousDurable === true ||
+                later.groups.some(({ durableBytes }) => durableBytes > SEGMENT_HEADER_BYTES),
             );
         if (!isProven) continue;
         findings.problem(before.path, before.end, 'WAL segment is damaged');

@@ -272,9 +272,7 @@ class Replay {
     const later = this.#open.slice(i + 1);
     const isProven =
       (later.length > 0 && segment.reader.isOfThisBoot) ||
-      later.some(
-        ({ reader }, at) => (at === 0 && reader.header.isPreviousDurable) || saysDurable(reader),
-      );
+      later.some(({ reader }) => reader.header.isPreviousDurable || saysDurable(reader));
     if (!isProven) return;
     throw new CorruptionError('WAL segment is damaged', {
       file: segment.path,
