@@ -122,6 +122,8 @@ class Replay {
   /** Committed, and waiting for their turn, by ascending number. */
   readonly #due: PreparedCommit[] = [];
   readonly #resolved: ResolvedCommit[] = [];
+  /** A record was found, which may stand in a segment that is dropped. */
+  readonly #said: ResolvedCommit[] = [];
   /** What the log says about commits over several shards; undefined until one is met. */
   #recorded: Map<number, Recorded> | undefined;
 
@@ -151,6 +153,7 @@ class Replay {
       if (!isComplete) this.#refuseDurableEnd(segment, end, i);
       if (!isWhole) this.#cut(segment, end);
       if (!isComplete) {
+        if (next !== undefined) this.#resolved.push(...this.#said);
         this.#dropFrom(i + 1);
         break;
       }
@@ -389,9 +392,8 @@ class Replay {
     // What lies above the cut is lost on other shards, too.
     if (cutSequence !== undefined && (outcome?.sequence ?? 0) > cutSequence) outcome = undefined;
     // A record that was found may stand behind the cut.
-    if (recorded === undefined || cutSequence !== undefined) {
-      this.#resolved.push({ id: part.id, outcome });
-    }
+    const isSaid = recorded !== undefined && cutSequence === undefined;
+    (isSaid ? this.#said : this.#resolved).push({ id: part.id, outcome });
     if (outcome === undefined) return;
     const operations = Buffer.concat(part.pieces);
     const blobs = this.#options.hasBlobs ? blobsOf(operations, 0, operations.length) : [];
