@@ -24,7 +24,7 @@ import { Version } from '../version/version.js';
 import { firstUsedSegment } from '../wal/segment-files.js';
 import { Wal } from '../wal/wal.js';
 import type { ShardState } from './shard-state.js';
-import { type CommitOutcome, type ReplayResult, replaySegments } from './wal-replay.js';
+import { type CommitOutcome, replaySegments } from './wal-replay.js';
 
 export interface RecoveryResult {
   readonly lastSequence: number;
@@ -89,7 +89,7 @@ export async function recoverShard(
     resolve: options.resolve,
   });
   state.segmentsFound = replay.segments;
-  adoptBlobs(state, files.blobs, { replay, pending });
+  adoptBlobs(state, files.blobs, pending);
   const lastSequence = Math.max(version.state.lastSequence, replay.lastSequence);
   if (!readOnly) {
     const bootId = systemRunNumber(fs.systemIdentity()) ?? state.options.bootId;
@@ -196,19 +196,21 @@ function deleteLeftovers(
   }
 }
 
-/** Keeps the blob files that tables or the log refer to, and deletes the others. */
+/** Keeps the blob files that tables or memtables refer to, and deletes the others. */
 function adoptBlobs(
   state: ShardState,
   blobs: readonly number[],
-  { replay, pending }: { readonly replay: ReplayResult; readonly pending: readonly TableInfo[] },
+  pending: readonly TableInfo[],
 ): void {
   if (blobs.length === 0) return;
-  const { version } = state;
+  const { version, memtables } = state;
   for (const blob of blobs) state.blobs.adopt(blob);
   if (state.options.config.readOnly) return;
-  const live = new Set(replay.blobs);
+  const live = new Set<number>();
   for (const table of [...version.tables(), ...pending]) {
     for (const blob of table.blobs) live.add(blob);
   }
-  for (const blob of blobs) if (!live.has(blob)) state.blobs.delete(blob);
+  for (const blob of blobs) {
+    if (!live.has(blob) && !memtables.refersToBlob(blob)) state.blobs.delete(blob);
+  }
 }

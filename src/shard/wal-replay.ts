@@ -67,8 +67,6 @@ export interface ReplayResult {
   readonly lastTimestampUs: number;
   readonly lastEpoch: number;
   readonly commits: number;
-  /** Blob files that replayed operations refer to. */
-  readonly blobs: ReadonlySet<number>;
   /** What is left on disk, whole and durable, oldest first. */
   readonly segments: readonly OlderSegment[];
   /** The log does not say what became of these: it is to be added. */
@@ -110,7 +108,6 @@ class Replay {
   readonly #state: ShardState;
   readonly #options: ReplayOptions;
   readonly #open: OpenSegment[] = [];
-  readonly #blobs = new Set<number>();
   #lastSequence = 0;
   #lastTimestampUs = 0;
   #lastEpoch = 0;
@@ -164,7 +161,6 @@ class Replay {
       lastTimestampUs: this.#lastTimestampUs,
       lastEpoch: this.#lastEpoch,
       commits: this.#commits,
-      blobs: this.#blobs,
       segments: left,
       resolved: this.#resolved,
     };
@@ -397,7 +393,6 @@ class Replay {
     if (outcome === undefined) return;
     const operations = Buffer.concat(part.pieces);
     const blobs = this.#options.hasBlobs ? blobsOf(operations, 0, operations.length) : [];
-    for (const blob of blobs) this.#blobs.add(blob);
     this.#due.push(replayedCommit(part, operations, blobs, outcome));
     this.#due.sort((left, right) => left.sequence - right.sequence);
   }
@@ -483,7 +478,6 @@ class Replay {
     for (const { kind, start, end } of this.#commitsOf(group)) {
       if (kind === COMMIT_PLAIN) blobs.push(...blobsOf(kernel.bytes, start, end));
     }
-    for (const blob of blobs) this.#blobs.add(blob);
     return blobs;
   }
 }
