@@ -82,6 +82,7 @@ export class ClientSession {
     for (const { writer } of this.uploads.values()) writer?.abort();
     this.uploads.clear();
     this.partial.clear();
+    this.isStalled = false;
     this.assembler.clear();
     this.responses.clear();
     this.requests.reload();

@@ -471,6 +471,7 @@ export class CommitLoop {
     const refusal = this.#options.refusal();
     for (let records = 0; records < RECORDS_PER_TURN_MAX; records++) {
       if (refusal === undefined && session.partial.size === 0 && session.undecided === 0) {
+        session.isStalled = false;
         const status = kernel.exports.groupCollect(session.client, groupOpsMax);
         if (status === COLLECT_EMPTY || status === COLLECT_BLOCKED) return 'some';
         if (status === MALFORMED) {
