@@ -347,7 +347,9 @@ export class CommitLoop {
           this.#large = undefined;
           const session = this.#isLargeWanted ? ready.session : undefined;
           this.#isLargeWanted = true;
-          this.#options.intake.addLarge({ ready, prepare, session }, commit.wal?.segment ?? 0);
+          const large = { ready, prepare, session };
+          const isKept = this.#options.intake.addLarge(large, commit.wal?.segment ?? 0);
+          if (!isKept) this.#options.deleteBlobs(ready.blobs);
         }
         return true;
       }

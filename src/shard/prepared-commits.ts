@@ -179,9 +179,9 @@ export class PreparedCommits {
     return this.#options.control.transactions.word(slot) === word;
   }
 
-  /** Refuses a prepare: the commit is aborted, and the client told why. */
+  /** Refuses a prepare: the commit is aborted, and the client told why, if it is still there. */
   refuse(
-    session: ClientSession,
+    session: ClientSession | undefined,
     requestId: number,
     { slot, word }: { readonly slot: number; readonly word: number },
     why: unknown,
@@ -190,7 +190,7 @@ export class PreparedCommits {
     const { control, shard } = this.#options;
     control.transactions.abort(slot, word, reason);
     control.letGo(slot, word, shard);
-    session.responses.error(requestId, why);
+    this.#answerError(session, requestId, why);
   }
 
   /** Answers a prepare of a commit that was aborted before it came. */

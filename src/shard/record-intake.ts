@@ -286,8 +286,11 @@ export class RecordIntake {
     this.#largeBlock = 0;
   }
 
-  /** A prepare that was written by itself, to `segment`: its operations stay where they are. */
-  addLarge({ ready, prepare, session }: LargePrepare, segment: number): void {
+  /**
+   * A prepare that was written by itself, to `segment`: its operations stay where they are. False: there
+   * is no memory for what it has to keep, so it is refused.
+   */
+  addLarge({ ready, prepare, session }: LargePrepare, segment: number): boolean {
     const { requestId, operations, blobs, isSync } = ready;
     const { head, payload } = prepare;
     const { prepared, blocks, validation } = this.#options;
@@ -295,8 +298,8 @@ export class RecordIntake {
     const block = isBlind ? blocks.keepBytes(operations) : this.#largeBlock;
     this.#largeBlock = 0;
     if (block === 0) {
-      this.refusePrepare(ready.session, requestId, head, tooMuchUnderWay());
-      return;
+      prepared.refuse(session, requestId, head, tooMuchUnderWay());
+      return false;
     }
     const large = new PreparedCommit(head, session, requestId, isSync);
     large.isBlind = isBlind;
@@ -312,6 +315,7 @@ export class RecordIntake {
     prepared.add(large);
     if (!isBlind) validation.hold(large, head, block + head.rangesAt);
     prepared.vote(large);
+    return true;
   }
 
   /** Answers the whole request that the session's reader stands on with an error. */
