@@ -118,9 +118,10 @@ class MemoryFileHandle implements FileHandle {
       this.#writeRest(change.bytes.subarray(part), position + part);
       return;
     }
-    const room = this.#fs.takeRoom(position + bytes.length - this.#node.length);
-    if (!room) {
-      const part = Math.floor(this.#fs.random() * bytes.length);
+    const { length } = this.#node;
+    if (!this.#fs.takeRoom(position + bytes.length - length)) {
+      const room = Math.max(0, length - position) + this.#fs.takeAllRoom();
+      const part = Math.min(room, bytes.length - 1);
       this.#change({ kind: 'write', position, bytes: change.bytes.subarray(0, part) });
       throw fileError({ code: 'ENOSPC' }, 'write', this.path);
     }
@@ -170,6 +171,7 @@ class MemoryFileHandle implements FileHandle {
   truncate(bytes: number): void {
     this.#check('ftruncate');
     this.#fs.step('ftruncate', this.path);
+    this.#fs.giveRoom(this.#node.length - bytes);
     this.#change({ kind: 'truncate', bytes });
   }
 
@@ -314,6 +316,17 @@ export class MemoryFileSystem implements FileSystem {
     if (bytes > this.#roomBytes) return false;
     this.#roomBytes -= bytes;
     return true;
+  }
+
+  /** For a write that does not fit: it takes what there is. */
+  takeAllRoom(): number {
+    const room = this.#roomBytes;
+    this.#roomBytes = 0;
+    return room;
+  }
+
+  giveRoom(bytes: number): void {
+    this.#roomBytes += bytes;
   }
 
   /** Changes a byte behind everyone's back, on the medium too. */

@@ -188,4 +188,17 @@ describe('a planned fault', () => {
     file.write(Buffer.from('5'), 4);
     expect(text(fs, '/a')).toBe('43215');
   });
+
+  it('of room ends when a file gives some back', () => {
+    const fs = new MemoryFileSystem();
+    const file = fs.open('/a', 'create');
+    fs.limitRoom(4);
+    expect(() => file.write(Buffer.from('12345'), 0)).toThrow(NoSpaceError);
+    expect(text(fs, '/a')).toBe('1234');
+    file.truncate(1);
+    expect(() => file.write(Buffer.from('12345'), 0)).toThrow(NoSpaceError);
+    file.truncate(1);
+    file.write(Buffer.from('234'), 1);
+    expect(text(fs, '/a')).toBe('1234');
+  });
 });
