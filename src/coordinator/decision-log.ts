@@ -11,6 +11,8 @@
  *   the loss of power. When it threw `NoSpaceError` nothing was appended; after anything else the
  *   outcome is unknown until the database is opened again, and nothing more is appended.
  * - A mark that was appended is durable, and the newest mark of the log is the one in force.
+ * - In a run that syncs its decisions, zeros may follow the frames in the file (zeros-ahead.ts). They
+ *   count for nothing.
  *
  * Opening takes two steps, so that a crash between them changes nothing. `open` reads. When nothing
  * has to be cut, it sees to it that the shards' logs are durable and starts a segment that says so.
@@ -22,6 +24,7 @@ import { faultPoint } from '../faults.js';
 import { Ballast } from '../file-system/ballast.js';
 import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
+import { ZerosAhead } from '../file-system/zeros-ahead.js';
 import {
   type Decision,
   encodeDecisions,
@@ -71,6 +74,7 @@ export class DecisionLog {
   readonly #decisions: Map<number, Decision>;
   readonly #ballast: Ballast;
   #file: FileHandle | undefined;
+  #ahead: ZerosAhead | undefined;
   /** Number of the newest segment. */
   #segment: number;
   #bytes = 0;
@@ -95,7 +99,7 @@ export class DecisionLog {
     this.cutSequence = cutSequence;
     this.#decisions = decisionsUpTo(found?.decisions, cutSequence);
     this.#segment = found?.header.segment ?? 0;
-    this.#rotateBytes = options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
+    this.#rotateBytes = this.#segmentBytesMax;
     // While shards run, the mark of the coordinator before this one stays in force.
     this.#mark = isSameRun ? (found as LogContents).mark : MARK_EVERYTHING;
   }
@@ -165,6 +169,7 @@ export class DecisionLog {
     if (this.#durableBytes === this.#bytes) return;
     const bytes = this.#bytes;
     try {
+      this.#ahead?.extend(bytes, this.#durableBytes);
       file.datasync();
     } catch (error) {
       throw this.#poisoned(error);
@@ -206,6 +211,11 @@ export class DecisionLog {
   rotate(): void {
     this.#writable();
     this.#startSegment();
+  }
+
+  /** Nothing is to be decided any more: gives back what the file is longer than the frames. */
+  trim(): void {
+    if (this.#poison === undefined) this.#ahead?.trim(this.#bytes);
   }
 
   close(): void {
@@ -250,6 +260,11 @@ export class DecisionLog {
     } catch (error) {
       throw this.#poisoned(error);
     }
+    this.#ahead?.wereCut(this.#bytes);
+  }
+
+  get #segmentBytesMax(): number {
+    return this.#options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
   }
 
   get #isFull(): boolean {
@@ -268,7 +283,7 @@ export class DecisionLog {
   }
 
   #tryRotate(): void {
-    const max = this.#options.segmentBytesMax ?? SEGMENT_BYTES_MAX;
+    const max = this.#segmentBytesMax;
     this.#isFullTold = false;
     try {
       this.#startSegment();
@@ -307,6 +322,8 @@ export class DecisionLog {
     }
     this.#file?.close();
     this.#file = file;
+    const bytesMax = 2 * this.#segmentBytesMax;
+    this.#ahead = this.#options.isSyncRun ? new ZerosAhead(file, bytesMax) : undefined;
     this.#segment = segment;
     this.#bytes = content.length;
     this.#durableBytes = content.length;

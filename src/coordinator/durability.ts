@@ -118,6 +118,7 @@ export class CommitDurability {
       const barriers = this.#barriers;
       const isAsked = this.#options.config.walSync !== 'sync' && isDurable;
       if (isAsked && barriers?.failure === undefined) await barriers?.coverAll();
+      if (isDurable) this.log.trim();
     } finally {
       this.log.close();
     }

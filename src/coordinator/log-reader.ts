@@ -3,13 +3,15 @@
  * needed of those before it.
  *
  * A segment gets its name when its header and first frames are durable, so damage there is
- * corruption. Behind them, a frame that is not whole ends the log: it is a *torn tail* when nothing
- * shows that it was ever durable, and *corruption* when a later whole frame states that the medium
- * held it already.
+ * corruption. Behind them, zeros up to the end of the file end the log, as the end of the file does
+ * (the writer may keep the file longer than the frames: zeros-ahead.ts). A frame that is not whole ends
+ * it, too: it is a *torn tail* when nothing shows that it was ever durable, and *corruption* when a later
+ * whole frame states that the medium held it already.
  */
 import { CorruptionError } from '../errors.js';
 import { type FileSystem, isNotFound } from '../file-system/file-system.js';
 import { isSameSystemRun } from '../file-system/system-identity.js';
+import { areZeros } from '../file-system/zeros-ahead.js';
 import {
   type Decision,
   decodeFrame,
@@ -124,8 +126,8 @@ function readFrames(bytes: Buffer, header: LogHeader, file: string): LogContents
     if (frame === undefined) {
       if (offset < header.bornBytes)
         throw damaged(file, offset, 'a frame that the segment began with');
-      refuseRot(bytes, header.segment, offset, file);
-      isTorn = true;
+      isTorn = !areZeros(bytes.subarray(offset));
+      if (isTorn) refuseRot(bytes, header.segment, offset, file);
       break;
     }
     const content = decodeFrame(frame, file, offset);

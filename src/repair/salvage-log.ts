@@ -11,6 +11,7 @@ import { CorruptionError, LightningError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
 import { systemRunNumber } from '../file-system/system-identity.js';
+import { isZeroFrom } from '../file-system/zeros-ahead.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { blobsOf } from '../shard/wal-commit.js';
 import {
@@ -51,6 +52,8 @@ interface FoundSegment {
   readonly groups: readonly FoundGroup[];
   /** End of the last whole group. */
   readonly end: number;
+  /** Something follows that is neither a group nor zeros. */
+  readonly isTorn: boolean;
 }
 
 export interface LogOptions {
@@ -151,7 +154,7 @@ class LogSurvey {
         findings.lose(path, at, `Bytes ${at} to ${next.offset} of the log cannot be read`);
         at = next.offset;
       }
-      return { number, path, header, groups, end: at };
+      return { number, path, header, groups, end: at, isTorn: !isZeroFrom(file, at) };
     } finally {
       file.close();
     }
@@ -261,7 +264,7 @@ class LogSurvey {
       if (!isExpected) {
         findings.problem(path, 48, 'WAL segment before this one is missing');
         findings.lose(path, 48, `Segment ${previousSegment} of the log is gone with what it held`);
-      } else if (before !== undefined && before.end < previousBytes) {
+      } else if (before !== undefined && (before.end < previousBytes || before.isTorn)) {
         const isProven =
           (before.header !== undefined && this.#isOfThisBoot(before.header)) ||
           found
@@ -273,6 +276,7 @@ class LogSurvey {
             );
         if (!isProven) continue;
         findings.problem(before.path, before.end, 'WAL segment is damaged');
+        if (before.end >= previousBytes) continue;
         findings.lose(before.path, before.end, 'The end of a segment of the log is gone');
       }
     }

@@ -30,12 +30,11 @@ import {
 } from '../kernel/lent-shard.js';
 import { giveBackLatch, takeLatch, yieldLatch } from '../kernel/shard-latch.js';
 import { refusalOf } from '../protocol/refusal.js';
+import { SEGMENT_BYTES_MAX } from '../wal/segment-format.js';
 import type { ControlBlock } from './control-block.js';
 
 /** What groupCollect answers when it has taken all there is (commit.ts). */
 const COLLECT_EMPTY = 0;
-/** No segment grows beyond this; the worker begins a new one long before. */
-const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
 /** A log file that nothing was written to for so long is closed: the shard may have deleted it. */
 const IDLE_MS = 1000;
 

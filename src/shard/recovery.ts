@@ -95,7 +95,8 @@ export async function recoverShard(
     const bootId = systemRunNumber(fs.systemIdentity()) ?? state.options.bootId;
     const identity = { shard, databaseId, bootId };
     const unlink = (path: string): void => state.held.unlink(path);
-    const place = { fs, directory, identity, unlink };
+    const writesAhead = config.walSync === 'sync';
+    const place = { fs, directory, identity, unlink, writesAhead };
     const wal = Wal.create(place, state.files.allocate(1), replay.segments);
     state.commit.openLog(wal, lastSequence);
     // From here on the log says so itself.

@@ -1,11 +1,11 @@
 /**
  * Replays WAL segments into the memtables.
  *
- * The log of a shard is one sequence of groups over several files. It ends where a group is not
- * whole; what comes after it, in that file or a later one, was written later and goes with it. That
- * is only right when nothing says that the end had been there: the system that runs on since, a later
- * segment that was started when all before it was on the medium, or a group that says how far its own
- * segment was.
+ * The log of a shard is one sequence of groups over several files, each of which may end in zeros. It
+ * ends where a group is not whole; what comes after it, in that file or a later one, was written later
+ * and goes with it. That is only right when nothing says that the end had been there: the system that
+ * runs on since, a later segment that was started when all before it was on the medium, or a group that
+ * says how far its own segment was.
  *
  * A commit that is spread over several groups is replayed when its last group is there, else it and
  * what follows is cut.
@@ -137,7 +137,7 @@ class Replay {
       const segment = this.#open[i] as OpenSegment;
       const end = await this.#replaySegment(segment);
       const next = this.#open[i + 1];
-      const isWhole = end === segment.file.size();
+      const isWhole = end === segment.reader.offset && !segment.reader.isTorn;
       const isComplete =
         isWhole && (next === undefined || end === next.reader.header.previousBytes);
       left.push({ segment: segment.number, bytes: end });
@@ -148,7 +148,7 @@ class Replay {
         break;
       }
       if (!isComplete) this.#refuseDurableEnd(segment, end, i);
-      if (!isWhole) this.#cut(segment, end);
+      if (end < segment.file.size()) this.#cut(segment, end);
       if (!isComplete) {
         if (next !== undefined) this.#resolved.push(...this.#said);
         this.#dropFrom(i + 1);
@@ -280,7 +280,7 @@ class Replay {
     });
   }
 
-  /** Cuts a torn tail, durably. */
+  /** Cuts a torn tail or zeros, durably. */
   #cut({ file }: OpenSegment, end: number): void {
     if (this.#state.options.config.readOnly) return;
     file.truncate(end);

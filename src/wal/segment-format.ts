@@ -1,5 +1,6 @@
 /**
- * The bytes of a WAL segment: a header of 64 bytes, then groups back to back (docs/FORMAT.md).
+ * The bytes of a WAL segment: a header of 64 bytes, then groups back to back, then zeros or nothing
+ * (docs/FORMAT.md).
  *
  * The numbers here are on disk: they never change their meaning.
  */
@@ -11,6 +12,8 @@ import { CorruptionError } from '../errors.js';
 export const SEGMENT_MAGIC = 'LDBWAL01';
 export const SEGMENT_VERSION = 1;
 export const SEGMENT_HEADER_BYTES = 64;
+/** No segment grows beyond this; a new one begins long before. */
+export const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
 
 export const GROUP_MAGIC = 0x50524747;
 export const GROUP_HEADER_BYTES = 64;

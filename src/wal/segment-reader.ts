@@ -1,15 +1,19 @@
 /**
  * Reads the groups of one WAL segment, in order, at recovery.
  *
- * A group that is not what it should be ends the segment. Which end it is: a *torn tail*, when
+ * Zeros up to the end of the file are the end of the segment, as the end of the file is (the writer may
+ * keep the file longer than the groups: zeros-ahead.ts).
+ *
+ * A group that is not what it should be ends the segment, too. Which end it is: a *torn tail*, when
  * nothing shows that the bytes were ever there (the last write before the death of process or
  * system; after that of the system, later groups may even be whole, since unsynced appends reach the
  * medium in any order); or *corruption*, when a later group is whole and the system has not gone down
  * since, or the group states that the medium held the bad place already. A torn tail is cut;
- * corruption is thrown.
+ * corruption is thrown. Both are so when the bad bytes are zeros with a group behind them.
  */
 import { CorruptionError } from '../errors.js';
 import type { FileHandle } from '../file-system/file-system.js';
+import { isZeroFrom } from '../file-system/zeros-ahead.js';
 import {
   type CheckGroup,
   decodeGroupHeader,
@@ -50,6 +54,7 @@ export class SegmentReader {
   #bootId: number | undefined;
   #fileBytes: number;
   #offset = SEGMENT_HEADER_BYTES;
+  #ended = false;
   #torn = false;
 
   /** Throws `CorruptionError` when the header is not whole. */
@@ -64,12 +69,12 @@ export class SegmentReader {
     this.#fileBytes = file.size();
   }
 
-  /** End of the last good group that `next` returned; where a torn tail begins after the last one. */
+  /** End of the last good group that `next` returned: where zeros or a torn tail begin after the last. */
   get offset(): number {
     return this.#offset;
   }
 
-  /** Whether bytes that are no group follow `offset`. Known after `next` returned undefined. */
+  /** Whether what follows `offset` is neither a group nor zeros. Known after `next` returned undefined. */
   get isTorn(): boolean {
     return this.#torn;
   }
@@ -82,16 +87,18 @@ export class SegmentReader {
   /** Goes back, to read groups again from `offset` on. */
   seek(offset: number): void {
     this.#offset = offset;
+    this.#ended = false;
     this.#torn = false;
   }
 
   /** The next group, its bytes at the start of the buffer; undefined at the end. */
   next(): Group | undefined {
-    if (this.#torn || this.#offset >= this.#fileBytes) return undefined;
+    if (this.#ended || this.#offset >= this.#fileBytes) return undefined;
     const group = this.#groupAt(this.#offset);
     if (group === undefined) {
-      this.#torn = true;
-      this.#refuseRot(this.#offset);
+      this.#ended = true;
+      this.#torn = !isZeroFrom(this.#file, this.#offset);
+      if (this.#torn) this.#refuseRot(this.#offset);
       return undefined;
     }
     this.#offset += group.bytes;

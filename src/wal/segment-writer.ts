@@ -8,17 +8,34 @@
  * - A write that fails for want of room is cut back to the last good end; the next one may succeed.
  *   Any other failure, and every failed sync, poisons the segment for good: what of it is on the
  *   medium is unknown, and only recovery can tell.
+ * - Where each group is synced, zeros may follow the groups in the file (zeros-ahead.ts). They count for
+ *   nothing: `bytes` and `durableBytes` are of groups, and a group is written at `bytes` whether zeros
+ *   stand there or nothing. They are written by `sync` alone, so never between the groups of a chain.
  */
 import { assert } from '../assert.js';
 import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
-import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from './segment-format.js';
+import { ZerosAhead } from '../file-system/zeros-ahead.js';
+import {
+  encodeSegmentHeader,
+  SEGMENT_BYTES_MAX,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from './segment-format.js';
+
+export interface SegmentPlace {
+  readonly fs: FileSystem;
+  readonly directory: string;
+  /** Each group is synced: the file is kept longer than what is written. */
+  readonly writesAhead: boolean;
+}
 
 export class SegmentWriter {
   readonly header: SegmentHeader;
   readonly path: string;
   #file: FileHandle;
+  readonly #ahead: ZerosAhead | undefined;
   #bytes = SEGMENT_HEADER_BYTES;
   #durableBytes = SEGMENT_HEADER_BYTES;
   #cuts = 0;
@@ -26,21 +43,23 @@ export class SegmentWriter {
   #poison: unknown;
   #isClosed = false;
 
-  private constructor(file: FileHandle, header: SegmentHeader) {
+  private constructor(file: FileHandle, header: SegmentHeader, writesAhead: boolean) {
     this.#file = file;
+    this.#ahead = writesAhead ? new ZerosAhead(file, SEGMENT_BYTES_MAX) : undefined;
     this.path = file.path;
     this.header = header;
   }
 
   /** Creates the segment's file, durably. A file that was half made is removed again. */
-  static create(fs: FileSystem, directory: string, header: SegmentHeader): SegmentWriter {
+  static create(place: SegmentPlace, header: SegmentHeader): SegmentWriter {
+    const { fs, directory, writesAhead } = place;
     const path = `${directory}/${shardFileName('wal', header.segment)}`;
     const file = fs.open(path, 'create');
     try {
       file.write(encodeSegmentHeader(header), 0);
       file.datasync();
       fs.syncDirectory(directory);
-      return new SegmentWriter(file, header);
+      return new SegmentWriter(file, header, writesAhead);
     } catch (error) {
       file.close();
       remove(fs, path);
@@ -103,6 +122,7 @@ export class SegmentWriter {
     } catch (error) {
       throw this.#poisoned(error);
     }
+    this.#ahead?.wereCut(bytes);
     this.#cuts++;
     this.#bytes = bytes;
     this.#durableBytes = Math.min(this.#durableBytes, bytes);
@@ -115,6 +135,7 @@ export class SegmentWriter {
     const bytes = this.#bytes;
     const cuts = this.#cuts;
     try {
+      this.#ahead?.extend(bytes, this.#durableBytes);
       this.#file.datasync();
     } catch (error) {
       throw this.#poisoned(error);
@@ -142,7 +163,13 @@ export class SegmentWriter {
     this.#durableCuts = Math.max(this.#durableCuts, cuts);
   }
 
+  /** No groups come for now: gives back what the file is longer than they are. */
+  trim(): void {
+    if (!this.isPoisoned) this.#ahead?.trim(this.#bytes);
+  }
+
   close(): void {
+    this.trim();
     this.#isClosed = true;
     this.#file.close();
   }

@@ -7,12 +7,8 @@
  * that what is durable is always a prefix of what was written.
  */
 import { shardFileName } from '../file-system/file-names.js';
-import type { FileSystem } from '../file-system/file-system.js';
 import type { SegmentHeader } from './segment-format.js';
-import { SegmentWriter } from './segment-writer.js';
-
-/** A segment ends at this size, whatever else. */
-export const SEGMENT_BYTES_MAX = 1024 * 1024 * 1024;
+import { type SegmentPlace, SegmentWriter } from './segment-writer.js';
 
 export interface WalIdentity {
   readonly shard: number;
@@ -27,9 +23,7 @@ export interface OlderSegment {
   readonly writer?: SegmentWriter;
 }
 
-export interface WalOptions {
-  readonly fs: FileSystem;
-  readonly directory: string;
+export interface WalOptions extends SegmentPlace {
   readonly identity: WalIdentity;
   /** Deletes a segment: at once, unless somebody still reads it. */
   readonly unlink: (path: string) => void;
@@ -58,7 +52,7 @@ export class Wal {
       previousBytes: last?.bytes ?? 0,
       isPreviousDurable: true,
     };
-    const active = SegmentWriter.create(options.fs, options.directory, header);
+    const active = SegmentWriter.create(options, header);
     return new Wal(options, active, [...older]);
   }
 
@@ -174,7 +168,8 @@ export class Wal {
       previousBytes: old.bytes,
       isPreviousDurable: !this.isDirty,
     };
-    this.#active = SegmentWriter.create(this.#options.fs, this.#options.directory, header);
+    old.trim();
+    this.#active = SegmentWriter.create(this.#options, header);
     const ended = { segment: old.segment, bytes: old.bytes };
     this.#older.push(old.isDirty ? { ...ended, writer: old } : ended);
     if (!old.isDirty) old.close();

@@ -15,6 +15,7 @@ import {
   type TogetherCommit,
 } from '../durability/local-database.js';
 import type { Plant } from '../durability/plants.js';
+import { logEnd } from '../file-system/log-end.js';
 import { put, testConfig } from '../shard/harness.js';
 
 export const SHARDS = 3;
@@ -91,13 +92,13 @@ export class Scene {
   }
 
   tear(path: string): void {
-    this.cut(path, this.fs.fileSize(path) - TORN_BYTES);
+    this.cut(path, logEnd(this.fs, path) - TORN_BYTES);
   }
 
   /** How long the shards' logs are, by path. */
   walBytes(): Map<string, number> {
     const paths = Array.from({ length: SHARDS }, (_, shard) => this.walPath(shard));
-    return new Map(paths.map((path) => [path, this.fs.fileSize(path)]));
+    return new Map(paths.map((path) => [path, logEnd(this.fs, path)]));
   }
 }
 
@@ -135,12 +136,12 @@ export const MOMENTS: readonly Moment[] = [
     name: 'a PREPARE is torn',
     reach: (scene) => {
       const path = scene.walPath(1);
-      const before = scene.fs.fileSize(path);
+      const before = logEnd(scene.fs, path);
       scene.turn(0);
       scene.turn(1);
       scene.onDeath = () => {
         // What was durable before is not torn: all of the PREPARE may have gone.
-        if (scene.fs.fileSize(path) > before) scene.tear(path);
+        if (logEnd(scene.fs, path) > before) scene.tear(path);
       };
     },
     after: 'first',

@@ -22,7 +22,7 @@ const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39;
  */
 const PLANTS: readonly [string, string, Reseal, (byte: number) => boolean][] = [
   ['blocks', 'table', resealBlocks, () => true],
-  ['groups of the log', 'wal', resealGroups, () => true],
+  ['groups of the log', 'wal', resealGroups, (byte) => byte !== 0],
   ['edits of the manifest', 'manifest', resealEdits, isDigit],
 ];
 

@@ -33,7 +33,9 @@ function* blocksOf(table: Buffer): Generator<Checked> {
 }
 
 function* groupsOf(segment: Buffer): Generator<Checked> {
-  for (let at = SEGMENT_HEADER_BYTES; at + GROUP_HEADER_BYTES <= segment.length; ) {
+  const hasGroup = (at: number): boolean =>
+    at + GROUP_HEADER_BYTES <= segment.length && segment.readUInt32LE(at) !== 0;
+  for (let at = SEGMENT_HEADER_BYTES; hasGroup(at); ) {
     const end = at + GROUP_HEADER_BYTES + segment.readUInt32LE(at + 4);
     yield { at: at + 8, from: at + 16, to: end, offset: at };
     at = end;

@@ -33,6 +33,9 @@ class Count {
   }
 }
 
+/** Of zeros that follow, a few are taken. */
+const endOf = (bytes: Buffer): number => bytes.findLastIndex((byte) => byte !== 0) + 1;
+
 const kindOf = (name: string): string => parseShardFileName(name)?.kind ?? name;
 
 /** The newest edits of a manifest, and the newest groups of the log, may be what a crash cut. */
@@ -57,7 +60,8 @@ describe.each(['killed', 'closed'] as const)('a shard that was %s', (which) => {
     let turn = 0;
     for (const [name, bytes] of files) {
       const step = stepOf(name, which, 40);
-      for (let at = turn++ % step; at < bytes.length; at += step) {
+      const end = endOf(bytes);
+      for (let at = turn++ % step; at < bytes.length; at += at < end ? step : step * 40) {
         const change = [0x01, 0x80, 0xff][at % 3] as number;
         const damaged = Buffer.from(bytes);
         damaged[at] = (damaged[at] as number) ^ change;
@@ -77,7 +81,8 @@ describe.each(['killed', 'closed'] as const)('a shard that was %s', (which) => {
     const count = new Count();
     for (const [name, bytes] of files) {
       const step = IS_WHOLE ? stepOf(name, which, 160) : 2 * stepOf(name, which, 80);
-      for (let length = 0; length < bytes.length; length += step) {
+      const end = endOf(bytes);
+      for (let length = 0; length < bytes.length; length += length < end ? step : step * 40) {
         const cut = Buffer.from(bytes.subarray(0, length));
         const { states } = victim;
         const label = `${name} cut at ${length} of ${bytes.length}`;

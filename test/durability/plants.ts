@@ -5,6 +5,7 @@
  */
 
 import type { FileHandle, FileSystem, OpenMode } from '../../src/file-system/file-system.js';
+import { areZeros } from '../../src/file-system/zeros-ahead.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import type { Durability, ShardOptions } from '../../src/shard/shard-options.js';
 
@@ -22,6 +23,17 @@ export interface Plant {
   readonly decisions?: (decisions: Decisions) => Decisions;
   /** Before a flush job of the shard in that directory. */
   readonly beforeFlush?: (fs: FileSystem, directory: string) => void;
+}
+
+/** Nothing is planted; `onZeros` is called before zeros are written ahead of a log. */
+export function watchingZeros(onZeros: () => void): Plant {
+  const watch: Change = (inner) => ({
+    write(bytes: Uint8Array, position: number) {
+      if (areZeros(bytes)) onZeros();
+      inner.write(bytes, position);
+    },
+  });
+  return { name: 'nothing', fileSystem: (fs) => withFiles(fs, /\.wal$|\.log$/, watch) };
 }
 
 /** Nothing is planted. */
@@ -89,6 +101,16 @@ export const PLANTS: readonly Plant[] = [
     name: 'the log is never synced',
     caughtBy: '1/async/power-random/154',
     fileSystem: (fs) => withFiles(fs, WAL, noSync),
+  },
+  {
+    name: 'zeros ahead of the log take the place of its end',
+    caughtBy: '1/sync/power-random/154',
+    fileSystem: (fs) =>
+      withFiles(fs, WAL, (inner) => ({
+        write(bytes: Uint8Array, position: number) {
+          inner.write(bytes, areZeros(bytes) ? position - 100 : position);
+        },
+      })),
   },
   {
     name: 'names in directories are never synced',

@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../src/file-system/memory.js';
-import { FAULTS, MODES } from './points.js';
-import { runPoint } from './sweep.js';
+import { FAULTS, type FaultKind, MODES } from './points.js';
+import { runPoint, zeroCalls } from './sweep.js';
 
 const SEED = Number(process.env['LIGHTNING_SWEEP_SEED'] ?? 20261126);
 const POINTS_PER_FAULT = 18;
@@ -30,4 +30,26 @@ describe('a fault at any call of the file system', () => {
     },
     300_000,
   );
+});
+
+/** A fault that comes with the next call of its kind, which is not the one that writes zeros. */
+const PASSES_BY: readonly FaultKind[] = ['emfile-once', 'name-once'];
+
+describe('a fault while zeros are written ahead of a log', () => {
+  it('costs nothing that was acknowledged', async () => {
+    const script = 3;
+    const calls = await zeroCalls(script);
+    expect(calls.length).toBeGreaterThan(10);
+    const failures: string[] = [];
+    for (const [i, fault] of FAULTS.entries()) {
+      if (fault.endsWith('-sticky') || PASSES_BY.includes(fault)) continue;
+      for (let n = i % 5; n < calls.length; n += 5) {
+        const point = { script, mode: 'sync', fault, call: calls[n] as number } as const;
+        const { failure, isHit } = await runPoint(point);
+        if (failure !== undefined) failures.push(`npm run torture -- faults --point ${failure}`);
+        expect(isHit).toBe(true);
+      }
+    }
+    expect(failures).toEqual([]);
+  }, 300_000);
 });

@@ -13,7 +13,7 @@ import { checkShard } from '../../src/shard/check-shard.js';
 import { testConfig } from '../shard/harness.js';
 import { Account, type Demand } from './account.js';
 import { createPlace, LocalDatabase, type Part, type TogetherCommit } from './local-database.js';
-import { type Plant, SOUND } from './plants.js';
+import { type Plant, SOUND, watchingZeros } from './plants.js';
 import { crashModeOf, formatPoint, type Mode, type Point, planFault } from './points.js';
 import { allKeys, type Contents, planScript, type Step, type Write } from './script.js';
 
@@ -34,6 +34,18 @@ export async function traceScript(script: number, mode: Mode): Promise<readonly 
   // Further than any script goes.
   const point: Point = { script, mode, fault: 'process', call: 2 ** 40 };
   return new PointRun(point, SOUND).trace();
+}
+
+/** The calls at which a script in mode `sync` writes zeros ahead of a log. */
+export async function zeroCalls(script: number): Promise<readonly number[]> {
+  const calls: number[] = [];
+  const point: Point = { script, mode: 'sync', fault: 'process', call: 2 ** 40 };
+  const run: PointRun = new PointRun(
+    point,
+    watchingZeros(() => calls.push(run.calls + 1)),
+  );
+  await run.trace();
+  return calls;
 }
 
 const REFUSALS: readonly string[] = [
@@ -79,6 +91,11 @@ class PointRun {
       await this.#db?.abandon().catch(() => undefined);
       return { failure: `${formatPoint(this.#point)}: ${message}`, isHit };
     }
+  }
+
+  /** Mutating calls of the file system so far. */
+  get calls(): number {
+    return this.#fs.calls;
   }
 
   async trace(): Promise<readonly string[]> {

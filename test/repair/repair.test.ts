@@ -289,6 +289,21 @@ describe('damage that costs data', () => {
     expect(found.missing.length).toBeLessThanOrEqual(4);
   });
 
+  it('a group of the log that zeros have taken the place of: as if it had rotted', async () => {
+    const path = newCopy();
+    const wal = filesOf(path, '.wal').find((name) => statSync(name).size > 3000) as string;
+    const bytes = readFileSync(wal);
+    writeFileSync(wal, bytes.fill(0, 64, 64 + 64 + bytes.readUInt32LE(64 + 4)));
+    await expect(LightningDb.open(path)).rejects.toMatchObject({ code: 'LIGHTNING_CORRUPTION' });
+    const report = await LightningDb.repair(path);
+    expect(report.losses).toMatchObject([{ file: wal, offset: 64 }]);
+    expect(report.saved.logCommits).toBeGreaterThan(10);
+    const found = await inspect(path);
+    expect(found.stale).toEqual([]);
+    expect(found.missing.length).toBeGreaterThan(0);
+    expect(found.missing.length).toBeLessThanOrEqual(4);
+  });
+
   it('a log that is gone: what was in it alone', async () => {
     const path = newCopy();
     for (const wal of filesOf(path, '.wal')) rmSync(wal);
@@ -349,6 +364,9 @@ describe('damage that costs data', () => {
 describe('a repair', () => {
   it('of a database that is as it was written changes nothing', async () => {
     const path = newCopy();
+    // A log that ends in zeros is no damage.
+    const ends = filesOf(path, '.wal').map((name) => readFileSync(name).subarray(-1000));
+    expect(ends.some((end) => end.length === 1000 && end.every((byte) => byte === 0))).toBe(true);
     const report = await LightningDb.repair(path);
     expect(report).toMatchObject({
       isHealthy: true,

@@ -7,6 +7,7 @@ import { LightningError } from '../../src/errors.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { checkShard } from '../../src/shard/check-shard.js';
 import { shardStats } from '../../src/shard/shard-stats.js';
+import { logEnd } from '../file-system/log-end.js';
 import { put, TestShard, testConfig } from './harness.js';
 
 const DIRECTORY = '/shard-000';
@@ -72,7 +73,7 @@ describe('a check', () => {
       'the newest group of the log',
       (fs) => {
         const path = filesOf(fs, '.wal').at(-1) as string;
-        flip(fs, path, fs.fileSize(path) - 1);
+        flip(fs, path, logEnd(fs, path) - 1);
         return [path, -1];
       },
     ],

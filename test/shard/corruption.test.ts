@@ -6,6 +6,7 @@ import { BALLAST_NAME } from '../../src/file-system/ballast.js';
 import { MemoryFileSystem, seededRandom } from '../../src/file-system/memory.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { checkShard } from '../../src/shard/check-shard.js';
+import { logEnd } from '../file-system/log-end.js';
 import { put, TestShard, testConfig } from './harness.js';
 
 const DIRECTORY = '/shard-000';
@@ -100,7 +101,7 @@ describe('a flipped bit', () => {
       .filter((name) => name !== BALLAST_NAME)
       .find((name) => name.endsWith('.wal')) as string;
     const path = `${DIRECTORY}/${wal}`;
-    const bytes = at.fs.fileSize(path);
+    const bytes = logEnd(at.fs, path);
     const random = seededRandom(9);
     let cut = 0;
     let refused = 0;

@@ -30,6 +30,10 @@ function fileSystem(seed = 1): MemoryFileSystem {
   return fs;
 }
 
+function newWriter(fs: MemoryFileSystem, writesAhead = false): SegmentWriter {
+  return SegmentWriter.create({ fs, directory: '/shard', writesAhead }, HEADER);
+}
+
 function append(writer: SegmentWriter, sequence: number, bytes = 100): void {
   const body = Buffer.alloc(bytes, sequence);
   const { durableBytes } = writer;
@@ -69,7 +73,7 @@ describe('the segment header', () => {
 describe('a segment', () => {
   it('gives back its groups in order', () => {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     for (let sequence = 1; sequence <= 20; sequence++) append(writer, sequence, sequence * 10);
     expect(readAll(fs)).toEqual({
       sequences: Array.from({ length: 20 }, (_, i) => i + 1),
@@ -80,7 +84,7 @@ describe('a segment', () => {
 
   it('with every possible torn end gives the whole groups before it', () => {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     append(writer, 1);
     append(writer, 2);
     const end = writer.bytes;
@@ -96,7 +100,7 @@ describe('a segment', () => {
   it('synced survives power loss; what was not synced is a torn tail at most', () => {
     for (let seed = 0; seed < 25; seed++) {
       const fs = fileSystem(seed);
-      const writer = SegmentWriter.create(fs, '/shard', HEADER);
+      const writer = newWriter(fs);
       append(writer, 1, 3000);
       append(writer, 2, 3000);
       writer.sync();
@@ -110,7 +114,7 @@ describe('a segment', () => {
 
   it('exists durably before its first group', () => {
     const fs = fileSystem();
-    SegmentWriter.create(fs, '/shard', HEADER);
+    newWriter(fs);
     fs.crash('synced');
     expect(readAll(fs)).toEqual({ sequences: [], end: SEGMENT_HEADER_BYTES, isTorn: false });
   });
@@ -119,7 +123,7 @@ describe('a segment', () => {
 describe('a damaged group', () => {
   function damaged(syncAfter: number): MemoryFileSystem {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     for (let sequence = 1; sequence <= 5; sequence++) {
       append(writer, sequence);
       if (sequence === syncAfter) writer.sync();
@@ -142,7 +146,7 @@ describe('a damaged group', () => {
 
   it('never makes a wrong group, whichever byte it is', () => {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     append(writer, 1);
     append(writer, 2);
     for (let at = SEGMENT_HEADER_BYTES + 164; at < writer.bytes; at++) {
@@ -157,7 +161,7 @@ describe('a refused write', () => {
   it('for want of room is cut back, and writing goes on later', () => {
     for (let seed = 0; seed < 20; seed++) {
       const fs = fileSystem(seed);
-      const writer = SegmentWriter.create(fs, '/shard', HEADER);
+      const writer = newWriter(fs);
       append(writer, 1);
       const { bytes } = writer;
       fs.failAt(1, 'ENOSPC');
@@ -171,7 +175,7 @@ describe('a refused write', () => {
 
   it('for any other reason ends writing for good', () => {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     fs.failAt(1, 'EIO');
     expect(() => append(writer, 1)).toThrow(IoError);
     expect(writer.isPoisoned).toBe(true);
@@ -181,7 +185,7 @@ describe('a refused write', () => {
 
   it('when the cut back fails too ends writing for good', () => {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     fs.failAt(1, 'ENOSPC');
     fs.failAt(2, 'EIO');
     expect(() => append(writer, 1)).toThrow(IoError);
@@ -190,7 +194,7 @@ describe('a refused write', () => {
 
   it('a failed sync is never retried', () => {
     const fs = fileSystem();
-    const writer = SegmentWriter.create(fs, '/shard', HEADER);
+    const writer = newWriter(fs);
     append(writer, 1);
     fs.failAt(1, 'EIO');
     expect(() => writer.sync()).toThrow(IoError);
