@@ -253,10 +253,15 @@ export class DecisionLog {
     }
   }
 
-  /** Takes a part of a frame away again, so that nothing whole comes to stand behind it. */
+  /**
+   * Takes a part of a frame away again, so that nothing whole comes to stand behind it. All of it may have
+   * been written, and its decision is refused now: where marks do not keep it from coming back after a
+   * power loss, what takes it away is durable.
+   */
   #cutBack(file: FileHandle): void {
     try {
       file.truncate(this.#bytes);
+      if (this.#options.isSyncRun) file.datasync();
     } catch (error) {
       throw this.#poisoned(error);
     }

@@ -177,6 +177,20 @@ describe('the decision log', () => {
     }
   });
 
+  it('never takes a decision that was refused, whatever a power loss brings back', async () => {
+    for (const isAhead of [false, true]) {
+      for (let seed = 0; seed < 400; seed++) {
+        const fs = fileSystem(seed);
+        const log = await open(fs);
+        if (isAhead) decide(log, 1, 1);
+        fs.failAt(1, 'EFBIG');
+        expect(() => decide(log, 2, 2)).toThrow(NoSpaceError);
+        fs.crash('random');
+        expect(sequencesIn(fs), `seed ${seed}`).toEqual(isAhead ? [1] : []);
+      }
+    }
+  });
+
   it('takes nothing more when the disk refuses zeros otherwise', async () => {
     const fs = fileSystem();
     const log = await open(fs);
