@@ -32,8 +32,7 @@ export interface RoundOutcome {
   readonly version: string;
   readonly configuration: string;
   readonly measurements: Measurement[];
-  /** Resident memory before the store was opened, at the end, and at its highest. */
-  readonly baseBytes: number;
+  /** Resident memory at the end, and at its highest. */
   readonly endBytes: number;
   readonly peakBytes: number;
 }
@@ -42,8 +41,7 @@ export interface RoundOutcome {
 export async function runRoundProcess(specFile: string): Promise<void> {
   const spec = JSON.parse(readFileSync(specFile, 'utf8')) as RoundSpec;
   const { kind, records } = newStore(spec.store, spec.settings, spec.records, spec.seed);
-  const baseBytes = residentBytes();
-  let endBytes = baseBytes;
+  let endBytes = residentBytes();
   const measurements = await runRound(kind, {
     ...spec,
     records,
@@ -60,7 +58,6 @@ export async function runRoundProcess(specFile: string): Promise<void> {
   const outcome: RoundOutcome = {
     ...kind.describe(),
     measurements,
-    baseBytes,
     endBytes,
     peakBytes: residentBytes('peak'),
   };

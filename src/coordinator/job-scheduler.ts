@@ -8,6 +8,7 @@
  * one. While there are flushes, whose threads also wait for the medium, the others take one thread
  * less: writes wait for flushes. When there are none, as at the end of a load, they take all.
  */
+
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type { Piscina } from 'piscina';
@@ -15,6 +16,7 @@ import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job, VerifyResult } from '../compaction/jobs.js';
 import { newRateLimit } from '../compaction/rate-limit.js';
 import { LightningError } from '../errors.js';
+import { YOUNG_GENERATION_MB } from '../limits.js';
 import { type Outcome, unwrap } from './control-plane.js';
 import type { JobResult, JobThreadData, PostedJob, ShardMemory } from './jobs.js';
 import type { VerifyDatabaseJob } from './verify-database.js';
@@ -75,6 +77,7 @@ export class JobScheduler {
         workerData,
         execArgv: [],
         recordTiming: false,
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
       });
     };
     this.#flushes = new PQueue({ concurrency: poolThreads });

@@ -8,6 +8,7 @@ import { type Remote, wrap } from 'comlink';
 import { comlinkEndpoint, type MessageEndpoint } from '../coordinator/comlink-endpoint.js';
 import type { Outcome } from '../coordinator/control-plane.js';
 import { ShardUnavailableError } from '../errors.js';
+import { YOUNG_GENERATION_MB } from '../limits.js';
 import { PendingCalls } from './pending-calls.js';
 
 export interface SpawnOptions {
@@ -45,6 +46,7 @@ export class EngineWorker<Control extends object> {
       transferList: [...transferList],
       // The application's flags (--input-type, --import, --inspect-brk) are not meant for workers.
       execArgv: [],
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
     this.#worker = worker;
     this.#calls = new PendingCalls(worker);
