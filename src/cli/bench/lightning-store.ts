@@ -78,7 +78,8 @@ export class LightningStore implements BenchStore {
   constructor(db: LightningDb<Buffer, Buffer>, path: string, shards: number) {
     this.db = db;
     this.#path = path;
-    this.threadRoles = [...Array.from({ length: shards }, () => 'shard'), 'coordinator'];
+    // In the order in which they are started.
+    this.threadRoles = ['coordinator', ...Array.from({ length: shards }, () => 'shard')];
   }
 
   getSync(key: Buffer): Buffer | undefined {
