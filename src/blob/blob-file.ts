@@ -169,13 +169,19 @@ export class BlobReader {
     }
     const header = Buffer.alloc(HEADER_BYTES);
     const expected = encodeHeader(files.shard, reference.blob);
-    const got = this.#file.read(header, 0);
-    if (got === HEADER_BYTES && header.subarray(0, 8).equals(expected.subarray(0, 8))) {
-      checkFormatVersion(header.readUInt32LE(8), FORMAT_VERSION, path);
-    }
-    if (got < HEADER_BYTES || !header.equals(expected)) {
-      this.#file.close();
+    try {
+      const got = this.#file.read(header, 0);
+      if (got === HEADER_BYTES && header.equals(expected)) return;
+      // Only a header that is whole speaks for its version.
+      const isWhole = header.readBigUInt64LE(24) === xxh64(header.subarray(0, 24));
+      const isMagic = header.subarray(0, 8).equals(expected.subarray(0, 8));
+      if (got === HEADER_BYTES && isWhole && isMagic) {
+        checkFormatVersion(header.readUInt32LE(8), FORMAT_VERSION, path);
+      }
       throw new CorruptionError('Blob header is damaged', { file: path, offset: 0 });
+    } catch (error) {
+      this.#file.close();
+      throw error;
     }
   }
 

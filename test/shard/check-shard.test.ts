@@ -125,6 +125,14 @@ describe('a check', () => {
       },
     ],
     [
+      'the version in the header of a blob',
+      (fs) => {
+        const path = filesOf(fs, '.blob')[0] as string;
+        fs.corrupt(path, 8, () => 254);
+        return [path, 0];
+      },
+    ],
+    [
       'a blob that was cut at the end of a piece',
       (fs) => {
         const path = filesOf(fs, '.blob')[0] as string;
