@@ -8,7 +8,6 @@
  * one. While there are flushes, whose threads also wait for the medium, the others take one thread
  * less: writes wait for flushes. When there are none, as at the end of a load, they take all.
  */
-
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type { Piscina } from 'piscina';

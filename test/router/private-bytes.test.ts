@@ -1,3 +1,4 @@
+import { MessageChannel } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { PrivateParts, privateCopy } from '../../src/router/private-bytes.js';
 
@@ -34,6 +35,52 @@ describe('a private copy', () => {
     expect(copy.buffer).toBeInstanceOf(ArrayBuffer);
     expect(copy.every((byte) => byte === 3)).toBe(true);
   });
+});
+
+describe('memory that several share', () => {
+  /** Sends the memory away as far as that is possible; a message may refuse it or copy it. */
+  function giveAway(memory: ArrayBufferLike): void {
+    const { port1, port2 } = new MessageChannel();
+    try {
+      port1.postMessage(memory, [memory as ArrayBuffer]);
+    } catch (error) {
+      expect((error as Error).name).toBe('DataCloneError');
+    } finally {
+      port1.close();
+      port2.close();
+    }
+  }
+
+  it('cannot be given away by one of them', () => {
+    const [kept, given] = [privateCopy(pattern(100, 1)), privateCopy(pattern(100, 2))];
+    giveAway(given.buffer);
+    expect(kept.equals(pattern(100, 1))).toBe(true);
+    expect(privateCopy(pattern(100, 3)).equals(pattern(100, 3))).toBe(true);
+    const source = pattern(1000, 4);
+    const parts = new PrivateParts(source);
+    parts.of(source, source.length);
+    const first = parts.take(0, 100);
+    giveAway(first.buffer);
+    expect(first.equals(source.subarray(0, 100))).toBe(true);
+    expect(parts.take(100, 200).equals(source.subarray(100, 200))).toBe(true);
+  });
+
+  // Node 20 has no way to do that.
+  it.skipIf(!('transfer' in ArrayBuffer.prototype))(
+    'is left when it was taken away by force',
+    () => {
+      const transfer = (memory: ArrayBufferLike): void => {
+        (memory as ArrayBuffer & { transfer: () => ArrayBuffer }).transfer();
+      };
+      transfer(privateCopy(pattern(100, 1)).buffer);
+      expect(privateCopy(pattern(100, 3)).equals(pattern(100, 3))).toBe(true);
+      const source = pattern(1000, 4);
+      const parts = new PrivateParts(source);
+      parts.of(source, source.length);
+      transfer(parts.take(0, 100).buffer);
+      expect(parts.take(100, 200).equals(source.subarray(100, 200))).toBe(true);
+    },
+  );
 });
 
 describe('private parts', () => {
