@@ -38,8 +38,6 @@ export interface TableVerification {
   readonly entries: number;
 }
 
-/** In an entry that the kernel has decoded. */
-const ENTRY_SEQUENCE = 24;
 const CHUNK_BYTES = 1024 * 1024;
 const RAW_BYTES = 64 * 1024;
 /** A rotten table is not listed block by block to the end. */
@@ -258,7 +256,7 @@ class TableCheck {
       const key = new Uint8Array(prefixBytes + suffixBytes);
       key.set(bytes.subarray(prefix, prefix + prefixBytes));
       key.set(bytes.subarray(suffix, suffix + suffixBytes), prefixBytes);
-      const sequence = Number(u64[(this.#entry + ENTRY_SEQUENCE) >>> 3]);
+      const sequence = Number(u64[(this.#entry + layout.ENTRY_SEQUENCE) >>> 3]);
       const reference = decodeBlobReference(bytes.subarray(u32[word + 2] as number));
       this.blobs.push({ key, sequence, reference });
     }

@@ -17,12 +17,6 @@ export interface KeyList {
   readonly count: number;
 }
 
-/** In a range's first byte. A range has a start unless it is open below, an end unless open above. */
-export const RANGE_HAS_START = 1;
-export const RANGE_START_EXCLUSIVE = 2;
-export const RANGE_HAS_END = 4;
-export const RANGE_END_INCLUSIVE = 8;
-
 /**
  * Ranges of keys, back to back: flags u8 (RANGE_*), start length u32, start, end length u32, end. A
  * bound that is not there has length 0. The start is the lower bound, whatever the scan's direction.

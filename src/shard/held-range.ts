@@ -1,9 +1,11 @@
 /** Ranges of keys that a transaction has read: see `RangeList` in router/commit-request.ts. */
 
-export const RANGE_HAS_START = 1;
-const START_EXCLUSIVE = 2;
-const HAS_END = 4;
-const END_INCLUSIVE = 8;
+import {
+  RANGE_END_INCLUSIVE,
+  RANGE_HAS_END,
+  RANGE_HAS_START,
+  RANGE_START_EXCLUSIVE,
+} from '../kernel/assembly/layout.js';
 
 export interface HeldRange {
   readonly flags: number;
@@ -39,21 +41,21 @@ export function isInRange(key: Uint8Array, range: HeldRange): boolean {
   const { flags, start } = range;
   if ((flags & RANGE_HAS_START) !== 0) {
     const order = Buffer.compare(key, start);
-    if (order < 0 || (order === 0 && (flags & START_EXCLUSIVE) !== 0)) return false;
+    if (order < 0 || (order === 0 && (flags & RANGE_START_EXCLUSIVE) !== 0)) return false;
   }
   return isBelowEnd(key, range);
 }
 
 /** Whether the range goes on at the key, as far as its end tells. */
 export function isBelowEnd(key: Uint8Array, { flags, end }: HeldRange): boolean {
-  if ((flags & HAS_END) === 0) return true;
+  if ((flags & RANGE_HAS_END) === 0) return true;
   const order = Buffer.compare(key, end);
-  return order < 0 || (order === 0 && (flags & END_INCLUSIVE) !== 0);
+  return order < 0 || (order === 0 && (flags & RANGE_END_INCLUSIVE) !== 0);
 }
 
 /** Whether the range and [smallest, largest] have a key in common, as far as the bounds tell. */
 export function overlaps(range: HeldRange, smallest: Uint8Array, largest: Uint8Array): boolean {
   const { flags, start, end } = range;
   if ((flags & RANGE_HAS_START) !== 0 && Buffer.compare(largest, start) < 0) return false;
-  return (flags & HAS_END) === 0 || Buffer.compare(smallest, end) <= 0;
+  return (flags & RANGE_HAS_END) === 0 || Buffer.compare(smallest, end) <= 0;
 }

@@ -8,22 +8,23 @@
  */
 
 import { LightningError } from '../errors.js';
-import { SCRATCH_RESULT, T_BLOCKS } from '../kernel/assembly/layout.js';
+import {
+  ENTRY_SEQUENCE,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  RANGE_HAS_START,
+  SCRATCH_ENTRY,
+  T_BLOCKS,
+} from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import type { Version } from '../version/version.js';
-import { type HeldRange, isBelowEnd, isInRange, overlaps, RANGE_HAS_START } from './held-range.js';
+import { type HeldRange, isBelowEnd, isInRange, overlaps } from './held-range.js';
 import type { OpenTables } from './open-tables.js';
 import { CacheBusyError, type TableReads } from './table-reads.js';
 
 const BLOCKS_MAX = 64;
 const LOADS_MAX = 16;
-
-/** Where the kernel decodes an entry to, and the words of it (block.ts). */
-const ENTRY = SCRATCH_RESULT + 768;
-const ENTRY_SUFFIX = 0;
-const ENTRY_SUFFIX_BYTES = 4;
-const ENTRY_SEQUENCE = 24;
 
 /** A key of the range; or that there may be one. */
 export type NewerInTables = Buffer | 'maybe' | undefined;
@@ -100,7 +101,7 @@ export class RangeInTables {
 
   #newerInBlock(raw: number, range: HeldRange): Buffer | undefined {
     const { exports, u64 } = this.#options.kernel;
-    const at = (exports.scratchBase() >>> 0) + ENTRY;
+    const at = (exports.scratchBase() >>> 0) + SCRATCH_ENTRY;
     const count = exports.blockCount(raw);
     for (let i = 0; i < count; i++) {
       exports.blockEntry(raw, i, at);
@@ -113,7 +114,7 @@ export class RangeInTables {
 
   #keyAt(raw: number, index: number): Buffer {
     const { exports, bytes, u32 } = this.#options.kernel;
-    const at = (exports.scratchBase() >>> 0) + ENTRY;
+    const at = (exports.scratchBase() >>> 0) + SCRATCH_ENTRY;
     exports.blockEntry(raw, index, at);
     const suffixAt = u32[(at + ENTRY_SUFFIX) >>> 2] as number;
     const suffixBytes = u32[(at + ENTRY_SUFFIX_BYTES) >>> 2] as number;

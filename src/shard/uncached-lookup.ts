@@ -12,11 +12,12 @@ import {
   BLOCK_TRAILER_BYTES,
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
+  ENTRY_SEQUENCE,
   H_VISIBLE,
   OP_DELETE,
   OP_PUT_BLOB,
+  SCRATCH_ENTRY,
   SCRATCH_KEY,
-  SCRATCH_RESULT,
   T_CACHE_REFS,
   T_OFFSETS,
 } from '../kernel/assembly/layout.js';
@@ -28,9 +29,6 @@ import type { OpenTables } from './open-tables.js';
 import type { Staging } from './staging.js';
 import type { Lookup } from './table-reads.js';
 
-/** Where the kernel decodes an entry to, behind the result words. */
-const ENTRY = SCRATCH_RESULT + 768;
-const ENTRY_SEQUENCE = 24;
 /** Vector loads may look this far behind a block. */
 const SLACK_BYTES = 64;
 
@@ -81,8 +79,8 @@ function find(options: UncachedLookupOptions, key: Uint8Array, hash: bigint, at:
     const raw = rawBlock(options, table.id, meta, block);
     const index = exports.blockFind(raw, keyAddress, key.length, hash, at);
     if (index < 0) continue;
-    exports.blockEntry(raw, index, scratch + ENTRY);
-    return scratch + ENTRY;
+    exports.blockEntry(raw, index, scratch + SCRATCH_ENTRY);
+    return scratch + SCRATCH_ENTRY;
   }
   return 0;
 }

@@ -4,13 +4,12 @@
  */
 
 import {
-  type KeyList,
   RANGE_END_INCLUSIVE,
   RANGE_HAS_END,
   RANGE_HAS_START,
   RANGE_START_EXCLUSIVE,
-  type RangeList,
-} from '../router/commit-request.js';
+} from '../kernel/assembly/layout.js';
+import type { KeyList, RangeList } from '../router/commit-request.js';
 import type { KeyScratch } from '../router/key-scratch.js';
 import type { ScanQuery } from '../router/scan-query.js';
 import { KeyIndex, NONE } from './key-index.js';

@@ -8,6 +8,7 @@
 
 import { compareBytes, equalBytes } from './bytes';
 import {
+  BLOB_REFERENCE_BYTES,
   BLOCK_BASE_SEQUENCE,
   BLOCK_COUNT,
   BLOCK_FLAGS,
@@ -15,20 +16,17 @@ import {
   BLOCK_FLAG_WIDE,
   BLOCK_HEAD_BYTES,
   BLOCK_PREFIX_BYTES,
-  BLOB_REFERENCE_BYTES,
+  ENTRY_SEQUENCE,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  ENTRY_TYPE,
+  ENTRY_VALUE,
+  ENTRY_VALUE_BYTES,
   KEY_BYTES_MAX,
   OP_DELETE,
   OP_PUT,
   OP_PUT_BLOB,
 } from './layout';
-
-/** A decoded entry, as `blockEntry` leaves it. */
-export const ENTRY_SUFFIX: u32 = 0; // u32 address
-export const ENTRY_SUFFIX_BYTES: u32 = 4; // u32
-export const ENTRY_VALUE: u32 = 8; // u32 address
-export const ENTRY_VALUE_BYTES: u32 = 12; // u32
-export const ENTRY_TYPE: u32 = 16; // u32, OP_*
-export const ENTRY_SEQUENCE: u32 = 24; // u64
 
 export const BLOCK_ENTRIES_MAX: u32 = 65535;
 const SEQUENCE_LIMIT: u64 = <u64>1 << 53;

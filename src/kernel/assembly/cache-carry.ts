@@ -3,7 +3,7 @@
  * blocks into which the keys of hot cached blocks go are marked, and read soon after.
  */
 
-import { ENTRY_SUFFIX, ENTRY_SUFFIX_BYTES, blockCount, blockEntry, blockPrefixLen, blockPrefixPtr } from './block';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr } from './block';
 import { compareBytes, copyBytes } from './bytes';
 import { FROM_SCAN, MAIN, keyRoom, queue, tally } from './cache-queue';
 import {
@@ -11,6 +11,8 @@ import {
   CACHE_HEAD_BYTES,
   CACHE_TOUCHED,
   COUNTER_CACHE_CARRIED,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
   T_BLOCKS,
   T_CACHE_REFS,
   T_LARGEST,

@@ -23,18 +23,7 @@
  * no ghost mark.
  */
 
-import {
-  ENTRY_SEQUENCE,
-  ENTRY_SUFFIX,
-  ENTRY_SUFFIX_BYTES,
-  ENTRY_TYPE,
-  ENTRY_VALUE,
-  ENTRY_VALUE_BYTES,
-  blockCount,
-  blockEntry,
-  blockPrefixLen,
-  blockPrefixPtr,
-} from './block';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr } from './block';
 import { copyBytes } from './bytes';
 import {
   FROM_SCAN,
@@ -63,6 +52,12 @@ import {
   COUNTER_CACHE_EVICTIONS,
   COUNTER_CACHE_INSERTS,
   COUNTER_CACHE_PROMOTIONS,
+  ENTRY_SEQUENCE,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  ENTRY_TYPE,
+  ENTRY_VALUE,
+  ENTRY_VALUE_BYTES,
   OP_PUT,
   T_BLOCKS,
   T_CACHE_REFS,

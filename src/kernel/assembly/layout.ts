@@ -144,6 +144,8 @@ export const READER_SCANNED: u32 = 112;
 export const KEY_BYTES_MAX: u32 = 65536;
 /** Results of a kernel call: 64 words. */
 export const SCRATCH_RESULT: u32 = 0;
+/** Behind the result words: where the host has an entry decoded to. */
+export const SCRATCH_ENTRY: u32 = 768;
 /** The key of a call, or the lower bound of a scan. */
 export const SCRATCH_KEY: u32 = 1024;
 /** The second key of a call: the other bound of a scan. */
@@ -308,3 +310,17 @@ export const BLOCK_PREFIX_BYTES: u32 = 4; // u32
 export const BLOCK_BASE_SEQUENCE: u32 = 8; // u64
 export const BLOCK_HEAD_BYTES: u32 = 16;
 export const BLOCK_TRAILER_BYTES: u32 = 12;
+
+/** A decoded entry, as `blockEntry` leaves it. */
+export const ENTRY_SUFFIX: u32 = 0; // u32 address
+export const ENTRY_SUFFIX_BYTES: u32 = 4; // u32
+export const ENTRY_VALUE: u32 = 8; // u32 address
+export const ENTRY_VALUE_BYTES: u32 = 12; // u32
+export const ENTRY_TYPE: u32 = 16; // u32, OP_*
+export const ENTRY_SEQUENCE: u32 = 24; // u64
+
+/** First byte of a range of keys that was read: it has a start unless it is open below, an end unless open above. */
+export const RANGE_HAS_START: u32 = 1;
+export const RANGE_START_EXCLUSIVE: u32 = 2;
+export const RANGE_HAS_END: u32 = 4;
+export const RANGE_END_INCLUSIVE: u32 = 8;

@@ -21,6 +21,10 @@ import {
   LEAF_HEAD,
   LEAF_KEY,
   LEAF_KEY_LENGTH,
+  RANGE_END_INCLUSIVE,
+  RANGE_HAS_END,
+  RANGE_HAS_START,
+  RANGE_START_EXCLUSIVE,
   SCRATCH_CURSORS,
   VERSION_SEQUENCE,
   V_MEMTABLES,
@@ -40,10 +44,6 @@ const LOCKED: i32 = 2;
 /** No memtable has the key: the host looks into the tables. */
 const UNKNOWN: i32 = 3;
 
-const RANGE_HAS_START: u32 = 1;
-const RANGE_START_EXCLUSIVE: u32 = 2;
-const RANGE_HAS_END: u32 = 4;
-const RANGE_END_INCLUSIVE: u32 = 8;
 
 let table: u32 = 0;
 let tableMask: u32 = 0;

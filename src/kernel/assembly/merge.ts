@@ -10,20 +10,7 @@
  */
 
 import { compareBytes, copyBytes, headOf } from './bytes';
-import {
-  ENTRY_SEQUENCE,
-  ENTRY_SUFFIX,
-  ENTRY_SUFFIX_BYTES,
-  ENTRY_TYPE,
-  ENTRY_VALUE,
-  ENTRY_VALUE_BYTES,
-  blockCount,
-  blockEntry,
-  blockPrefixLen,
-  blockPrefixPtr,
-  blockSeek,
-  blockValidate,
-} from './block';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr, blockSeek, blockValidate } from './block';
 import { placementSeed, xxh64 } from './hash';
 import {
   JOB_CORRUPT,
@@ -33,7 +20,18 @@ import {
   JOB_RAW,
   MERGE_SOURCES_MAX,
 } from './job-layout';
-import { BLOCK_TRAILER_BYTES, KEY_BYTES_MAX, T_ID, T_OFFSETS } from './layout';
+import {
+  BLOCK_TRAILER_BYTES,
+  ENTRY_SEQUENCE,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  ENTRY_TYPE,
+  ENTRY_VALUE,
+  ENTRY_VALUE_BYTES,
+  KEY_BYTES_MAX,
+  T_ID,
+  T_OFFSETS,
+} from './layout';
 import { LZ4_RATIO_MAX, lz4Decompress } from './lz4';
 import { retentionKey, retentionVersion } from './retention';
 

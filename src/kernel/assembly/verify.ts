@@ -4,18 +4,7 @@
  */
 
 import { compareBytes, copyBytes } from './bytes';
-import {
-  ENTRY_SEQUENCE,
-  ENTRY_SUFFIX,
-  ENTRY_SUFFIX_BYTES,
-  ENTRY_TYPE,
-  ENTRY_VALUE,
-  blockCount,
-  blockEntry,
-  blockPrefixLen,
-  blockPrefixPtr,
-  blockValidate,
-} from './block';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr, blockValidate } from './block';
 import { filterMayContain } from './filter';
 import { placementSeed, xxh64 } from './hash';
 import {
@@ -47,6 +36,11 @@ import {
 import {
   BLOCK_HEAD_BYTES,
   BLOCK_TRAILER_BYTES,
+  ENTRY_SEQUENCE,
+  ENTRY_SUFFIX,
+  ENTRY_SUFFIX_BYTES,
+  ENTRY_TYPE,
+  ENTRY_VALUE,
   OP_DELETE,
   OP_PUT_BLOB,
   T_BLOCKS,
