@@ -5,6 +5,7 @@
 
 import { once } from 'node:events';
 import { type MessagePort, Worker } from 'node:worker_threads';
+import { YOUNG_GENERATION_MB } from '../../limits.js';
 import { uniform } from './key-choice.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import { Pace } from './pace.js';
@@ -134,6 +135,8 @@ export class ClientThreads {
       (_, index) =>
         new Worker(entry, {
           workerData: { ...data, gate, seed: seed + index * 101 } satisfies ClientThreadData,
+          // The resident memory that is reported is to be the store's, not the garbage of these threads.
+          resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
         }),
     );
     const ready = await Promise.all(workers.map(nextMessage<Ready>));
