@@ -6,7 +6,7 @@
 import { once } from 'node:events';
 import { type MessagePort, Worker } from 'node:worker_threads';
 import { YOUNG_GENERATION_MB } from '../../limits.js';
-import { uniform } from './key-choice.js';
+import { uniform, zipfian } from './key-choice.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import { Pace } from './pace.js';
 import { ownThreadId } from './process-counters.js';
@@ -14,7 +14,7 @@ import { Records } from './records.js';
 import type { BenchClient, ClientAccess } from './store.js';
 import { readBorrowedSync, readRandomSync, writeBatches } from './workloads.js';
 
-export type ClientWork = 'readrandom' | 'readborrowed' | 'overwrite';
+export type ClientWork = 'readrandom' | 'readborrowed' | 'readzipfian' | 'overwrite';
 
 export interface ClientThreadData {
   readonly access: ClientAccess;
@@ -75,9 +75,10 @@ function readFor(
   seconds: number,
 ): Pace {
   const pace = new Pace({ seconds, operationsMax: Number.POSITIVE_INFINITY });
-  pace.start();
   const read = work === 'readborrowed' ? readBorrowedSync : readRandomSync;
-  read(client, { records, pace, version, choose: uniform(count, seed) });
+  const choose = work === 'readzipfian' ? zipfian(count, seed) : uniform(count, seed);
+  pace.start();
+  read(client, { records, pace, version, choose });
   pace.stop();
   return pace;
 }

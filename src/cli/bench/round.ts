@@ -12,7 +12,7 @@ import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeCsv } from './csv-file.js';
-import { uniform, zipfian } from './key-choice.js';
+import { type KeyChoice, uniform, zipfian } from './key-choice.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import { type Measurement, measure, type ThreadCensus } from './measurement.js';
 import { Pace } from './pace.js';
@@ -25,6 +25,9 @@ import * as workloads from './workloads.js';
 import { Inserted, ycsb } from './ycsb.js';
 
 const SYNC_RECORDS_MAX = 100_000;
+/** With so many records, popular ones are in the cache before any are measured. */
+const POPULAR_AT_ONCE = 5_000_000;
+const LEARNING_SECONDS = 30;
 
 export async function runRound(kind: StoreKind, options: RoundOptions): Promise<Measurement[]> {
   const round = new Round(kind, options);
@@ -232,10 +235,20 @@ class Round {
     await this.stage.timed('seekrandom', store, 0, (context) => workloads.seekRandom(context));
     if (this.stage.wants('readrandom sync zipfian') && sync) {
       const choose = zipfian(count, this.#options.seed);
+      await this.#learnPopular(store, choose);
       await this.stage.timed('readrandom sync zipfian', store, 0, (context) =>
         workloads.readRandomSync(store, { ...context, choose }),
       );
     }
+  }
+
+  /** Reads until a cache that is smaller than the data has had the time to find out what is popular. */
+  async #learnPopular(store: BenchStore, choose: KeyChoice): Promise<void> {
+    const records = this.#records;
+    if (records.count <= POPULAR_AT_ONCE) return;
+    const pace = new Pace({ seconds: LEARNING_SECONDS, operationsMax: FOREVER });
+    pace.start();
+    workloads.readRandomSync(store, { records, pace, version: 0, choose });
   }
 
   async #awaitedReads(store: BenchStore): Promise<void> {
@@ -331,6 +344,8 @@ class Round {
   async #threads(store: BenchStore): Promise<void> {
     const { clientEntry, seconds } = this.#options;
     const runs = [
+      // While the cache still knows what is popular.
+      { threads: 2, name: 'readrandom sync zipfian 2 threads', work: 'readzipfian' },
       { threads: 1, name: 'readrandom sync 1 thread' },
       { threads: 2, name: 'readrandom sync 2 threads' },
       { threads: 2, name: 'readrandom sync borrowed 2 threads', work: 'readborrowed' },

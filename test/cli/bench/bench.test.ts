@@ -56,6 +56,7 @@ describe('lightning-db bench', () => {
       expect.stringMatching(/fillseq batch 1000$/),
       expect.stringMatching(/fillrandom batch 1000$/),
       expect.stringMatching(/readrandom sync zipfian$/),
+      expect.stringMatching(/readrandom sync zipfian 2 threads$/),
     ]);
     expect(stderr).toContain('fillseq');
   });
