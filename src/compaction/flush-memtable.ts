@@ -30,7 +30,7 @@ export function flushMemtable(
     fs,
     kernel,
     { address: region, bytes: base + bytes - region },
-    target,
+    { ...target, isShortLived: true },
   );
   const { exports } = kernel;
   exports.flushBegin(memtable, cursor);

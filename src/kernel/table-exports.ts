@@ -12,7 +12,13 @@ export interface TableExports {
   // lz4.ts
   lz4SetTable(address: number): void;
   lz4Bound(bytes: number): number;
-  lz4Compress(source: number, bytes: number, target: number, capacity: number): number;
+  lz4Compress(
+    source: number,
+    bytes: number,
+    target: number,
+    capacity: number,
+    skipShift: number,
+  ): number;
   lz4Decompress(source: number, bytes: number, target: number, capacity: number): number;
 
   // filter.ts; hashes are u64

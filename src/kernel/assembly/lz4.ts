@@ -25,8 +25,6 @@ const TOKEN_MAX: u32 = 15;
 /** What wild copies may write behind their end, token and distance included. */
 const SLACK_BYTES: u32 = 32;
 const SOURCE_BYTES_MAX: u32 = 0x7e000000;
-/** The step grows by one after 2^SKIP_SHIFT probes without a match. */
-const SKIP_SHIFT: u32 = 5;
 
 let table: u32 = 0;
 /**
@@ -99,9 +97,17 @@ function commonBytes(p: u32, candidate: u32, limit: u32): u32 {
 
 /**
  * Compresses into at most `capacity` bytes. Returns how many it took, or 0 when they do not fit or
- * would come within SLACK_BYTES of the capacity. Reads up to 3 bytes behind the source.
+ * would come within SLACK_BYTES of the capacity. Reads up to 3 bytes behind the source. The step
+ * grows by one after each 2^`skipShift` bytes without a match: the less, the faster, and the more matches
+ * are passed over.
  */
-export function lz4Compress(source: u32, length: u32, target: u32, capacity: u32): u32 {
+export function lz4Compress(
+  source: u32,
+  length: u32,
+  target: u32,
+  capacity: u32,
+  skipShift: u32,
+): u32 {
   if (length > SOURCE_BYTES_MAX || capacity <= SLACK_BYTES) return 0;
   if (base > 0x80000000) clearTable();
   const bias = base - source;
@@ -124,9 +130,11 @@ export function lz4Compress(source: u32, length: u32, target: u32, capacity: u32
       const position = p + bias;
       const entry = load<u32>(slot);
       store<u32>(slot, position);
-      let candidate = entry - bias;
-      if (position - entry > DISTANCE_MAX || load<u32>(candidate) != <u32>sequence) {
-        p += 1 + ((p - anchor) >> SKIP_SHIFT);
+      // One branch that is easily foreseen, in place of two of which one is not.
+      const isNear = position - entry <= DISTANCE_MAX;
+      let candidate = select<u32>(entry - bias, source, isNear);
+      if (<u32>!isNear | (load<u32>(candidate) ^ <u32>sequence)) {
+        p += 1 + ((p - anchor) >> skipShift);
         continue;
       }
       const matched = p;

@@ -110,7 +110,8 @@ let outCapacity: u32 = 0;
 let tableId: f64 = 0;
 let blockBytesTarget: u32 = 0;
 let tableBytesMax: f64 = 0;
-let compression: bool = false;
+/** `lz4Compress` takes it; 0: blocks are not compressed. */
+let skipShift: u32 = 0;
 let filterBitsPerKey: u32 = 0;
 let keysMax: u32 = 0;
 let fileBytes: u32 = 0;
@@ -192,18 +193,21 @@ function passesCut(key: u32, keyLength: u32): bool {
   return passes && keys > 0;
 }
 
-/** Starts a table. The builder is initialized; what was in it is forgotten. */
+/**
+ * Starts a table. The builder is initialized; what was in it is forgotten. `compress` is 0, or what
+ * `lz4Compress` takes as `skipShift`.
+ */
 export function builderBegin(
   id: f64,
   blockBytes: u32,
   tableBytes: f64,
-  compress: bool,
+  compress: u32,
   bitsPerKey: u32,
 ): void {
   tableId = id;
   blockBytesTarget = blockBytes;
   tableBytesMax = tableBytes;
-  compression = compress;
+  skipShift = compress;
   filterBitsPerKey = bitsPerKey;
   keysMax = <u32>(
     ((<u64>(hashBytes - FILTER_HEAD_BYTES - FILTER_LINE_BYTES - 128) * 8) / (64 + bitsPerKey))
@@ -245,10 +249,10 @@ function cutBlock(count: u32): i32 {
   const target = out + outBytes;
   let length: u32;
   let stored: u32 = 0;
-  if (compression && estimate <= rawCapacity) {
+  if (skipShift && estimate <= rawCapacity) {
     length = stageLayOut(count, raw, true);
     // Worth it from an eighth on. The compressor keeps away from its capacity by 32 bytes.
-    stored = lz4Compress(raw, length, target, length - (length >> 3) + 32);
+    stored = lz4Compress(raw, length, target, length - (length >> 3) + 32, skipShift);
     if (stored == 0) copyBytes(target, raw, length);
   } else {
     length = stageLayOut(count, target, false);
