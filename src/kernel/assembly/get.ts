@@ -63,8 +63,17 @@ let isLatest: bool = false;
 let bound: u64 = u64.MAX_VALUE;
 let settled: u64 = 0;
 
+/**
+ * Lookups in a row that found nothing. After some, filters are asked before anything waits for the hint,
+ * which is a cache miss that only a key that is there is worth.
+ */
+let absentInARow: u32 = 0;
+const ABSENT_EXPECTED: u32 = 3;
+const RUNS_ASKED_FIRST_MAX: u32 = 8;
+
 /** Hands out the value at `ptr`: copied, or held in place when it is larger than the room. */
 function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
+  absentInARow = 0;
   store<f64>(scratch + SCRATCH_RESULT, <f64>sequence, 24);
   // After the version was found: whoever put it there lowered the word before.
   if (isLatest && sequence >= atomic.load<u64>(H_UNSETTLED) && sequence != settled) {
@@ -166,6 +175,20 @@ function tableOfRun(run: u32, key: u32, keyLength: u32): u32 {
   return meta;
 }
 
+/** Whether a run may hold the key, by the tables' key ranges and filters. */
+function mayBeInRuns(version: u32, runs: u32, key: u32, keyLength: u32, hash: u64): bool {
+  for (let i: u32 = 0; i < runs; i++) {
+    const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
+    if (!meta) continue;
+    tally(READER_FILTER_CHECKS);
+    if (filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
+      return true;
+    }
+    tally(READER_FILTER_NEGATIVES);
+  }
+  return false;
+}
+
 /**
  * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
  * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24;
@@ -181,11 +204,19 @@ export function get(keyLength: u32, snapshot: f64): i32 {
   const version = atomic.load<u32>(H_VERSION);
   isLatest = snapshot < 0;
   const at = min(snapshotOf(snapshot), bound - 1);
-  const runs = load<u32>(version, V_RUN_COUNT);
+  let runs = load<u32>(version, V_RUN_COUNT);
   let hash: u64 = 0;
   if (runs) {
     hash = xxh64(key, keyLength, 0);
-    hintPrefetch(hash);
+    if (
+      absentInARow >= ABSENT_EXPECTED &&
+      runs <= RUNS_ASKED_FIRST_MAX &&
+      !mayBeInRuns(version, runs, key, keyLength, hash)
+    ) {
+      runs = 0;
+    } else {
+      hintPrefetch(hash);
+    }
   }
   const memtables = load<u32>(version, V_MEMTABLE_COUNT);
   for (let i: u32 = 0; i < memtables; i++) {
@@ -234,6 +265,7 @@ export function get(keyLength: u32, snapshot: f64): i32 {
   }
   readerLeave(slot);
   store<f64>(scratch + SCRATCH_RESULT, 0, 24);
+  absentInARow = min<u32>(absentInARow + 1, ABSENT_EXPECTED);
   return GET_ABSENT;
 }
 
