@@ -27,7 +27,7 @@ import { Inserted, ycsb } from './ycsb.js';
 const SYNC_RECORDS_MAX = 100_000;
 /** With so many records, popular ones are in the cache before any are measured. */
 const POPULAR_AT_ONCE = 5_000_000;
-const LEARNING_SECONDS = 30;
+const LEARNING_SECONDS = 60;
 
 export async function runRound(kind: StoreKind, options: RoundOptions): Promise<Measurement[]> {
   const round = new Round(kind, options);
