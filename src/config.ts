@@ -32,7 +32,10 @@ export interface LightningDbConfig<
    * existing database keeps its number. Default: the cores this process may use.
    */
   readonly shards?: number | undefined;
-  /** Block cache of all shards together, bytes. Default: a quarter of the memory, 1 GiB at most. */
+  /**
+   * Bytes, over all shards, for cached blocks and records, and for indexes and filters of tables, which
+   * may take three quarters of it before they go beyond. Default: a quarter of the memory, 1 GiB at most.
+   */
   readonly cacheSize?: number | undefined;
   /**
    * Bytes of writes a shard collects before it writes a table, 256 KiB to 1 GiB. A shard takes

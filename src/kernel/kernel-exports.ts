@@ -27,6 +27,7 @@ export interface KernelExports extends TableExports, CommitExports {
 
   // cache.ts
   cacheInit(): void;
+  cacheReserve(bytes: number): void;
   cacheInsert(
     meta: number,
     block: number,

@@ -22,10 +22,13 @@ export class MetaAllocator {
   readonly #free: FreeRange[];
   readonly #allocated = new Map<number, number>();
   readonly bytesTotal: number;
+  readonly #start: number;
   #bytesUsed = 0;
+  #bytesTouched = 0;
 
   constructor(base: number, bytes: number) {
     const start = roundUp(base);
+    this.#start = start;
     this.bytesTotal = Math.floor((base + bytes - start) / ALIGNMENT) * ALIGNMENT;
     this.#free = [{ address: start, bytes: this.bytesTotal }];
   }
@@ -36,6 +39,11 @@ export class MetaAllocator {
 
   get bytesUsed(): number {
     return this.#bytesUsed;
+  }
+
+  /** Bytes of the region that have been in use, which the system keeps in memory. */
+  get bytesTouched(): number {
+    return this.#bytesTouched;
   }
 
   /** Address of `bytes` free bytes, 64-byte aligned. Throws `LIGHTNING_LIMIT_EXCEEDED`. */
@@ -57,6 +65,7 @@ export class MetaAllocator {
       if (range.bytes === 0) this.#free.splice(i, 1);
       this.#allocated.set(address, wanted);
       this.#bytesUsed += wanted;
+      this.#bytesTouched = Math.max(this.#bytesTouched, address + wanted - this.#start);
       return address;
     }
     return -1;

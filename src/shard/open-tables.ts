@@ -1,8 +1,8 @@
 /**
  * The tables whose index and filter are in the shard's memory, and their files.
  *
- * Indexes and filters have a region of their own beside the cache (stats: `indexes`). When it is
- * nearly full tables are loaded without their filters; when that does not fit either, the flush or
+ * Indexes and filters have a region of their own beside the cache (stats: `indexes`); what they take, the
+ * cache leaves alone, up to three quarters of it. When the region is nearly full tables are loaded without their filters; when that does not fit either, the flush or
  * merge that made them fails with `LIGHTNING_LIMIT_EXCEEDED` and is tried again.
  *
  * A table is loaded before the Version that holds it is published. Once no Version holds it any
@@ -139,7 +139,11 @@ export class OpenTables {
   #read(read: typeof loadWithoutFilter, ref: TableRef): LoadedTable {
     const { fs, kernel, allocator } = this.#options;
     const memory = {
-      allocate: (bytes: number) => allocator.allocateForTable(bytes),
+      allocate: (bytes: number) => {
+        const address = allocator.allocateForTable(bytes);
+        kernel.exports.cacheReserve(allocator.bytesTouched);
+        return address;
+      },
       free: (address: number) => allocator.free(address),
     };
     try {

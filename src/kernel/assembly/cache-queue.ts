@@ -9,6 +9,9 @@
  * positions below `pending` belong to a retirement whose epoch readers may not have left yet;
  * `limit` follows once they have, and the head never passes it.
  *
+ * A part at the end of the main queue's region may be left alone (`cacheReserve`): a filler then ends
+ * each round of the head before it, so that positions mean what they meant.
+ *
  * Queue state lives in shared memory that the shard worker alone uses.
  */
 
@@ -48,6 +51,8 @@ export class Queue {
   /** Unlinked up to here (tail at the time of the retirement), waiting for `epoch`. */
   pending: u64;
   epoch: f64;
+  /** Bytes of the region, from its base, that entries are put into. */
+  usable: u32;
 }
 
 // Two queues in the 512 bytes of the header page that belong to the shard worker.
@@ -87,7 +92,26 @@ export function cacheInit(): void {
     q.limit = q.bytes;
     q.pending = 0;
     q.epoch = 0;
+    q.usable = q.bytes;
   }
+}
+
+/**
+ * Leaves `bytes` of the cache to somebody else, but never more than three quarters of the main queue:
+ * from the head's next round on nothing is put there. What is there leaves as ever.
+ */
+export function cacheReserve(bytes: u32): void {
+  const q = queue(MAIN);
+  const most = q.bytes - (q.bytes >> 2);
+  q.usable = (q.bytes - min(bytes, most)) & ~(CACHE_UNIT_BYTES - 1);
+}
+
+/** Bytes that a filler takes before an entry of that size, which is never put across the end. */
+// @ts-ignore: decorator
+@inline
+export function fillerBytes(q: Queue, size: u32): u32 {
+  const offset = <u32>(q.head % q.bytes);
+  return offset + size > q.usable ? q.bytes - offset : 0;
 }
 
 // @ts-ignore: decorator
@@ -117,12 +141,11 @@ export function retireTail(q: Queue): void {
 /** Reserves `size` bytes at the head (never across the end of the log). 0: no room at present. */
 export function append(which: i32, meta: u32, block: u32, size: u32): u32 {
   const q = queue(which);
-  const offset = <u32>(q.head % q.bytes);
-  const pad = q.bytes - offset < size ? q.bytes - offset : 0;
+  const pad = fillerBytes(q, size);
   if (q.head + pad + size > q.limit) return 0;
   if (pad) {
     // A dead entry fills the end of the log.
-    const filler = q.base + offset;
+    const filler = addressOf(q, q.head);
     store<u32>(filler, 0, CACHE_META);
     store<u32>(filler, pad, CACHE_ENTRY_BYTES);
     q.head += pad;
@@ -143,9 +166,11 @@ export function entryBytes(rawBytes: u32): u32 {
   return (rawBytes + CACHE_HEAD_BYTES + 15 + CACHE_UNIT_BYTES) & ~(CACHE_UNIT_BYTES - 1);
 }
 
-/** Bytes of live and dead entries in both queues. */
+/** Bytes of live and dead entries in both queues, but for what is left alone. */
 export function cacheUsedBytes(): f64 {
   const small = queue(SMALL);
   const main = queue(MAIN);
-  return <f64>(small.head - small.tail) + <f64>(main.head - main.tail);
+  let used = main.head - main.tail;
+  if (main.head / main.bytes > main.tail / main.bytes) used -= min(used, main.bytes - main.usable);
+  return <f64>(small.head - small.tail) + <f64>used;
 }

@@ -32,6 +32,7 @@ import {
   addressOf,
   append,
   entryBytes,
+  fillerBytes,
   keyRoom,
   queue,
   retireTail,
@@ -69,12 +70,11 @@ import { RECORD_HEAD_BYTES, buildRecord } from './record-block';
 import { storedRawBytes, storedUnpack, storedVerify } from './stored-block';
 
 /**
- * Unlinks entries at the tail until `bytes` more can be retired, then asks for an epoch.
+ * Unlinks entries at the tail up to the position `goal`.
  * Touched entries survive: from the small queue into the main one, in the main one by another round.
  */
-function evict(which: i32, bytes: u32): void {
+function evict(which: i32, goal: u64): void {
   const q = queue(which);
-  const goal = q.tail + bytes;
   let rounds: i32 = 0;
   while (q.tail < goal && q.tail < q.head && rounds < 100000) {
     rounds++;
@@ -91,7 +91,7 @@ function evict(which: i32, bytes: u32): void {
     let moved: u32 = 0;
     const main = queue(MAIN);
     // While the main queue has never been full, nothing is thrown away.
-    const isFilling = which == SMALL && main.head + size <= main.bytes;
+    const isFilling = which == SMALL && main.head + size <= main.usable;
     if (which == SMALL && (touched || isFilling)) makeRoom(MAIN, size);
     const isSplit = touched && !isFilling && !isRecord && splitBlock(entry, mark, size);
     if ((touched || isFilling) && !isSplit) {
@@ -194,10 +194,11 @@ function addRecord(
 function makeRoom(which: i32, size: u32): void {
   const q = queue(which);
   settle(q);
-  const lead = (q.bytes >> 4) + size * 2;
+  const lead = (q.usable >> 4) + size * 2 + fillerBytes(q, size);
   if (q.head + lead <= q.limit) return;
-  // Retire in large steps: an epoch per block would cost more than the blocks.
-  evict(which, (q.bytes >> 4) + size * 2);
+  // What has left may only be waiting for readers. If not: in large steps, since an epoch per block
+  // would cost more than the blocks.
+  if (q.head + lead > q.tail + q.bytes) evict(which, q.head + lead + (q.usable >> 4) - q.bytes);
   if (q.tail == q.head) {
     // Empty: start over at the base, so that an entry as large as the queue fits.
     q.head += (q.bytes - <u32>(q.head % q.bytes)) % q.bytes;
@@ -231,7 +232,7 @@ export function cacheInsert(
   const size = entryBytes(rawBytes);
   let which = present == CACHE_GHOST && !scan ? MAIN : SMALL;
   if (which == SMALL && size > queue(SMALL).bytes >> 2) which = MAIN;
-  if (size > queue(which).bytes) return 0;
+  if (size > queue(which).usable) return 0;
   makeRoom(which, size);
   const entry = append(which, meta, block, size);
   if (!entry) return 0;

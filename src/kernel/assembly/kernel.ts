@@ -55,7 +55,7 @@ export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
 export { cacheDropTable, cacheInsert, cacheRecord } from './cache';
 export { cacheCarry } from './cache-carry';
-export { cacheInit, cacheUsedBytes } from './cache-queue';
+export { cacheInit, cacheReserve, cacheUsedBytes } from './cache-queue';
 export { ownBlockBytesMax, ownBlockHit, ownBlockSource, ownBlockTake } from './own-block';
 export { prefetchKeys } from './prefetch';
 export { setHeldRanges } from './held';
