@@ -144,13 +144,16 @@ class Shard {
     Atomics.store(u32, layout.H_VERSION >>> 2, version);
   }
 
+  get hintSlots(): number {
+    return ((this.kernel.u32[layout.H_HINT_MASK >>> 2] as number) + 1) * 8;
+  }
+
   /** Changes every hint that there is: `change` gets and returns raw block, offset and entry. */
   changeHints(change: (hint: [number, number, number]) => [number, number, number]): number {
     const { u32, u64 } = this.kernel;
     const base = (u32[layout.H_HINT_BASE >>> 2] as number) >>> 3;
-    const slots = ((u32[layout.H_HINT_MASK >>> 2] as number) + 1) * 8;
     let changed = 0;
-    for (let i = base; i < base + slots; i++) {
+    for (let i = base; i < base + this.hintSlots; i++) {
       const hint = u64[i] as bigint;
       if (hint === 0n) continue;
       const raw = Number(hint >> 36n) * 16;
@@ -413,6 +416,43 @@ describe('reads', () => {
     expect(shard.kernel.exports.cacheUsedBytes()).toBeLessThanOrEqual(1 << 17);
   });
 
+  it('stay right while more and less of the cache is left alone, where nothing is written then', () => {
+    directory = temporaryDirectory();
+    const cacheBytes = 1 << 18;
+    const shard = new Shard(directory.path, cacheBytes);
+    const value = (i: number): string => `${i}:`.padEnd(300, String.fromCharCode(97 + (i % 26)));
+    shard.apply(Array.from({ length: 700 }, (_, i) => ({ key: `k${i}`, value: value(i) })));
+    shard.flush();
+    const { bytes, u32, exports } = shard.kernel;
+    const small = u32[layout.H_CACHE_SMALL_BYTES >>> 2] as number;
+    const main = (u32[layout.H_CACHE_BYTES >>> 2] as number) - small;
+    const mainBase = (u32[layout.H_CACHE_BASE >>> 2] as number) + small;
+    let at = 0;
+    const readMany = (count: number): void => {
+      for (let n = 0; n < count; n++) {
+        at = (at + 7919) % 700;
+        expect(shard.get(`k${at}`)).toBe(value(at));
+      }
+    };
+    for (const reserve of [main >> 1, main >> 3, main * 4, 0]) {
+      exports.cacheReserve(reserve);
+      const usable = main - Math.min(reserve, main - (main >> 2));
+      // Until the head has come round.
+      readMany(900);
+      expect(exports.cacheUsedBytes()).toBeLessThanOrEqual(small + usable);
+      // But for the head of a filler, which may stand at its beginning.
+      const alone = bytes.subarray(mainBase + usable + 64, mainBase + main);
+      alone.fill(0xcd);
+      const loads = shard.loads;
+      readMany(400);
+      expect(alone.every((byte) => byte === 0xcd)).toBe(true);
+      expect(shard.loads).toBeGreaterThan(loads);
+    }
+    // Everything is used again, and holds what it can.
+    readMany(500);
+    expect(exports.cacheUsedBytes()).toBeGreaterThan(0.6 * cacheBytes);
+  });
+
   it('take a record that is cached by itself, for its own table and snapshots alone', () => {
     directory = temporaryDirectory();
     const shard = new Shard(directory.path);
@@ -455,6 +495,57 @@ describe('reads', () => {
     shard.apply([{ key: 'key', value: 'new' }]);
     shard.flush();
     expect(shard.get('key')).toBe('new');
+  });
+
+  it('find a key after many that are not there, wherever it is', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    const missMany = (): void => {
+      for (let i = 0; i < 6; i++) expect(shard.get(`missing-${i}`)).toBeUndefined();
+    };
+    const first = shard.apply([
+      { key: 'bottom', value: '1' },
+      { key: 'replaced', value: 'old' },
+    ]);
+    shard.flush();
+    shard.apply([
+      { key: 'replaced', value: 'new' },
+      { key: 'upper', value: '2' },
+    ]);
+    shard.flush();
+    shard.apply([{ key: 'memtable', value: '3' }]);
+    for (const [key, value] of [
+      ['bottom', '1'],
+      ['upper', '2'],
+      ['replaced', 'new'],
+      ['memtable', '3'],
+    ] as const) {
+      missMany();
+      expect(shard.get(key)).toBe(value);
+    }
+    missMany();
+    expect(shard.get('replaced', first)).toBe('old');
+    missMany();
+    expect(shard.get('upper', first)).toBeUndefined();
+  });
+
+  it('know as many keys as are read, in a table of hints that grows with them', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    const keys = Array.from({ length: 12_000 }, (_, i) => `key-${String(i).padStart(5, '0')}`);
+    shard.apply(keys.map((key) => ({ key, value: key })));
+    shard.flush();
+    const readAll = (wanted: readonly string[]): void => {
+      for (const key of wanted) expect(shard.get(key)).toBe(key);
+    };
+    readAll(keys.slice(0, 3000));
+    const few = shard.hintSlots;
+    expect(few).toBeLessThan(12_000);
+    for (let i = 0; i < 3; i++) readAll(keys);
+    expect(shard.hintSlots).toBeGreaterThan(few);
+    // Those that were found again where the table had grown stand at both places.
+    expect(shard.changeHints((hint) => hint)).toBeGreaterThan(0.9 * keys.length);
+    readAll(keys);
   });
 
   it('never believe a hint that is wrong', () => {
