@@ -45,6 +45,7 @@ export interface CommitExports {
   unsettledFrom(sequence: number): void;
   groupAck(): number;
   groupAckRetry(): number;
+  dropAcks(): void;
   groupForget(client: number): void;
 
   // locks.ts

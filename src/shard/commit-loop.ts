@@ -4,9 +4,8 @@
  * Nothing here blocks. When there is no memtable for a group, the group waits gathered, unnumbered
  * and unwritten, and turns go on serving reads until a flush has finished; when flushes cannot
  * finish (the disk is full), it is refused instead. A commit that is written is always applied to
- * its end before the next is gathered. One that is larger than all memtables may get stuck in its
- * middle when flushes cannot finish: whoever waits for it is told, and so is who comes after it; it
- * goes on by itself once they can.
+ * its end before the next is gathered. A large one may get stuck in its middle when flushes cannot
+ * finish: whoever waits for it is told, and so is who comes after it; it goes on by itself once they can.
  */
 import type { LightningError } from '../errors.js';
 import { H_HEARTBEAT, READER_COUNT, RECORD_FLAG_MORE } from '../kernel/assembly/layout.js';
@@ -20,6 +19,7 @@ import { ClientSession } from './client-session.js';
 import type { CommitRecords } from './commit-records.js';
 import { unknownOutcome } from './conflict.js';
 import { ConnectedClients, takeTouched } from './connected-clients.js';
+import { GroupWaiters } from './group-waiters.js';
 import { MemtableRoom, type MemtableRoomOptions, stuckCommit } from './memtable-room.js';
 import type { PreparedCommits } from './prepared-commits.js';
 import {
@@ -29,7 +29,7 @@ import {
   type RecordIntake,
 } from './record-intake.js';
 import type { ReadyCommit, RequestHandler } from './request-handler.js';
-import { NOBODY, type WalCommit } from './wal-commit.js';
+import type { WalCommit } from './wal-commit.js';
 import { WriteStalls } from './write-stalls.js';
 
 /** What groupCollect answers (commit.ts). */
@@ -70,6 +70,7 @@ export class CommitLoop {
   readonly #room: MemtableRoom;
   readonly #sessions: ClientSession[] = [];
   readonly #connected: ConnectedClients;
+  readonly #waiters: GroupWaiters;
   /** Clients that something was sent to, or made room for, in this turn. */
   readonly #touched = new Set<number>();
   /** Clients that have not made room for all their answers. */
@@ -93,6 +94,10 @@ export class CommitLoop {
     this.#options = options;
     this.#room = new MemtableRoom(options);
     this.#connected = new ConnectedClients(options.kernel.i32);
+    this.#waiters = new GroupWaiters(options.kernel, (client, requestId, error) => {
+      this.#session(client).responses.error(requestId, error);
+      this.#touched.add(client);
+    });
     options.kernel.exports.groupRecordMax(options.inlineBytesMax);
     for (let client = 0; client < READER_COUNT; client++) {
       this.#sessions.push(new ClientSession(options.kernel, client));
@@ -257,12 +262,14 @@ export class CommitLoop {
     return commit.isApplying || prepared.hasDue ? this.#room.blocked : undefined;
   }
 
-  /** Tells who waits for a large commit that it is stuck: it stands in the log, and will be applied. */
+  /** Tells who waits for a commit that it is stuck: it stands in the log, and will be applied. */
   #answerStuck(): void {
     const ready = this.#large;
     const error = this.#stuck;
-    if (error === undefined || ready === undefined || this.#isGroup || !this.#isLargeWanted) return;
+    if (error === undefined) return;
     const told = stuckCommit(error);
+    if (this.#isGroup) this.#waiters.tell(told);
+    if (this.#isGroup || ready === undefined || !this.#isLargeWanted) return;
     this.#answerLarge(ready, () => this.#options.intake.refuseReady(ready, told));
     this.#isLargeWanted = false;
   }
@@ -311,19 +318,8 @@ export class CommitLoop {
   #refuseGathered(error: LightningError): void {
     this.#options.records.refused(this.#options.nowMs());
     this.#options.prepared.refuseGathered(error);
-    const { exports } = this.#options.kernel;
-    const commits = exports.groupCommits() >>> 0;
-    const refused: [client: number, requestId: number][] = [];
-    for (let i = 0; i < commits; i++) {
-      refused.push([exports.groupClient(i) >>> 0, exports.groupRequestId(i) >>> 0]);
-    }
-    exports.groupBegin();
     this.#isGathered = false;
-    for (const [client, requestId] of refused) {
-      if (client === NOBODY) continue;
-      this.#session(client).responses.error(requestId, error);
-      this.#touched.add(client);
-    }
+    this.#waiters.refuse(error);
   }
 
   #writeLarge(ready: ReadyCommit, nowMs: number): boolean {
@@ -385,7 +381,7 @@ export class CommitLoop {
     const { commit } = this.#options;
     this.stalls.resume(this.#options.nowMs);
     if (this.#isGroup) {
-      this.#carriedAcks = this.#options.kernel.exports.groupAck();
+      this.#carriedAcks = this.#waiters.acknowledge();
       return;
     }
     const ready = this.#large;

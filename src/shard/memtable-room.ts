@@ -8,6 +8,8 @@ import type { Memtables } from './memtables.js';
 
 /** A memtable takes this much more than the bytes of an operation in the log, at most in the mean. */
 const OPERATION_OVERHEAD_BYTES = 96;
+/** It takes an operation only when there would be room for the largest node, too (memtable-node.ts). */
+const NODE_BYTES_MAX = 1088;
 
 export interface MemtableRoomOptions {
   readonly memtables: Memtables;
@@ -27,7 +29,7 @@ export class MemtableRoom {
   /** Undefined: it may be written now. An error: it is to be refused. */
   admit(bytes: number, operations: number): LightningError | 'wait' | undefined {
     const { memtables } = this.#options;
-    const total = bytes + operations * OPERATION_OVERHEAD_BYTES;
+    const total = bytes + operations * OPERATION_OVERHEAD_BYTES + NODE_BYTES_MAX;
     const wanted = Math.min(total, Math.floor(memtables.arenaBytes / 2));
     const failure = this.#options.flushFailure();
     if (memtables.bytesFreeTotal < total) {

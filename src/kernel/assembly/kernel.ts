@@ -23,6 +23,7 @@ export {
 } from './commit';
 export { applyOps, groupApply, setActiveMemtable } from './apply';
 export {
+  dropAcks,
   groupAck,
   groupAckRetry,
   groupClient,
