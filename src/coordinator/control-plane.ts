@@ -87,6 +87,10 @@ export interface ShardControl {
   link(intent: LinkIntent): Promise<Outcome<void>>;
   /** A new coordinator has taken the place of one that died. */
   connectCoordinator(port: MessagePort): Promise<Outcome<void>>;
+  /** There is no coordinator any more, for that reason; called before `start` where it is known then. */
+  endCoordinator(reason: SerializedError): Promise<Outcome<void>>;
+  /** A client's thread is gone, and there is no coordinator to say so: the shard lets go of its slot. */
+  releaseClient(client: number): Promise<Outcome<void>>;
   /**
    * Takes no more requests, answers what has arrived, syncs and closes the files. True when all that
    * was acknowledged is durable. Idempotent.

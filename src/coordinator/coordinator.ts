@@ -7,7 +7,7 @@
  * way are repeated by their shards.
  */
 
-import { type MessagePort, postMessageToThread } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
 import type { BulkJob } from '../bulk-load/load-jobs.js';
 import { CheckBoard } from '../compaction/check-board.js';
@@ -23,25 +23,15 @@ import { nodeFileSystem } from '../file-system/node.js';
 import { systemThreadId } from '../file-system/system-thread.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
+import { AttachedThreads, type AttachService } from '../router/attached-threads.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
 import { fenced } from '../router/fence-reasons.js';
 import { fencedStats, joinReports } from '../router/reports.js';
-import {
-  ABORT_UNAVAILABLE,
-  IDS_PER_OPEN,
-  ownerOf,
-  stateOf,
-  TRANSACTION_ABORTED,
-} from '../router/transaction-table.js';
+import { IDS_PER_OPEN } from '../router/transaction-table.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import { renewLinkIntents } from '../version/link-intent.js';
 import { comlinkEndpoint } from './comlink-endpoint.js';
 import {
-  ALIVE_MESSAGE,
-  ATTACH_MESSAGE,
-  type AttachControl,
-  type AttachedClient,
-  type AttachRequest,
   type AttachStats,
   type CheckReport,
   type CoordinatorControl,
@@ -60,12 +50,8 @@ import { JobScheduler } from './job-scheduler.js';
 import type { JobResult } from './jobs.js';
 import type { JobService, ShardService } from './shard-link.js';
 
-/** How often slots are looked through for threads that died unheard. */
-const SWEEP_MS = 1000;
 /** How soon a client that commits in the memory of a worker that died is looked at again. */
 const REVOKE_MS = 1;
-/** A thread that takes longer to answer is busy. */
-const ALIVE_MS_MAX = 5000;
 
 /** Exposes the coordinator's control interface on `parentPort`. */
 export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort): void {
@@ -130,21 +116,11 @@ class ShardConnection {
   }
 }
 
-interface AttachedThread {
-  readonly client: number;
-  readonly port: MessagePort;
-  readonly remote: Remote<AttachedClient>;
-}
-
 export class Coordinator {
   readonly #init: CoordinatorInit;
   readonly #control: ControlBlock;
   readonly #shards: ConnectedShard[];
-  readonly #attached = new Map<number, AttachedThread>();
-  readonly #onMessage = (message: unknown, source: number): void => this.#receive(message, source);
-  #sweep: NodeJS.Timeout | undefined;
-  /** Slots that are being asked about. */
-  readonly #swept = new Set<number>();
+  readonly #attached: AttachedThreads;
   #scheduler: JobScheduler | undefined;
   /** Undefined in a read-only database. */
   #durability: CommitDurability | undefined;
@@ -160,6 +136,12 @@ export class Coordinator {
       generation: init.generations[shard] as number,
       link: undefined,
     }));
+    this.#attached = new AttachedThreads({
+      databaseId: init.databaseId,
+      control: this.#control,
+      service: this.#attachService(),
+      openerThread: init.openerThread,
+    });
   }
 
   start(): RecoveredLog {
@@ -173,11 +155,7 @@ export class Coordinator {
     });
     for (const [shard, port] of shards.entries()) this.#connect(shard, port);
     const recovered = this.#openLog();
-    process.on('workerMessage', this.#onMessage);
-    this.#sweep = setInterval(() => void this.#sweepClients(), SWEEP_MS);
-    this.#sweep.unref();
-    // A coordinator that died may have been about to free them.
-    for (const client of this.#control.retiredClients()) void this.#letGo(client);
+    this.#attached.start();
     return recovered;
   }
 
@@ -240,7 +218,7 @@ export class Coordinator {
     return {
       queued: this.#scheduler?.queued ?? 0,
       running: this.#scheduler?.running ?? 0,
-      attachedClients: this.#attached.size,
+      attachedClients: this.#attached.count,
     };
   }
 
@@ -300,7 +278,7 @@ export class Coordinator {
   /** Clients do not commit any more in the memory of a worker that is gone (shard-latch.ts). */
   async #revoke(shard: number): Promise<void> {
     const { words } = this.#shards[shard] as ConnectedShard;
-    while (!revokeLatch(words, (client) => this.#control.isClientActive(client))) {
+    while (!revokeLatch(words, (client) => this.#control.isClientAlive(client))) {
       await new Promise((resolve) => setTimeout(resolve, REVOKE_MS));
     }
   }
@@ -322,8 +300,7 @@ export class Coordinator {
     connected.words = new Int32Array(restart.memory.buffer);
     connected.generation = restart.generation;
     this.#connect(restart.shard, port);
-    // Its new rings are empty and its new epochs untouched: nothing is left of clients that are gone.
-    for (const { remote } of this.#attached.values()) void remote.shardRestarted(restart);
+    this.#attached.shardRestarted(restart);
   }
 
   async #callAll<T>(invoke: (shard: Remote<ShardService>) => Promise<Outcome<T>>): Promise<T[]> {
@@ -343,63 +320,19 @@ export class Coordinator {
 
   // ---- attached threads -----------------------------------------------------------------
 
-  /** A message from another thread of the process: only attach requests are meant for this one. */
-  #receive(message: unknown, source: number): void {
-    if (!isAttachRequest(message) || message.databaseId !== this.#init.databaseId) return;
-    const { client, port } = message;
-    if (this.#control.clientThread(client) !== source) {
-      // It has been given up for dead.
-      port.close();
-      return;
-    }
-    if (this.#isClosing) {
-      port.close();
-      void this.#release(client, source);
-      return;
-    }
-    const endpoint = comlinkEndpoint(port);
-    expose(this.#attachControl(), endpoint);
-    const remote = wrap<AttachedClient>(endpoint);
-    this.#attached.set(client, { client, port, remote });
-    port.once('close', () => {
-      if (this.#attached.get(client)?.port !== port) return;
-      this.#attached.delete(client);
-      void this.#release(client, source);
-    });
-  }
-
-  /**
-   * Takes back slots whose threads died unheard: between claiming one and saying so, or between the
-   * death of a coordinator and the next. A thread that does not answer in time is busy, not dead.
-   */
-  async #sweepClients(): Promise<void> {
-    for (const client of this.#control.activeClients()) {
-      const thread = this.#control.clientThread(client);
-      if (thread === undefined || thread === this.#init.openerThread) continue;
-      if (this.#attached.has(client) || this.#swept.has(client)) continue;
-      this.#swept.add(client);
-      try {
-        await postMessageToThread(thread, { kind: ALIVE_MESSAGE }, [], ALIVE_MS_MAX);
-      } catch (error) {
-        if (isGone(error)) await this.#release(client, thread);
-      } finally {
-        this.#swept.delete(client);
-      }
-    }
-  }
-
-  #attachControl(): AttachControl {
+  #attachService(): AttachService {
     return {
-      hello: () => outcomeOf(() => this.#memories()),
-      flush: () => outcomeOf(() => this.#onAll((shard) => shard.flush())),
-      compact: () => outcomeOf(() => this.#onAll((shard) => shard.compact())),
-      check: (board) => outcomeOf(() => this.#checkAll(board)),
-      stats: () => outcomeOf(() => this.#attachStats()),
+      memories: () => this.#memories(),
+      flush: () => this.#onAll((shard) => shard.flush()),
+      compact: () => this.#onAll((shard) => shard.compact()),
+      check: (board) => this.#checkAll(board),
+      stats: () => this.#attachStats(),
+      releaseClient: async (shard, client) =>
+        this.#link(shard).call((it) => it.releaseClient(client)),
     };
   }
 
   #memories(): ShardRestart[] {
-    if (this.#isClosing) throw new ClosedError();
     return this.#shards.map(({ memory, generation }, shard) => ({ shard, memory, generation }));
   }
 
@@ -424,75 +357,24 @@ export class Coordinator {
     return { shards: await Promise.all(shards), background: this.stats() };
   }
 
-  /** The thread behind a slot is gone: every shard lets go of it, then others may have it. */
-  async #release(client: number, thread: number): Promise<void> {
-    if (this.#control.retireClient(client, thread)) await this.#letGo(client);
-  }
-
-  async #letGo(client: number): Promise<void> {
-    const aborted = this.#abortCommitsOf(client);
-    // A shard that is down, or does not answer, starts anew with an empty memory.
-    const outcomes = await Promise.allSettled(
-      this.#shards.map(async ({ link }) => {
-        if (link === undefined) throw unavailable();
-        await link.call((shard) => shard.releaseClient(client));
-      }),
-    );
-    // A shard that has let go of the client never gets what the client did not send any more.
-    for (const [shard, { status }] of outcomes.entries()) {
-      if (status === 'rejected') continue;
-      for (const { slot, word } of aborted) this.#control.letGo(slot, word, shard);
-    }
-    this.#control.freeClient(client);
-  }
-
-  /** Aborts what a client that is gone has not brought to a decision. */
-  #abortCommitsOf(client: number): { readonly slot: number; readonly word: number }[] {
-    const { transactions } = this.#control;
-    const aborted: { slot: number; word: number }[] = [];
-    for (let slot = 0; slot < transactions.highWater; slot++) {
-      const word = transactions.word(slot);
-      if (ownerOf(word) !== client) continue;
-      transactions.unclaim(slot, word);
-      transactions.abort(slot, word, ABORT_UNAVAILABLE);
-      if (stateOf(transactions.word(slot)) === TRANSACTION_ABORTED) aborted.push({ slot, word });
-    }
-    return aborted;
-  }
-
   // ---- the end --------------------------------------------------------------------------
 
   beginClose(): void {
-    for (const { remote } of this.#attached.values()) void remote.databaseClosing();
+    this.#attached.databaseClosing();
   }
 
   async close(isDurable: boolean): Promise<void> {
     this.#isClosing = true;
-    clearInterval(this.#sweep);
-    process.off('workerMessage', this.#onMessage);
+    this.#attached.stop();
     try {
       await this.#decisions?.stop();
       await this.#durability?.close(isDurable);
     } finally {
       await this.#scheduler?.close();
       for (const { link } of this.#shards) link?.close();
-      for (const { port } of this.#attached.values()) port.close();
+      this.#attached.close();
     }
   }
-}
-
-/** Node found no such thread, or nobody in it who listens. */
-function isGone(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_MESSAGING_FAILED';
-}
-
-function isAttachRequest(message: unknown): message is AttachRequest {
-  return (
-    typeof message === 'object' &&
-    message !== null &&
-    'kind' in message &&
-    message.kind === ATTACH_MESSAGE
-  );
 }
 
 function unavailable(): ShardUnavailableError {

@@ -156,7 +156,9 @@ export class JobScheduler {
     const outcome = await queue
       .add(() => this.#post(posted, jobs, signal), { priority, signal })
       .catch((cause: unknown) => {
-        throw new LightningError('LIGHTNING_ABORTED', 'The job did not come to its end', { cause });
+        const reason = cause instanceof Error ? cause.message : String(cause);
+        const message = `The job did not come to its end: ${reason}`;
+        throw new LightningError('LIGHTNING_ABORTED', message, { cause });
       });
     return unwrap(outcome);
   }

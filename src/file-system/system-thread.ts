@@ -22,5 +22,7 @@ export function systemThreadId(): number {
 
 /** Whether a thread of this process, of that number, has ended. False when nothing is known. */
 export function isSystemThreadGone(id: number): boolean {
-  return id !== UNKNOWN && !existsSync(`/proc/self/task/${id}`);
+  if (id === UNKNOWN || existsSync(`/proc/self/task/${id}`)) return false;
+  // A process that has changed its root directory sees none of its threads.
+  return existsSync('/proc/thread-self');
 }

@@ -21,9 +21,10 @@
  *    nothing but one write to a file. So the wait for it is short, unless the disk or the system makes
  *    it long, and then nobody is killed for that.
  * 4. A thread that dies is known by its client slot, which is taken from it before anybody else may
- *    have it (ControlBlock.retireClient); the slot is not given to another thread before every shard
- *    has let go of it. So a holder whose slot is not active is dead, and what it left is found in
- *    H_LENT_PHASE: the worker completes it or takes it back.
+ *    have it (ControlBlock.retireClient), or, where the system tells, by its number, before anybody
+ *    has noticed (system-threads.ts). The slot is not given to another thread before every shard has
+ *    let go of it. What a dead holder left is found in H_LENT_PHASE: the worker completes it or takes
+ *    it back.
  * 5. The latch of a worker that died is revoked before anybody reads or syncs the log for it: what a
  *    client has committed in the old memory until then stands in the log, and later nothing does.
  *

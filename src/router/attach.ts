@@ -11,6 +11,7 @@ import type { CheckBoard } from '../compaction/check-board.js';
 import type { ResolvedConfig } from '../config.js';
 import type { CheckReport, ShardRestart } from '../coordinator/control-plane.js';
 import { ClosedError, InvalidArgumentError, LightningError } from '../errors.js';
+import { systemThreadId } from '../file-system/system-thread.js';
 import type { Backend } from './backend.js';
 import { Client } from './client.js';
 import {
@@ -73,7 +74,7 @@ export async function attachDatabase(
 ): Promise<Backend> {
   const control = new ControlBlock(handle.control);
   if (control.databaseState() !== DATABASE_SERVING) throw new ClosedError();
-  const slot = control.claimClient(threadId);
+  const slot = control.claimClient(threadId, systemThreadId());
   if (slot === 0) {
     throw new LightningError(
       'LIGHTNING_LIMIT_EXCEEDED',

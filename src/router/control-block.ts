@@ -10,6 +10,7 @@
  *         SNAPSHOTS   SNAPSHOT_COUNT slots
  *         COUNTS      of the clients' transactions: client-counts.ts
  *         TRANSACTIONS  commits over several shards: transaction-table.ts
+ *         REASONS     why a shard, or the coordinator, is out of service: fence-reasons.ts
  *
  * Who writes: shard workers allocate sequences and write their own line; a client writes its own
  * line (the doorbell is everybody's) and its snapshot slots; the main thread writes states; the
@@ -37,6 +38,7 @@ import { READER_COUNT } from '../kernel/assembly/layout.js';
 import { raise } from './atomic-raise.js';
 import { ClientCounts } from './client-counts.js';
 import type { ClientDoorbell } from './client-doorbell.js';
+import { COORDINATOR_SYSTEM_THREAD, CoordinatorPlace } from './coordinator-place.js';
 import { REASON_BYTES, readReason, writeReason } from './fence-reasons.js';
 import { SystemThreads } from './system-threads.js';
 import { TransactionTable } from './transaction-table.js';
@@ -69,9 +71,8 @@ const STABLE_FLOOR = GLOBALS + LINE_BYTES;
 const EPOCH = GLOBALS + 2 * LINE_BYTES;
 const TIMESTAMP = GLOBALS + 3 * LINE_BYTES;
 const DATABASE_STATE = GLOBALS + 4 * LINE_BYTES;
-const COORDINATOR_THREAD = DATABASE_STATE + 8;
-/** The system's number of the same thread (file-system/system-thread.ts). */
-const COORDINATOR_SYSTEM_THREAD = DATABASE_STATE + 12;
+/** Of a `CoordinatorPlace`. */
+const COORDINATOR = DATABASE_STATE + 8;
 /** Bumped when a shard has applied a group while somebody waits for it, and the count of those. */
 const APPLIED = GLOBALS + 5 * LINE_BYTES;
 const APPLIED_WAITERS = APPLIED + 64;
@@ -81,6 +82,8 @@ const DECIDING_MIN = GLOBALS + 6 * LINE_BYTES;
 const CLIENTS = 1024;
 /** 0: free; thread id + 1: in use; the same, negative: its thread has left, or died. */
 const CLIENT_OWNER = 0;
+/** i64: `owner`, and the system's number of the thread (system-threads.ts). */
+const CLIENT_SYSTEM_THREAD = 8;
 /** A line of its own: shard workers write it. */
 const CLIENT_DOORBELL = 64;
 const CLIENT_WAITING = 68;
@@ -142,6 +145,7 @@ export class ControlBlock {
   readonly transactions: TransactionTable;
   readonly counts: ClientCounts;
   readonly systemThreads: SystemThreads;
+  readonly coordinator: CoordinatorPlace;
   readonly #i32: Int32Array;
   readonly #i64: BigInt64Array;
   readonly #f64: Float64Array;
@@ -161,13 +165,16 @@ export class ControlBlock {
     this.#snapshots = (SHARDS + this.shards * LINE_BYTES) >>> 3;
     this.transactions = new TransactionTable(buffer, transactionsAt(this.shards));
     this.counts = new ClientCounts(buffer, countsAt(this.shards), CLIENT_COUNT);
-    this.systemThreads = new SystemThreads(this.#i32, COORDINATOR_SYSTEM_THREAD >>> 2, (shard) =>
-      this.#shardWord32(shard, SHARD_SYSTEM_THREAD),
-    );
+    this.coordinator = new CoordinatorPlace(buffer, COORDINATOR, this.#reasonAt(this.shards));
+    this.systemThreads = new SystemThreads(buffer, {
+      coordinator: (COORDINATOR + COORDINATOR_SYSTEM_THREAD) >>> 2,
+      shard: (shard) => this.#shardWord32(shard, SHARD_SYSTEM_THREAD),
+      client: (slot) => this.#clientWord(slot, CLIENT_SYSTEM_THREAD) >>> 1,
+    });
   }
 
   static create(shards: number): ControlBlock {
-    const bytes = transactionsAt(shards) + TransactionTable.BYTES + shards * REASON_BYTES;
+    const bytes = transactionsAt(shards) + TransactionTable.BYTES + (shards + 1) * REASON_BYTES;
     const buffer = new SharedArrayBuffer(bytes);
     const words = new Int32Array(buffer);
     words[MAGIC_WORD] = MAGIC;
@@ -343,15 +350,6 @@ export class ControlBlock {
     this.ringAllClients();
   }
 
-  /** The coordinator's thread, to which attached threads send their port; 0 while there is none. */
-  coordinatorThread(): number {
-    return Atomics.load(this.#i32, COORDINATOR_THREAD >>> 2);
-  }
-
-  setCoordinatorThread(threadId: number): void {
-    Atomics.store(this.#i32, COORDINATOR_THREAD >>> 2, threadId);
-  }
-
   shardState(shard: number): ShardState {
     return Atomics.load(this.#i32, this.#shardWord32(shard, SHARD_STATE)) as ShardState;
   }
@@ -376,8 +374,9 @@ export class ControlBlock {
     return readReason(this.buffer, this.#reasonAt(shard));
   }
 
+  /** The coordinator's stands behind the shards'. */
   #reasonAt(shard: number): number {
-    return this.buffer.byteLength - (this.shards - shard) * REASON_BYTES;
+    return this.buffer.byteLength - (this.shards + 1 - shard) * REASON_BYTES;
   }
 
   /** How often the shard's worker was started; a client's view of an older one is void. */
@@ -391,12 +390,13 @@ export class ControlBlock {
 
   // ---- clients ------------------------------------------------------------------
 
-  /** Takes a free client slot for the thread; 0 when all are taken. */
-  claimClient(threadId: number): number {
+  /** Takes a free slot for the thread, of the system's number where that is known; 0: all are taken. */
+  claimClient(threadId: number, systemThread = 0): number {
     for (let slot = CLIENT_FIRST; slot < CLIENT_COUNT; slot++) {
       const word = this.#clientWord(slot, CLIENT_OWNER);
       if (Atomics.compareExchange(this.#i32, word, 0, threadId + 1) === 0) {
         Atomics.store(this.#i32, this.#clientWord(slot, CLIENT_WAITING), 0);
+        this.systemThreads.setClient(slot, threadId + 1, systemThread);
         this.counts.claimed(slot);
         return slot;
       }
@@ -430,6 +430,12 @@ export class ControlBlock {
 
   isClientActive(slot: number): boolean {
     return Atomics.load(this.#i32, this.#clientWord(slot, CLIENT_OWNER)) > 0;
+  }
+
+  /** Whether there is a thread behind the slot, which the system still has as far as it tells. */
+  isClientAlive(slot: number): boolean {
+    const owner = Atomics.load(this.#i32, this.#clientWord(slot, CLIENT_OWNER));
+    return owner > 0 && !this.systemThreads.isClientGone(slot, owner);
   }
 
   /** The thread behind an active slot; undefined when there is none. */

@@ -9,7 +9,12 @@
  * other threads for as long as it has the slot.
  */
 
-import { MessageChannel, type MessagePort, postMessageToThread } from 'node:worker_threads';
+import {
+  MessageChannel,
+  type MessagePort,
+  postMessageToThread,
+  threadId,
+} from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
 import { comlinkEndpoint } from '../coordinator/comlink-endpoint.js';
 import {
@@ -136,11 +141,11 @@ export class CoordinatorConnection implements AttachedClient {
       client: this.#slot,
       port: port2,
     };
-    const coordinator = this.#control.coordinatorThread();
+    const coordinator = this.#control.coordinator.thread();
     try {
-      if (coordinator === 0) throw notNow(undefined);
+      if (coordinator === undefined) throw notNow(undefined);
       const waitMs = keepAlive === undefined ? ANNOUNCE_MS_MAX : ATTACH_MS_MAX;
-      const sent = postMessageToThread(coordinator, request, [port2], waitMs);
+      const sent = send(coordinator, request, waitMs);
       // Node does not count a message to another thread as a reason to go on.
       await (keepAlive?.during(sent) ?? sent).catch((cause: unknown) => {
         throw notNow(cause);
@@ -233,6 +238,12 @@ export class CoordinatorConnection implements AttachedClient {
     if (state === SHARD_SERVING || state === SHARD_READ_ONLY) client.reconnect(shard, restart);
     else setTimeout(() => this.#reconnect(session, restart), RECONNECT_MS).unref();
   }
+}
+
+/** Sends the request to the thread that keeps the slots, which may be this one. */
+async function send(thread: number, request: AttachRequest, waitMs: number): Promise<void> {
+  if (thread === threadId) process.emit('workerMessage', request, threadId);
+  else await postMessageToThread(thread, request, [request.port], waitMs);
 }
 
 export function notNow(cause: unknown): LightningError {

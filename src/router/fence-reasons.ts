@@ -1,4 +1,7 @@
-/** Why shards are fenced, as text in the control block: a length, then UTF-8 bytes, per shard. */
+/**
+ * Why shards, or the coordinator, are out of service, as text in the control block: a length, then UTF-8
+ * bytes, for each.
+ */
 import { ShardUnavailableError } from '../errors.js';
 
 export const REASON_BYTES = 512;
@@ -20,4 +23,19 @@ export function fenced(shard: number, reason: string): ShardUnavailableError {
     `Shard ${shard} is out of service since its worker died again and again; close the database and open it anew. The last time: ${reason}`,
     { details: { outcome: 'none', shard, reason } },
   );
+}
+
+/** The coordinator died so often that it is not replaced any more. */
+export function coordinatorFenced(reason: string): ShardUnavailableError {
+  return new ShardUnavailableError(
+    `The database's coordinator is out of service since it died again and again; close the database and open it anew. The last time: ${reason}`,
+    { details: { outcome: 'none', reason } },
+  );
+}
+
+/** The coordinator has died, and is about to be replaced. */
+export function coordinatorAway(): ShardUnavailableError {
+  return new ShardUnavailableError("The database's coordinator is being replaced: try again", {
+    details: { outcome: 'none' },
+  });
 }

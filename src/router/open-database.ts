@@ -9,6 +9,7 @@ import { type ResolvedConfig, withShards } from '../config.js';
 import type { CheckReport } from '../coordinator/control-plane.js';
 import { LightningError } from '../errors.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { systemThreadId } from '../file-system/system-thread.js';
 import { Kernel } from '../kernel/kernel.js';
 import {
   COORDINATOR_DIRECTORY,
@@ -60,7 +61,7 @@ export async function openDatabase(
     // Every shard has linked what was left to link.
     if (!config.readOnly)
       forgetLinkIntents(nodeFileSystem, `${directory}/${COORDINATOR_DIRECTORY}`);
-    const slot = control.claimClient(threadId);
+    const slot = control.claimClient(threadId, systemThreadId());
     holder.client = new Client(control, slot, module, supervisor.connections, {
       directory,
       directCommits: resolved.directCommits,

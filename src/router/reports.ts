@@ -44,7 +44,15 @@ export interface DatabaseStats {
   /** Threads that have the database open. */
   readonly clients: number;
   /** Jobs in the background. */
-  readonly background: { readonly queued: number; readonly running: number };
+  readonly background: {
+    readonly queued: number;
+    readonly running: number;
+    /**
+     * Why the coordinator is out of service, when it died too often: there are no flushes, compactions
+     * and commits over several shards any more.
+     */
+    readonly fencedReason?: string;
+  };
 }
 
 export function databaseStats(
@@ -57,6 +65,7 @@ export function databaseStats(
   const writtenBytes = sum(shards, ({ writes }) => writes.bytes);
   const hits = sum(shards, ({ reads }) => reads.cacheHits);
   const { open, oldest, oldestTakenMs } = control.openSnapshots();
+  const fencedReason = control.coordinator.fencedReason();
   return {
     shards,
     total: {
@@ -85,7 +94,11 @@ export function databaseStats(
     },
     transactions: transactionStats(control),
     clients: control.activeClients().length,
-    background: { queued: background.queued, running: background.running },
+    background: {
+      queued: background.queued,
+      running: background.running,
+      ...(fencedReason === undefined ? {} : { fencedReason }),
+    },
   };
 }
 

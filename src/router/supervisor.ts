@@ -1,14 +1,14 @@
 /**
  * The worker threads of an open database, seen from the thread that opened it: starts them, replaces
  * those that die, ends them. A shard that keeps dying is fenced: its data is out of reach until the
- * database is opened again, the other shards go on.
+ * database is opened again, the other shards go on. A coordinator that keeps dying leaves them alone.
  */
 
 import { randomBytes } from 'node:crypto';
 import { MessageChannel, threadId } from 'node:worker_threads';
 import { transfer } from 'comlink';
 import type { Artifacts } from '../artifacts.js';
-import type { CheckBoard } from '../compaction/check-board.js';
+import { CheckBoard } from '../compaction/check-board.js';
 import type { ResolvedConfig } from '../config.js';
 import type {
   CheckReport,
@@ -21,7 +21,7 @@ import type {
   ShardInit,
   ShardStats,
 } from '../coordinator/control-plane.js';
-import { ClosedError } from '../errors.js';
+import { ClosedError, serializeError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
@@ -32,6 +32,7 @@ import {
 } from '../kernel/shard-memory.js';
 import type { LinkIntent } from '../version/link-intent.js';
 import { segmentBytes } from '../wal/segment-files.js';
+import type { AttachService } from './attached-threads.js';
 import type { ShardConnection } from './client.js';
 import {
   type ControlBlock,
@@ -42,7 +43,8 @@ import {
   SHARD_DOWN,
   SHARD_STARTING,
 } from './control-block.js';
-import { fenced } from './fence-reasons.js';
+import { CoordinatorStandIn } from './coordinator-stand-in.js';
+import { coordinatorAway, coordinatorFenced, fenced } from './fence-reasons.js';
 import { fencedStats, joinReports } from './reports.js';
 import { EngineWorker, type WorkerEnd } from './spawn.js';
 import {
@@ -95,6 +97,8 @@ export class Supervisor {
   readonly #bootId = randomBytes(6).readUIntLE(0, 6);
   readonly #shards: RunningShard[] = [];
   #coordinator: EngineWorker<CoordinatorControl> | undefined;
+  /** When the coordinator is not replaced any more. */
+  #standIn: CoordinatorStandIn | undefined;
   readonly #coordinatorDeathsMs: number[] = [];
   /** Replacements under way. */
   readonly #restarts = new Set<Promise<void>>();
@@ -151,8 +155,7 @@ export class Supervisor {
 
   async check(board?: CheckBoard): Promise<CheckReport> {
     const buffer = board?.buffer;
-    const coordinator = this.#coordinator;
-    if (coordinator === undefined) throw new ClosedError();
+    const coordinator = this.#presentCoordinator();
     const [reports, own] = await Promise.all([
       this.#callAll((worker) => worker.call((shard) => shard.check(buffer))),
       coordinator.call((control) => control.check(buffer)),
@@ -172,16 +175,24 @@ export class Supervisor {
 
   async coordinatorStats(): Promise<CoordinatorStats> {
     const coordinator = this.#coordinator;
-    if (coordinator === undefined) return { queued: 0, running: 0, attachedClients: 0 };
+    if (coordinator === undefined) {
+      return { queued: 0, running: 0, attachedClients: this.#standIn?.attachedClients ?? 0 };
+    }
     return coordinator.call((control) => control.stats());
   }
 
   // ---- bulk load ------------------------------------------------------------------------
 
   async runBulkJob(job: BulkJob): Promise<BulkJobResult> {
-    const coordinator = this.#coordinator;
-    if (coordinator === undefined) throw new ClosedError();
+    const coordinator = this.#presentCoordinator();
     return coordinator.call((control) => control.runBulkJob(job));
+  }
+
+  #presentCoordinator(): EngineWorker<CoordinatorControl> {
+    if (this.#coordinator !== undefined) return this.#coordinator;
+    if (this.#closing) throw new ClosedError();
+    const reason = this.#options.control.coordinator.fencedReason();
+    throw reason === undefined ? coordinatorAway() : coordinatorFenced(reason);
   }
 
   async reserveFiles(shard: number, count: number): Promise<number> {
@@ -222,6 +233,7 @@ export class Supervisor {
       const coordinator = this.#coordinator;
       if (coordinator === undefined || (await isTold(coordinator))) break;
     }
+    this.#standIn?.databaseClosing();
     this.#closing = true;
     await Promise.allSettled(this.#restarts);
   }
@@ -254,7 +266,8 @@ export class Supervisor {
     for (let shard = 0; shard < this.#shards.length; shard++) {
       control.setShardState(shard, SHARD_CLOSED);
     }
-    control.setCoordinatorThread(0);
+    this.#standIn?.close();
+    control.coordinator.setThread(undefined);
     control.setDatabaseState(DATABASE_CLOSED);
   }
 
@@ -349,7 +362,7 @@ export class Supervisor {
     const { control } = this.#options;
     const words = new Int32Array(memory.buffer);
     const startMs = performance.now();
-    while (!revokeLatch(words, (client) => control.isClientActive(client))) {
+    while (!revokeLatch(words, (client) => control.isClientAlive(client))) {
       // While the database is ended, nobody finds out who has died.
       if (this.#closing && performance.now() - startMs > REVOKE_MS_MAX) return;
       await new Promise((resolve) => setTimeout(resolve, REVOKE_MS));
@@ -369,6 +382,9 @@ export class Supervisor {
       const answer = this.#coordinator?.call((it) =>
         it.shardRestarted(restart, transfer(port2, [port2])),
       );
+      this.#standIn?.shardRestarted(restart);
+      const reason = this.#options.control.coordinator.fencedReason();
+      if (reason !== undefined) void this.#endCoordinatorOf(running.worker, reason);
       return { answer: answer?.catch(ignore) };
     });
     await told.answer;
@@ -447,10 +463,10 @@ export class Supervisor {
     });
     this.#coordinator = coordinator;
     const recovered = await coordinator.call((it) => it.start());
-    control.setCoordinatorThread(coordinator.threadId);
+    control.coordinator.setThread(coordinator.threadId);
     void coordinator.ended.then((end) => {
       if (this.#closing || end.expected) return;
-      const restart = this.#restartCoordinator();
+      const restart = this.#restartCoordinator(end);
       this.#restarts.add(restart);
       void restart.finally(() => this.#restarts.delete(restart));
     });
@@ -458,21 +474,61 @@ export class Supervisor {
   }
 
   /** A new coordinator, connected to the shards that are there. Never rejects. */
-  async #restartCoordinator(): Promise<void> {
+  async #restartCoordinator(end: WorkerEnd): Promise<void> {
     const { control } = this.#options;
-    control.setCoordinatorThread(0);
+    control.coordinator.setThread(undefined);
     this.#coordinator = undefined;
-    while (!this.#closing && mayRestart(this.#coordinatorDeathsMs)) {
+    let { reason } = end;
+    while (!this.#closing) {
+      if (!mayRestart(this.#coordinatorDeathsMs)) {
+        await this.#fenceCoordinator(reason);
+        return;
+      }
       try {
         const { connects } = await this.#connecting(() => this.#startNextCoordinator());
         await Promise.allSettled(connects);
         return;
-      } catch {
-        // Tried again, or given up: shards then work without background jobs until they are full.
+      } catch (error) {
+        reason = error instanceof Error ? error.message : String(error);
         await (this.#coordinator as EngineWorker<CoordinatorControl> | undefined)?.terminate();
         this.#coordinator = undefined;
       }
     }
+  }
+
+  /** The coordinator is not replaced any more: shards serve what they can serve alone. */
+  async #fenceCoordinator(reason: string): Promise<void> {
+    const { control, databaseId } = this.#options;
+    control.coordinator.fence(reason);
+    this.#standIn = new CoordinatorStandIn({
+      databaseId,
+      control,
+      service: this.#attachService(),
+      connections: () => this.connections,
+    });
+    this.#standIn.start();
+    await Promise.all(this.#shards.map(({ worker }) => this.#endCoordinatorOf(worker, reason)));
+  }
+
+  /** Never rejects: a worker that dies is replaced by one that is told, too. */
+  async #endCoordinatorOf(worker: EngineWorker<ShardControl>, reason: string): Promise<void> {
+    const error = serializeError(coordinatorFenced(reason));
+    await worker.call((shard) => shard.endCoordinator(error)).catch(ignore);
+  }
+
+  #attachService(): AttachService {
+    return {
+      memories: () => this.#shards.map(({ connection }, shard) => ({ shard, ...connection })),
+      flush: () => this.flush(),
+      compact: () => this.compact(),
+      check: (board) => this.check(board && new CheckBoard(board)),
+      stats: async () => ({
+        shards: await this.shardStats(),
+        background: await this.coordinatorStats(),
+      }),
+      releaseClient: async (shard, client) =>
+        this.#shards[shard]?.worker.call((it) => it.releaseClient(client)),
+    };
   }
 
   /** The calls that connect the shards to it are made, and may never be answered. */

@@ -21,6 +21,7 @@ import type { Client } from './client.js';
 import type { CommitRequest } from './commit-request.js';
 import { CommitSink } from './commit-sink.js';
 import { CommitWatch, type CommitWatchOptions } from './commit-watch.js';
+import { coordinatorFenced } from './fence-reasons.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { type ResponseSink, SequenceSink } from './response-sink.js';
 import { unavailable } from './shard-client.js';
@@ -75,6 +76,8 @@ export function commitTransaction(client: Client, request: CommitRequest): Promi
   }
   if (involved === 0) return Promise.resolve(0);
   if (involved === 1) return commitAlone(client, request, only);
+  const reason = client.control.coordinator.fencedReason();
+  if (reason !== undefined) return Promise.reject(coordinatorFenced(reason));
   const { waiting, watch } = client.commits;
   for (let shard = 0; shard < client.shards.length; shard++) {
     if (watch.isHung(shard) && takesPart(request, shard)) return Promise.reject(commitTimeout());

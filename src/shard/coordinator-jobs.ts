@@ -27,6 +27,8 @@ export class CoordinatorJobs implements JobRunner, Durability {
   #rejects = new Set<(error: unknown) => void>();
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #isLast = false;
+  /** Why there is no coordinator any more. */
+  #ended: LightningError | undefined;
   #isClosed = false;
 
   /** `service` is what the coordinator may call. */
@@ -36,6 +38,10 @@ export class CoordinatorJobs implements JobRunner, Durability {
 
   /** Takes up the connection to a (new) coordinator. */
   connect(port: MessagePort): void {
+    if (this.#ended !== undefined) {
+      port.close();
+      return;
+    }
     this.#disconnect('Another coordinator has taken over');
     const endpoint = comlinkEndpoint(port);
     expose(this.#service, endpoint);
@@ -47,6 +53,13 @@ export class CoordinatorJobs implements JobRunner, Durability {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const { resolve } of waiting) resolve();
+  }
+
+  /** There is no coordinator any more: whatever is asked of it is rejected with the reason. */
+  end(reason: LightningError): void {
+    this.#ended = reason;
+    this.#disconnect('The coordinator is gone');
+    this.#rejectWaiting('The coordinator is gone');
   }
 
   /** The coordinator will not be replaced any more when it dies, or has died. */
@@ -63,7 +76,7 @@ export class CoordinatorJobs implements JobRunner, Durability {
   }
 
   #rejectWaiting(reason: string): void {
-    for (const { reject } of this.#waiting) reject(gone(reason));
+    for (const { reject } of this.#waiting) reject(this.#ended ?? gone(reason));
     this.#waiting = [];
   }
 
@@ -87,13 +100,14 @@ export class CoordinatorJobs implements JobRunner, Durability {
         await this.#call((it) => it.cover(sequence));
         return;
       } catch (error) {
-        if (this.#isClosed || this.#remote === remote) throw error;
+        if (this.#isClosed || this.#ended !== undefined || this.#remote === remote) throw error;
       }
     }
   }
 
   async #call<T>(invoke: (remote: Remote<JobService>) => Promise<Outcome<T>>): Promise<T> {
     if (this.#isClosed) throw gone('The shard is closed');
+    if (this.#ended !== undefined) throw this.#ended;
     if (this.#remote === undefined) {
       if (this.#isLast) throw gone('The coordinator is gone');
       await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
@@ -116,7 +130,7 @@ export class CoordinatorJobs implements JobRunner, Durability {
     port?.close();
     const rejects = this.#rejects;
     this.#rejects = new Set();
-    for (const reject of rejects) reject(gone(reason));
+    for (const reject of rejects) reject(this.#ended ?? gone(reason));
   }
 }
 

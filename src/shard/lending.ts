@@ -106,7 +106,7 @@ export class ShardLending {
   takeBack(): boolean {
     const { kernel, control, commit } = this.#options;
     const lent = this.#lent;
-    takeBackLatch(kernel.i32, (client) => control.isClientActive(client));
+    takeBackLatch(kernel.i32, (client) => control.isClientAlive(client));
     const { phase, failure } = lent;
     if (phase === LENT_WRITTEN) this.#complete();
     const hasCommitted = lent.groups > 0;

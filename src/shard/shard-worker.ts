@@ -16,7 +16,7 @@ import {
 } from '../coordinator/control-plane.js';
 import { readDecisions } from '../coordinator/log-reader.js';
 import type { ShardService } from '../coordinator/shard-link.js';
-import { ClosedError, deserializeError } from '../errors.js';
+import { ClosedError, deserializeError, type LightningError } from '../errors.js';
 import { armFaults } from '../faults.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
@@ -45,6 +45,8 @@ export function startShardWorker(init: ShardInit, parentPort: MessagePort): void
     reserveFiles: (count) => outcomeOf(() => worker.shard.reserveFiles(count)),
     link: (intent) => outcomeOf(() => worker.shard.link(intent)),
     connectCoordinator: (port) => outcomeOf(() => worker.connectCoordinator(port)),
+    endCoordinator: (reason) => outcomeOf(() => worker.endCoordinator(deserializeError(reason))),
+    releaseClient: (client) => outcomeOf(() => worker.releaseClient(client)),
     close: () => outcomeOf(() => worker.close()),
   };
   expose(control, comlinkEndpoint(parentPort));
@@ -58,6 +60,8 @@ class ShardWorker {
   #shard: Shard | undefined;
   #loop: Promise<void> | undefined;
   #closing: Promise<boolean> | undefined;
+  /** Why there is no coordinator any more. */
+  #withoutCoordinator: LightningError | undefined;
 
   constructor(init: ShardInit) {
     this.#init = init;
@@ -65,7 +69,7 @@ class ShardWorker {
     this.#kernel = new Kernel(init.module, init.memory);
     this.#driver = new ShardDriver(this.#kernel);
     const service: ShardService = {
-      releaseClient: (client) => outcomeOf(() => this.#releaseClient(client)),
+      releaseClient: (client) => outcomeOf(() => this.releaseClient(client)),
       syncLog: () => outcomeOf(() => this.#syncLog()),
       refuseWrites: (reason) =>
         outcomeOf(() => this.#shard?.state.becomeReadOnly(deserializeError(reason))),
@@ -112,6 +116,7 @@ class ShardWorker {
       wake: () => this.#driver.wake(),
     });
     this.#shard = opened;
+    this.#refuseUnkept(opened);
     // A turn that throws leaves the shard in an unknown state: the worker dies and is replaced.
     this.#loop = this.#driver.run(opened);
     return {
@@ -134,6 +139,21 @@ class ShardWorker {
     this.#jobs.connect(port);
   }
 
+  endCoordinator(reason: LightningError): void {
+    this.#withoutCoordinator = reason;
+    this.#jobs.end(reason);
+    if (this.#shard !== undefined) this.#refuseUnkept(this.#shard);
+  }
+
+  /** Without a coordinator, no more writes are taken whose promises nobody would keep. */
+  #refuseUnkept({ state }: Shard): void {
+    if (this.#withoutCoordinator === undefined) return;
+    const { transactions } = state.options.control;
+    // Nobody makes the log durable in time; or what comes behind a commit that is UNKNOWN may be, too.
+    const isUnkept = this.#init.config.walSync === 'periodic' || transactions.areOutcomesUnknown;
+    if (isUnkept) state.becomeReadOnly(this.#withoutCoordinator);
+  }
+
   close(): Promise<boolean> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -145,7 +165,7 @@ class ShardWorker {
     await this.#shard.syncLog();
   }
 
-  #releaseClient(client: number): void {
+  releaseClient(client: number): void {
     this.#shard?.releaseClient(client);
   }
 

@@ -194,12 +194,12 @@ describe('a coordinator that dies', () => {
     const unheard = control.claimClient(987_654);
     const retired = control.claimClient(987_655);
     control.retireClient(retired);
-    const coordinator = control.coordinatorThread();
+    const coordinator = control.coordinator.thread();
     await kill('coordinator');
     await attached.put('a', '1');
     expect((await attached.stats()).lastSequence).toBeGreaterThan(0);
     await attached.flush();
-    expect(control.coordinatorThread()).not.toBe(coordinator);
+    expect(control.coordinator.thread()).not.toBe(coordinator);
     while (control.isClientActive(unheard) || control.retiredClients().length > 0) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }

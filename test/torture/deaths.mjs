@@ -15,6 +15,7 @@ import { LANES, LaneState, operationOf, random } from './operations.mjs';
 const { LightningDb } = await import('lightning-db');
 
 const HOW = ['terminate', 'throw', 'exit'];
+const JOB_HOW = ['before', 'after', 'throw', 'heap'];
 const SHARDS = [1, 2, 4];
 /** A worker is replaced three times a minute; then it stays dead. */
 const DEATHS_PER_OPEN = 3;
@@ -136,14 +137,14 @@ async function dieOnce(db, { engine, next, shards }, died) {
   const mayDie = (name) => (died.get(name) ?? 0) < DEATHS_PER_OPEN;
   const kind = next();
   if (kind < 0.25) {
-    engine.killNextJob(['before', 'after', 'throw'][Math.floor(next() * 3)]);
+    engine.killNextJob(JOB_HOW[Math.floor(next() * JOB_HOW.length)]);
     await db.flush().catch(expectUnavailable);
     return;
   }
   const name = kind < 0.45 ? 'coordinator' : `shard ${Math.floor(next() * shards)}`;
   if (!mayDie(name) || !engine.has(name)) return;
   died.set(name, (died.get(name) ?? 0) + 1);
-  const isHeap = name !== 'coordinator' && next() < 0.15;
+  const isHeap = next() < 0.15;
   await engine.kill(name, isHeap ? 'heap' : HOW[Math.floor(next() * HOW.length)]);
   await until(`${name} is back`, async () => {
     if (!engine.has(name)) return false;

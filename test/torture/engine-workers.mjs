@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 
 const DIST = new URL('../../dist/', import.meta.url);
 const CHANNEL = 'lightning-db torture';
-/** Enough for a shard, little enough to run out of soon. */
+/** Enough for each, little enough to run out of soon. */
 const HEAP_MB = 96;
 
 const threads = createRequire(import.meta.url)('node:worker_threads');
@@ -25,10 +25,10 @@ const { BroadcastChannel, Worker } = threads;
 const workers = new Map();
 threads.Worker = class TrackedWorker extends Worker {
   constructor(location, options = {}) {
-    const isShard = /^lightning-db shard/.test(options.name ?? '');
+    const isEngine = /^lightning-db /.test(options.name ?? '');
     super(
       location,
-      isShard ? { ...options, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } } : options,
+      isEngine ? { ...options, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } } : options,
     );
     const name = options.name?.replace(/^lightning-db /, '');
     if (name === undefined || name === options.name) return;
@@ -40,7 +40,23 @@ threads.Worker = class TrackedWorker extends Worker {
 };
 syncBuiltinESMExports();
 
+/** Bounds the heaps of a thread's workers: for the coordinator, whose workers are the pool's threads. */
+const POOL_HEAP = `
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+const threads = createRequire(import.meta.url)('node:worker_threads');
+const { Worker } = threads;
+threads.Worker = class extends Worker {
+  constructor(location, options) {
+    super(location, { ...options, resourceLimits: { maxOldGenerationSizeMb: ${HEAP_MB} } });
+  }
+};
+syncBuiltinESMExports();
+`;
+
+const HOARD = 'for (const hoard = []; ; ) hoard.push(new Array(100_000).fill(hoard.length + 0.5));';
+
 const entry = (file, name) => `
+import './pool-heap.js';
 import { BroadcastChannel, workerData } from 'node:worker_threads';
 import ${JSON.stringify(new URL(`workers/${file}`, DIST).href)};
 const name = ${name};
@@ -49,7 +65,7 @@ channel.onmessage = ({ data }) => {
   if (data.name !== name) return;
   if (data.how === 'throw') setImmediate(() => { throw new Error('thrown by a test'); });
   if (data.how === 'exit') process.exit(0);
-  if (data.how === 'heap') for (const hoard = []; ; ) hoard.push(new Array(100_000).fill(hoard.length + 0.5));
+  if (data.how === 'heap') ${HOARD}
 };
 channel.unref();
 `;
@@ -61,6 +77,7 @@ export class EngineWorkers {
   constructor() {
     const write = (name, text) => writeFileSync(join(this.#directory, name), text);
     write('package.json', '{"type":"module"}');
+    write('pool-heap.js', POOL_HEAP);
     write('shard.js', entry('shard.js', "'shard ' + workerData.shard"));
     write('coordinator.js', entry('coordinator.js', "'coordinator'"));
     // Before its work a thread just ends; after it, the result is lost and the files are there.
@@ -74,8 +91,10 @@ module.exports = async (posted) => {
   if (existsSync(flag)) {
     try { how = readFileSync(flag, 'latin1'); unlinkSync(flag); } catch {}
   }
+  if (existsSync(flag + '-always')) how = readFileSync(flag + '-always', 'latin1');
   if (how === 'before') process.exit(1);
   if (how === 'throw') throw new Error('thrown by a test');
+  if (how === 'heap') ${HOARD}
   const result = await run(posted);
   if (how === 'after') process.exit(1);
   return result;
@@ -109,9 +128,18 @@ module.exports = async (posted) => {
     await gone;
   }
 
-  /** The next job that starts dies: `before` its work, `after` it, or by an error (`throw`). */
+  /**
+   * The next job that starts dies: `before` its work, `after` it, by an error (`throw`), or out of
+   * heap (`heap`).
+   */
   killNextJob(how) {
     writeFileSync(this.#flag, how);
+  }
+
+  /** From now on all jobs do; undefined: none. */
+  killJobs(how) {
+    if (how === undefined) rmSync(`${this.#flag}-always`, { force: true });
+    else writeFileSync(`${this.#flag}-always`, how);
   }
 
   get isJobToDie() {
