@@ -13,7 +13,7 @@ const NODE_BYTES_MAX = 1088;
 
 export interface MemtableRoomOptions {
   readonly memtables: Memtables;
-  /** Why no memtable becomes free: the last flush failed; undefined while flushes work. */
+  /** Why no memtable becomes free; undefined: one does, or soon may. */
   readonly flushFailure: () => LightningError | undefined;
   /** Makes an empty memtable active; false when no arena is free. */
   readonly switchMemtable: () => boolean;

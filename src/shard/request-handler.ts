@@ -59,6 +59,8 @@ export interface RequestHandlerOptions {
   readonly inlineBytesMax: number;
   /** Why writes are refused now; undefined while they are taken. */
   readonly refusal: () => LightningError | undefined;
+  /** Why the cache gets no room back, for longer than a read waits for it; undefined: it does. */
+  readonly stalled: () => LightningError | undefined;
   /** Throws `RangeError` for a prepare that is malformed. */
   readonly checkPrepare: (session: ClientSession, head: PrepareHead, bytes: Buffer) => void;
   /** Aborts the transaction and answers the request. */
@@ -115,11 +117,12 @@ export class RequestHandler {
       if (request.kind === REQUEST_PREPARE) return this.#prepareCommit(session, request);
       this.#read(session, request);
     } catch (error) {
-      if (error instanceof CacheBusyError) {
+      const isBusy = error instanceof CacheBusyError;
+      if (isBusy && this.#options.stalled() === undefined) {
         const deadlineMs = nowMs + RETRY_MS_MAX;
         this.#waiting.push({ session, request: privateCopy(request), deadlineMs });
       } else {
-        session.responses.error(requestId, error);
+        session.responses.error(requestId, this.#busyAsError(error));
       }
     }
     return undefined;
@@ -138,11 +141,16 @@ export class RequestHandler {
           this.#waiting.push(read);
           continue;
         }
-        read.session.responses.error(read.request.requestId, busyAsError(error));
+        read.session.responses.error(read.request.requestId, this.#busyAsError(error));
       }
       answered.push(read.session);
     }
     return answered;
+  }
+
+  #busyAsError(error: unknown): unknown {
+    if (!(error instanceof CacheBusyError)) return error;
+    return this.#options.stalled() ?? cacheTooSmall();
   }
 
   /** Drops what waits for a client that is gone. */
@@ -319,8 +327,7 @@ function privateCopy(request: Request): Request {
   return { ...request, bytes, payload: 0 };
 }
 
-function busyAsError(error: unknown): unknown {
-  if (!(error instanceof CacheBusyError)) return error;
+function cacheTooSmall(): LightningError {
   return new LightningError(
     'LIGHTNING_LIMIT_EXCEEDED',
     'The block cache is too small for the blocks of this key: open the database with a larger "cacheSize"',

@@ -27,6 +27,7 @@ import { type RecoveryResult, recoverShard } from './recovery.js';
 import { RequestHandler } from './request-handler.js';
 import type { ShardOptions } from './shard-options.js';
 import { ShardState } from './shard-state.js';
+import { StalledReaders } from './stalled-readers.js';
 import { TableReads } from './table-reads.js';
 import { Validation } from './validation.js';
 import type { CommitOutcome } from './wal-replay.js';
@@ -49,6 +50,7 @@ export class Shard {
   readonly flusher: Flusher;
   readonly compactor: Compactor;
   readonly reads: TableReads;
+  readonly #stalled: StalledReaders;
   readonly #options: ShardOptions;
   #recovered: RecoveryResult | undefined;
   #isClosing = false;
@@ -71,6 +73,8 @@ export class Shard {
     });
     state.newestSequence = (key) => this.reads.newestSequence(key);
     this.compactor = new Compactor(state, this.reads, () => this.#onBackground());
+    const nowMs = (): number => clock.nowMs();
+    this.#stalled = new StalledReaders({ kernel, control, nowMs });
     const refusal = (): LightningError | undefined => this.#refusal();
     const inlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     const handler = new RequestHandler({
@@ -79,6 +83,7 @@ export class Shard {
       blobs: state.blobs,
       inlineBytesMax,
       refusal,
+      stalled: () => this.#stalled.failure,
       checkPrepare: (session, head, bytes) => intake.checkPrepare(session, head, bytes),
       refusePrepare: (session, requestId, head, error) =>
         intake.refusePrepare(session, requestId, head, error),
@@ -116,9 +121,9 @@ export class Shard {
       intake,
       groupOpsMax: config.groupOpsMax,
       inlineBytesMax,
-      nowMs: () => clock.nowMs(),
+      nowMs,
       refusal,
-      flushFailure: () => this.flusher.failure,
+      flushFailure: () => this.#noMemtable(),
       switchMemtable: () => state.switchMemtable(),
       delayMs: (groupBytes) => this.#delayMs(groupBytes),
       deleteBlobs: (blobs) => state.deleteBlobs(blobs),
@@ -204,6 +209,7 @@ export class Shard {
   /** Takes and answers requests; true when there was something to do. */
   turn(): boolean {
     const retired = this.state.retirement.poll();
+    this.#stalled.poll();
     const worked = this.loop.turn();
     this.compactor.poll();
     return worked || retired;
@@ -321,9 +327,18 @@ export class Shard {
       return;
     }
     while (memtables.active === active && !this.state.switchMemtable()) {
+      const failure = this.#noMemtable();
+      if (failure !== undefined) throw failure;
       await this.#freeMemtable();
     }
     await this.flusher.flushed(active);
+  }
+
+  /** Why no memtable becomes free; undefined: one does, or soon may. */
+  #noMemtable(): LightningError | undefined {
+    const { failure } = this.flusher;
+    if (failure !== undefined || this.state.retirement.isEmpty) return failure;
+    return this.#stalled.failure;
   }
 
   /** Waits until an arena may have become free. */

@@ -1,6 +1,5 @@
 /** A database whose coordinator has died so often that it is not replaced any more. */
 
-import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { H_LATCH } from '../../src/kernel/assembly/layout.js';
 import { LightningDb } from '../../src/lightning-db.js';
@@ -10,7 +9,7 @@ import {
   TRANSACTION_PREPARING,
   TRANSACTION_UNKNOWN,
 } from '../../src/router/transaction-table.js';
-import { eventually, REASON_OF_TEST, Scene, until } from './scene.js';
+import { eventually, message, REASON_OF_TEST, Scene, until } from './scene.js';
 
 const outOfService = {
   code: 'LIGHTNING_SHARD_UNAVAILABLE',
@@ -22,25 +21,6 @@ beforeEach(() => {
   scene = new Scene();
 });
 afterEach(() => scene.remove());
-
-/** Does `code` with the attached `db` on another thread, and posts what it returns. */
-function onThread(code: string, data: object = {}): Worker {
-  const script = `
-    const { parentPort, workerData } = require('node:worker_threads');
-    const { LightningDb } = require('lightning-db');
-    LightningDb.attach(workerData.handle).then(async (db) => {
-      const { data, log } = workerData;
-      ${code}
-    });`;
-  return new Worker(script, { eval: true, workerData: { handle: scene.db.share(), data } });
-}
-
-function message(worker: Worker): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    worker.once('message', resolve);
-    worker.once('error', reject);
-  });
-}
 
 describe('a thread that dies while it has a shard', () => {
   /** It takes the latch of shard 0 as a client does that commits there, and ends. */
@@ -68,11 +48,11 @@ describe('a thread that dies while it has a shard', () => {
     const go = new Int32Array(new SharedArrayBuffer(12));
     const memory = scene.opened.supervisor.connections[0]?.memory;
     const key = scene.keyOf(0);
-    const writer = onThread(WRITES, { go, key });
+    const writer = scene.onThread(WRITES, { go, key });
     await message(writer);
     const slots = scene.control.activeClients();
     const slot = [1, 2, 3].find((free) => !slots.includes(free));
-    const victim = onThread(DIES, { go, memory, latch: H_LATCH >>> 2, slot });
+    const victim = scene.onThread(DIES, { go, memory, latch: H_LATCH >>> 2, slot });
     await message(victim);
     expect(scene.control.activeClients()).toContain(slot);
     const isOver = [writer, victim].map(
@@ -94,7 +74,7 @@ describe('without a coordinator', () => {
   it('slots, epochs and snapshots of threads that die are given back', async () => {
     await scene.open();
     await scene.db.put('a', '1');
-    const early = onThread(
+    const early = scene.onThread(
       `db.snapshot(); parentPort.postMessage('ready'); setInterval(() => {}, 1000);`,
     );
     await message(early);
@@ -103,7 +83,7 @@ describe('without a coordinator', () => {
     // Somebody has left, and the coordinator dies before it lets go of the slot.
     control.retireClient(control.claimClient(987_655));
     await scene.killCoordinator();
-    const late = onThread(
+    const late = scene.onThread(
       `db.snapshot(); parentPort.postMessage('ready'); setInterval(() => {}, 1000);`,
     );
     await message(late);

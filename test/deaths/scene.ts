@@ -3,8 +3,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { type LightningDbConfig, resolveConfig } from '../../src/config.js';
-import type { LightningError } from '../../src/errors.js';
+import type { LightningError, LightningErrorCode } from '../../src/errors.js';
 import { LightningDb } from '../../src/lightning-db.js';
 import type { ControlBlock } from '../../src/router/control-block.js';
 import { type OpenDatabase, openDatabase } from '../../src/router/open-database.js';
@@ -79,6 +80,18 @@ export class Scene {
     if (this.control.coordinator.fencedReason() === undefined) throw new Error('It is replaced');
   }
 
+  /** Does `code` on another thread, with the attached `db` and `data`. */
+  onThread(code: string, data: object = {}): Worker {
+    const script = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      const { LightningDb } = require('lightning-db');
+      LightningDb.attach(workerData.handle).then(async (db) => {
+        const { data } = workerData;
+        ${code}
+      });`;
+    return new Worker(script, { eval: true, workerData: { handle: this.db.share(), data } });
+  }
+
   /** A batch of one key in each of the two shards. */
   async writeBoth(n: number, value: string): Promise<void> {
     const batch = this.db.batch();
@@ -119,6 +132,14 @@ export class Scene {
   }
 }
 
+/** What the thread posts next. */
+export function message(worker: Worker): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve);
+    worker.once('error', reject);
+  });
+}
+
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
@@ -128,13 +149,16 @@ export async function until(what: () => boolean): Promise<void> {
 }
 
 /** Does the work until it is not refused because something is away. */
-export async function eventually<T>(work: () => Promise<T>): Promise<T> {
+export async function eventually<T>(
+  work: () => Promise<T>,
+  refusal: LightningErrorCode = 'LIGHTNING_SHARD_UNAVAILABLE',
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await work();
     } catch (error) {
       const { code } = error as LightningError;
-      const isAway = code === 'LIGHTNING_SHARD_UNAVAILABLE' || code === 'LIGHTNING_ABORTED';
+      const isAway = code === refusal || code === 'LIGHTNING_ABORTED';
       if (!isAway || attempt > 2000) throw error;
       await pause(10);
     }
