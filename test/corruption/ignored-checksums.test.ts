@@ -36,7 +36,8 @@ describe('the sweep over bytes', () => {
       ) as [string, Buffer];
       const number = parseShardFileName(name)?.number as number;
       let caught: string | undefined;
-      for (let i = 0; i < sound.length && caught === undefined; i++) {
+      // Some changes are caught as errors that no damage may cause.
+      for (let i = 0; i < sound.length && !/Wrong values/.test(caught ?? ''); i++) {
         const at = (i * STRIDE) % sound.length;
         if (!isWorthwhile(sound[at] as number)) continue;
         const damaged = Buffer.from(sound);
