@@ -4,7 +4,8 @@
  *   kernel.wasm                          AssemblyScript, by asc
  *   index.js index.cjs                   the library
  *   index.d.ts index.d.cts               its types
- *   workers/{shard,coordinator}.js, workers/job.cjs   self-contained entries of the worker threads
+ *   workers/{shard,coordinator,job}.cjs  entries of the worker threads
+ *   workers/LICENSES                     of the packages that are part of those
  *   cli.js bench-client.js               the command line, a consumer of index.js, and what its
  *                                        benchmark runs on further threads
  *   dev/                                 demonstration and benchmarks; not published
@@ -71,12 +72,7 @@ async function buildLibrary() {
       define: { ...common.define, 'import.meta.url': '__fileUrl' },
       banner: { js: "const __fileUrl = require('node:url').pathToFileURL(__filename).href;" },
     }),
-    build({
-      ...common,
-      entryPoints: ['workers/shard.ts', 'workers/coordinator.ts'],
-      format: 'esm',
-      outdir: 'dist/workers',
-    }),
+    buildOpeningWorkers(),
     build({
       ...common,
       // The pool calls `require` first: a thread that ends while Node requires an ES module takes
@@ -108,6 +104,31 @@ async function buildLibrary() {
     }),
   ]);
   chmodSync(join(DIST, 'cli.js'), 0o755);
+}
+
+/**
+ * The workers that an open waits for: one file each, CommonJS, with the packages that they need at once
+ * in it. A thread that loads ES modules, or looks for packages, starts half as slow again.
+ */
+async function buildOpeningWorkers() {
+  const { metafile } = await build({
+    ...common,
+    entryPoints: ['workers/shard.ts', 'workers/coordinator.ts'],
+    packages: 'bundle',
+    external: ['piscina'],
+    format: 'cjs',
+    outdir: 'dist/workers',
+    outExtension: { '.js': '.cjs' },
+    metafile: true,
+  });
+  const packages = new Set(
+    Object.keys(metafile.inputs).flatMap((path) => /^.*node_modules\/[^/]+/.exec(path) ?? []),
+  );
+  const licenses = [...packages].sort().map((path) => {
+    const name = readdirSync(join(ROOT, path)).find((entry) => /^licen[cs]e/i.test(entry));
+    return `${path.replace(/.*\//, '')}\n\n${readFileSync(join(ROOT, path, name), 'utf8').trim()}\n`;
+  });
+  writeFileSync(join(DIST, 'workers/LICENSES'), licenses.join('\n----\n\n'));
 }
 
 /** Types of the public surface, rolled into one file; the same file serves CommonJS. */
@@ -193,14 +214,15 @@ function isStale() {
 if (process.argv.includes('--if-stale') && !isStale()) process.exit();
 const startedAtMs = performance.now();
 mkdirSync(DIST, { recursive: true });
-// Types of yesterday's sources are worse than none.
-for (const stale of ['index.d.ts', 'index.d.cts']) rmSync(join(DIST, stale), { force: true });
+// Types of yesterday's sources are worse than none, and so are workers of another name.
+for (const stale of ['index.d.ts', 'index.d.cts', 'workers/shard.js', 'workers/coordinator.js'])
+  rmSync(join(DIST, stale), { force: true });
 // The kernel takes the longest and changes the least.
 if (isOlder(['kernel.wasm'], ['src/kernel/assembly', 'package.json'])) buildKernel();
 await Promise.all([buildLibrary(), FAST ? undefined : buildTypes()]);
 const kib = (name) => Math.ceil(statSync(join(DIST, name)).size / 1024);
 console.log(
   `built dist/ in ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s: ` +
-    `index.js ${kib('index.js')} KiB, workers ${kib('workers/shard.js') + kib('workers/coordinator.js') + kib('workers/job.cjs')} KiB, ` +
+    `index.js ${kib('index.js')} KiB, workers ${kib('workers/shard.cjs') + kib('workers/coordinator.cjs') + kib('workers/job.cjs')} KiB, ` +
     `kernel.wasm ${kib('kernel.wasm')} KiB`,
 );

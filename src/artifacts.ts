@@ -25,8 +25,8 @@ export function findArtifacts(workerDirectory?: string): Artifacts {
   const kernelBeside = new URL('kernel.wasm', workers);
   const artifacts = {
     kernel: existsSync(kernelBeside) ? kernelBeside : new URL('../kernel.wasm', workers),
-    shardWorker: new URL('shard.js', workers),
-    coordinatorWorker: new URL('coordinator.js', workers),
+    shardWorker: new URL('shard.cjs', workers),
+    coordinatorWorker: new URL('coordinator.cjs', workers),
     jobWorker: new URL('job.cjs', workers),
   };
   for (const location of Object.values(artifacts)) {
@@ -47,7 +47,7 @@ function defaultWorkerDirectory(): URL {
   const candidates = ['./workers/', '../dist/workers/', '../workers/'].map(
     (relative) => new URL(relative, import.meta.url),
   );
-  const found = candidates.find((directory) => existsSync(new URL('shard.js', directory)));
+  const found = candidates.find((directory) => existsSync(new URL('shard.cjs', directory)));
   return found ?? new URL('./workers/', import.meta.url);
 }
 

@@ -49,6 +49,8 @@ export interface ShardInit {
   readonly config: ResolvedConfig;
   /** Random, the same for all shards, new at each open of the database. */
   readonly bootId: number;
+  /** Of the running system, as the opening thread has found it. */
+  readonly systemIdentity: Uint8Array;
   /** How often this shard's worker was started since the database was opened; the first is 1. */
   readonly generation: number;
   readonly memory: WebAssembly.Memory;
@@ -217,6 +219,8 @@ export interface CoordinatorInit {
   readonly path: string;
   readonly config: ResolvedConfig;
   readonly bootId: number;
+  /** Of the running system, as the opening thread has found it. */
+  readonly systemIdentity: Uint8Array;
   /** The shards' present memories, in order; newer ones come with `shardRestarted`. */
   readonly memories: readonly WebAssembly.Memory[];
   /**

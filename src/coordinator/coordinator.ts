@@ -20,6 +20,7 @@ import {
 } from '../errors.js';
 import { armFaults } from '../faults.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { adoptSystemIdentity } from '../file-system/system-identity.js';
 import { systemThreadId } from '../file-system/system-thread.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
@@ -55,6 +56,7 @@ const REVOKE_MS = 1;
 
 /** Exposes the coordinator's control interface on `parentPort`. */
 export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort): void {
+  adoptSystemIdentity(init.systemIdentity);
   const coordinator = new Coordinator(init);
   const control: CoordinatorControl = {
     start: () => outcomeOf(() => coordinator.start()),

@@ -3,8 +3,6 @@
  * its log was written: the same, and whatever was handed to the system is still there; another, and
  * what was not synced may have gone.
  */
-import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
 
@@ -13,8 +11,17 @@ export const SYSTEM_IDENTITY_BYTES = 16;
 /** Two readings of the time of boot differ by less, unless the clock was set meanwhile. */
 const BOOT_TIME_SECONDS_APART_MAX = 30;
 
+/** What another thread of the process has found: it stays the same for as long as the process lives. */
+let known: Buffer | undefined;
+
+/** Spares a thread the search, and the modules that it takes. */
+export function adoptSystemIdentity(identity: Uint8Array): void {
+  known = Buffer.from(identity);
+}
+
 /** The identity of the running system: `SYSTEM_IDENTITY_BYTES` bytes. */
 export function systemIdentity(): Buffer {
+  if (known !== undefined) return known;
   const name = systemRunName();
   return name === undefined ? bootTimeIdentity(Date.now() / 1000 - uptime()) : identityOf(name);
 }
@@ -29,6 +36,7 @@ export function systemRunNumber(identity: Buffer): number | undefined {
 
 /** The identity of a system run that has a name. */
 export function identityOf(name: string): Buffer {
+  const { createHash } = process.getBuiltinModule('node:crypto');
   return createHash('sha256').update(name).digest().subarray(0, SYSTEM_IDENTITY_BYTES);
 }
 
@@ -53,6 +61,7 @@ function systemRunName(): string | undefined {
       return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
     }
     if (process.platform === 'darwin') {
+      const { execFileSync } = process.getBuiltinModule('node:child_process');
       return execFileSync('/usr/sbin/sysctl', ['-n', 'kern.bootsessionuuid'], {
         encoding: 'latin1',
         stdio: ['ignore', 'pipe', 'ignore'],

@@ -5,7 +5,7 @@
  * 32 bits (sequence numbers, file offsets) are f64 at this boundary.
  */
 
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { KernelExports } from './kernel-exports.js';
 
 export type { KernelExports } from './kernel-exports.js';
@@ -60,5 +60,5 @@ export class Kernel {
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
 async function compileFile(location: URL): Promise<WebAssembly.Module> {
-  return WebAssembly.compile(await readFile(location));
+  return WebAssembly.compile(readFileSync(location));
 }

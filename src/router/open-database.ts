@@ -37,6 +37,7 @@ export async function openDatabase(
   encodings: SessionEncodings,
 ): Promise<OpenDatabase> {
   const artifacts = findArtifacts(config.workerDirectory);
+  const compiling = Kernel.compile(artifacts.kernel);
   const directory = resolve(path);
   prepareDirectory(directory, config);
   const lock = lockDatabase(directory, config);
@@ -45,7 +46,7 @@ export async function openDatabase(
   try {
     database = identify(directory, config);
     const resolved = withShards(config, database.shards);
-    const module = await Kernel.compile(artifacts.kernel);
+    const module = await compiling;
     const control = ControlBlock.create(resolved.shards);
     const holder: { client?: Client } = {};
     supervisor = new Supervisor({

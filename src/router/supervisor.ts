@@ -95,6 +95,7 @@ interface RunningShard {
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #bootId = randomBytes(6).readUIntLE(0, 6);
+  readonly #systemIdentity = Uint8Array.from(nodeFileSystem.systemIdentity());
   readonly #shards: RunningShard[] = [];
   #coordinator: EngineWorker<CoordinatorControl> | undefined;
   /** When the coordinator is not replaced any more. */
@@ -307,6 +308,7 @@ export class Supervisor {
       path,
       config,
       bootId: this.#bootId,
+      systemIdentity: this.#systemIdentity,
       generation,
       memory,
       stale,
@@ -447,6 +449,7 @@ export class Supervisor {
       path,
       config,
       bootId: this.#bootId,
+      systemIdentity: this.#systemIdentity,
       memories: connections.map(({ memory }) => memory),
       generations: connections.map(({ generation }) => generation),
       module,

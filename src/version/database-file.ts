@@ -2,7 +2,6 @@
  * The DATABASE file: what a directory is. Written once, when the database is created; the number of
  * shards and the hash that chooses one never change afterwards.
  */
-import { randomUUID } from 'node:crypto';
 import { dirname } from 'node:path';
 import { checkFormatVersion } from '../encoding/format-version.js';
 import { xxh64 } from '../encoding/xxh64.js';
@@ -211,7 +210,7 @@ function createDatabase(fs: FileSystem, path: string, options: OpenDatabaseOptio
   fs.mkdir(`${path}/${COORDINATOR_DIRECTORY}`);
   for (let shard = 0; shard < shards; shard++) fs.mkdir(`${path}/${shardDirectoryName(shard)}`);
   fs.syncDirectory(path);
-  const database = { id: randomUUID(), shards, createdAtMs: options.nowMs ?? Date.now() };
+  const database = { id: crypto.randomUUID(), shards, createdAtMs: options.nowMs ?? Date.now() };
   // Last: only a directory with everything in place is a database.
   replaceFile(fs, path, DATABASE_NAME, encodeDatabaseFile(database));
   return database;

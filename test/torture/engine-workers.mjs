@@ -42,8 +42,8 @@ syncBuiltinESMExports();
 
 /** Bounds the heaps of a thread's workers: for the coordinator, whose workers are the pool's threads. */
 const POOL_HEAP = `
-import { createRequire, syncBuiltinESMExports } from 'node:module';
-const threads = createRequire(import.meta.url)('node:worker_threads');
+const { syncBuiltinESMExports } = require('node:module');
+const threads = require('node:worker_threads');
 const { Worker } = threads;
 threads.Worker = class extends Worker {
   constructor(location, options) {
@@ -56,9 +56,9 @@ syncBuiltinESMExports();
 const HOARD = 'for (const hoard = []; ; ) hoard.push(new Array(100_000).fill(hoard.length + 0.5));';
 
 const entry = (file, name) => `
-import './pool-heap.js';
-import { BroadcastChannel, workerData } from 'node:worker_threads';
-import ${JSON.stringify(new URL(`workers/${file}`, DIST).href)};
+require('./pool-heap.cjs');
+const { BroadcastChannel, workerData } = require('node:worker_threads');
+require(${JSON.stringify(fileURLToPath(new URL(`workers/${file}`, DIST)))});
 const name = ${name};
 const channel = new BroadcastChannel(${JSON.stringify(CHANNEL)});
 channel.onmessage = ({ data }) => {
@@ -76,10 +76,9 @@ export class EngineWorkers {
 
   constructor() {
     const write = (name, text) => writeFileSync(join(this.#directory, name), text);
-    write('package.json', '{"type":"module"}');
-    write('pool-heap.js', POOL_HEAP);
-    write('shard.js', entry('shard.js', "'shard ' + workerData.shard"));
-    write('coordinator.js', entry('coordinator.js', "'coordinator'"));
+    write('pool-heap.cjs', POOL_HEAP);
+    write('shard.cjs', entry('shard.cjs', "'shard ' + workerData.shard"));
+    write('coordinator.cjs', entry('coordinator.cjs', "'coordinator'"));
     // Before its work a thread just ends; after it, the result is lost and the files are there.
     write(
       'job.cjs',
