@@ -56,6 +56,8 @@ export class ShardDriver {
 
   /** Runs until `stop`. Rejects when a turn throws: then the shard's state is not to be trusted. */
   async run(shard: Shard): Promise<void> {
+    // Whoever waits for the shard to serve is told so before the thread may block.
+    await visitEventLoop();
     let visitedMs = performance.now();
     let workedMs = visitedMs;
     while (!this.#stopped) {

@@ -39,6 +39,8 @@ export interface ManifestOptions {
   readonly fs: FileSystem;
   readonly directory: string;
   readonly shard: number;
+  /** XXH64: a kernel's is faster. */
+  readonly hash?: typeof xxh64;
 }
 
 /** What a manifest says, without opening it for writing. */
@@ -88,9 +90,9 @@ export function readManifest(
   let offset = HEADER_BYTES;
   let edits = 0;
   while (offset < bytes.length) {
-    const payload = frameAt(bytes, number, offset);
+    const payload = frameAt(options, bytes, number, offset);
     if (payload === undefined) {
-      if (edits === 0 || hasFrameAfter(bytes, number, offset)) {
+      if (edits === 0 || hasFrameAfter(options, bytes, number, offset)) {
         throw new CorruptionError('Manifest frame is damaged', { file, offset });
       }
       break;
@@ -113,7 +115,7 @@ export function salvageManifest(options: ManifestOptions, number: number): Versi
   let version: Version | undefined;
   let offset = HEADER_BYTES;
   for (;;) {
-    const payload = frameAt(bytes, number, offset);
+    const payload = frameAt(options, bytes, number, offset);
     if (payload === undefined) return version;
     try {
       version = applyFrame(version ?? Version.EMPTY, payload, file, offset);
@@ -144,7 +146,12 @@ function checkHeader(bytes: Buffer, file: string, shard: number, number: number)
 }
 
 /** Payload of the frame at `offset`, or undefined when there is no whole frame. */
-function frameAt(bytes: Buffer, number: number, offset: number): Buffer | undefined {
+function frameAt(
+  { hash = xxh64 }: ManifestOptions,
+  bytes: Buffer,
+  number: number,
+  offset: number,
+): Buffer | undefined {
   if (offset + FRAME_HEAD_BYTES > bytes.length) return undefined;
   const payloadBytes = bytes.readUInt32LE(offset);
   const end = offset + FRAME_HEAD_BYTES + payloadBytes;
@@ -153,18 +160,23 @@ function frameAt(bytes: Buffer, number: number, offset: number): Buffer | undefi
   }
   const payload = bytes.subarray(offset + FRAME_HEAD_BYTES, end);
   const sum = bytes.readBigUInt64LE(offset + 8);
-  return sum === xxh64(payload, placementSeed(number, offset)) ? payload : undefined;
+  return sum === hash(payload, placementSeed(number, offset)) ? payload : undefined;
 }
 
 /**
  * Whether a whole frame stands anywhere behind a damaged one. Each edit is durable before the next
  * is written, so such a frame proves that the damaged one had been in force.
  */
-function hasFrameAfter(bytes: Buffer, number: number, offset: number): boolean {
+function hasFrameAfter(
+  options: ManifestOptions,
+  bytes: Buffer,
+  number: number,
+  offset: number,
+): boolean {
   // Payloads are JSON objects: only places before a brace can be frames.
   let brace = bytes.indexOf('{', offset + FRAME_HEAD_BYTES + 1);
   while (brace >= 0) {
-    if (frameAt(bytes, number, brace - FRAME_HEAD_BYTES) !== undefined) return true;
+    if (frameAt(options, bytes, number, brace - FRAME_HEAD_BYTES) !== undefined) return true;
     brace = bytes.indexOf('{', brace + 1);
   }
   return false;
@@ -245,7 +257,7 @@ export class Manifest {
       );
     }
     const next = this.#version.apply(edit);
-    const frame = encodeFrame(edit, this.#number, this.#bytes);
+    const frame = encodeFrame(this.#options, edit, this.#number, this.#bytes);
     try {
       this.#file.write(frame, this.#bytes);
     } catch (error) {
@@ -317,7 +329,10 @@ function writeManifest(options: ManifestOptions, version: Version, number: numbe
   header.writeBigUInt64LE(xxh64(header.subarray(0, 24)), 24);
   const file = fs.open(`${directory}/${shardFileName('manifest', number)}`, 'create');
   try {
-    file.write(Buffer.concat([header, encodeFrame(version.toEdit(), number, HEADER_BYTES)]), 0);
+    file.write(
+      Buffer.concat([header, encodeFrame(options, version.toEdit(), number, HEADER_BYTES)]),
+      0,
+    );
     file.datasync();
     fs.syncDirectory(directory);
     replaceFile(fs, directory, CURRENT_NAME, encodeCurrent(number));
@@ -328,11 +343,16 @@ function writeManifest(options: ManifestOptions, version: Version, number: numbe
   }
 }
 
-function encodeFrame(edit: VersionEdit, number: number, offset: number): Buffer {
+function encodeFrame(
+  { hash = xxh64 }: ManifestOptions,
+  edit: VersionEdit,
+  number: number,
+  offset: number,
+): Buffer {
   const payload = encodeVersionEdit(edit);
   const head = Buffer.alloc(FRAME_HEAD_BYTES);
   head.writeUInt32LE(payload.length, 0);
-  head.writeBigUInt64LE(xxh64(payload, placementSeed(number, offset)), 8);
+  head.writeBigUInt64LE(hash(payload, placementSeed(number, offset)), 8);
   return Buffer.concat([head, payload]);
 }
 
