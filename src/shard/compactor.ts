@@ -143,7 +143,9 @@ export class Compactor {
       !this.#backoff.isWaiting &&
       this.#running.size < CONCURRENT_MAX &&
       this.#state.manifest !== undefined &&
-      this.#state.readOnlyReason === undefined
+      this.#state.readOnlyReason === undefined &&
+      // What is wrong with tables decides what is merged.
+      !this.#state.tables.isLoading
     );
   }
 

@@ -5,7 +5,9 @@
  * cache leaves alone, up to three quarters of it. When the region is nearly full tables are loaded without their filters; when that does not fit either, the flush or
  * merge that made them fails with `LIGHTNING_LIMIT_EXCEEDED` and is tried again.
  *
- * A table is loaded before the Version that holds it is published. Once no Version holds it any
+ * A table is loaded before the Version that holds it is published, except for those that a shard is
+ * opened with (`loadLater`): a stand-in keeps such a table's key range in the Version until somebody has
+ * to look into it, or its turn comes. So opening a shard takes no longer when it holds more. Once no Version holds it any
  * more it is dropped: its cached blocks are unlinked at once, its memory is freed and its file
  * deleted when readers are out, and whoever else holds it.
  *
@@ -39,6 +41,8 @@ export interface OpenTablesOptions {
   readonly allocator: MetaAllocator;
   readonly retirement: Retirement;
   readonly held: HeldFiles;
+  /** Tables have taken the place of their stand-ins: the Version that readers see is to hold them. */
+  readonly onLoaded: () => void;
 }
 
 export interface TableDamage {
@@ -58,6 +62,10 @@ export class OpenTables {
   readonly #options: OpenTablesOptions;
   readonly #tables = new Map<number, LoadedTable>();
   readonly #damage = new Map<number, TableDamage>();
+  /** Those that stand-ins stand for, to be loaded. */
+  readonly #pending = new Map<number, TableInfo>();
+  /** Of those: for want of memory they are loaded no more unless somebody has to look into them. */
+  readonly #refused = new Set<number>();
   /** Least recently used first. */
   readonly #handles = new Map<number, FileHandle>();
   #deletable: number[] = [];
@@ -90,7 +98,55 @@ export class OpenTables {
     }
   }
 
-  #loadAnyway(expected: TableInfo): void {
+  /** Puts stand-ins in the places of tables that are loaded when they are needed, or by `loadNext`. */
+  loadLater(tables: readonly TableInfo[]): void {
+    const { kernel, allocator } = this.#options;
+    for (const table of tables) {
+      this.#tables.set(table.id, loadStandIn(kernel, table, allocator));
+      this.#pending.set(table.id, table);
+    }
+  }
+
+  /** Whether `loadNext` has something to do. */
+  get isLoading(): boolean {
+    return this.#pending.size > this.#refused.size;
+  }
+
+  /** Loads the next of the tables that have yet to be. Never throws for what is wrong with one. */
+  loadNext(): void {
+    for (const table of this.#pending.keys()) {
+      if (this.#refused.has(table)) continue;
+      try {
+        this.loadPending(table);
+      } catch (error) {
+        if (!(error instanceof LightningError)) throw error;
+        this.#refused.add(table);
+      }
+      return;
+    }
+  }
+
+  /**
+   * Loads a table if that has yet to be done, as far as it can be served. True when it was: whoever saw
+   * the stand-in looks again. Throws `LIGHTNING_LIMIT_EXCEEDED`.
+   */
+  loadPending(table: number): boolean {
+    const info = this.#pending.get(table);
+    if (info === undefined) return false;
+    const standIn = this.#tables.get(table) as LoadedTable;
+    this.#loadAnyway(info, standIn);
+    this.#pending.delete(table);
+    this.#refused.delete(table);
+    if (this.#tables.get(table) === standIn) return true;
+    this.#options.onLoaded();
+    const { allocator, retirement } = this.#options;
+    retirement.after(() => {
+      for (const address of standIn.allocations) allocator.free(address);
+    });
+    return true;
+  }
+
+  #loadAnyway(expected: TableInfo, standIn?: LoadedTable): void {
     const { id } = expected;
     try {
       this.#loadOne(expected);
@@ -102,7 +158,7 @@ export class OpenTables {
       } catch (second) {
         if (!isFileFailure(second)) throw second;
         const { kernel, allocator } = this.#options;
-        this.#tables.set(id, loadStandIn(kernel, expected, allocator));
+        this.#tables.set(id, standIn ?? loadStandIn(kernel, expected, allocator));
         this.#damage.set(id, { table: id, error: second, extent: 'table', isLasting: true });
       }
     }
@@ -166,7 +222,10 @@ export class OpenTables {
     for (const address of loaded.allocations) this.#options.allocator.free(address);
   }
 
-  /** Address of the TableMeta of a loaded table; 0 when the table is gone. */
+  /**
+   * Address of the TableMeta of a table, or of what stands for it (`loadPending`); 0 when the table is
+   * gone.
+   */
   metaOf(table: number): number {
     return this.#tables.get(table)?.meta ?? 0;
   }
@@ -241,6 +300,8 @@ export class OpenTables {
       if (loaded === undefined) continue;
       this.#tables.delete(table);
       this.#damage.delete(table);
+      this.#pending.delete(table);
+      this.#refused.delete(table);
       kernel.exports.cacheDropTable(loaded.meta);
       retirement.after(() => {
         for (const address of loaded.allocations) allocator.free(address);

@@ -64,6 +64,7 @@ export class RangeInTables {
   #newerIn(table: TableInfo, range: HeldRange): NewerInTables {
     const { kernel, tables, reads } = this.#options;
     const { exports, u32 } = kernel;
+    if (!this.#isLoaded(table.id)) return 'maybe';
     const meta = tables.metaOf(table.id);
     if (meta === 0) return 'maybe';
     const hasStart = (range.flags & RANGE_HAS_START) !== 0;
@@ -85,6 +86,17 @@ export class RangeInTables {
       if (!isBelowEnd(this.#keyAt(raw, last), range)) return undefined;
     }
     return undefined;
+  }
+
+  /** False: there is no memory for it, which whoever reads it is told. */
+  #isLoaded(table: number): boolean {
+    try {
+      this.#options.tables.loadPending(table);
+      return true;
+    } catch (error) {
+      if (error instanceof LightningError) return false;
+      throw error;
+    }
   }
 
   /** Address of the block; 0: the cache has no room, or it is damaged, which whoever reads it is told. */

@@ -57,7 +57,8 @@ export async function recoverShard(
   const { fs, directory } = state;
   const { shard, config, databaseId } = state.options;
   const { readOnly } = config;
-  const location = { fs, directory, shard };
+  const hash = (bytes: Uint8Array, seed?: bigint): bigint => state.staging.hash(bytes, seed);
+  const location = { fs, directory, shard, hash };
   const files = listFiles(state);
   const current = readCurrent(location);
   if (current === undefined) refuseLostManifest(state, files);
@@ -65,7 +66,7 @@ export async function recoverShard(
   const version = found?.version ?? Version.EMPTY;
   const pending = pendingTables(state, version);
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
-  state.tables.load([...version.tables()], { damaged: true });
+  state.tables.loadLater([...version.tables()]);
 
   if (readOnly) {
     state.adoptReadOnly(version, found);

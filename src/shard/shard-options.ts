@@ -60,6 +60,11 @@ export interface ShardOptions {
   readonly durability?: Durability | undefined;
   /** After a power loss: commits above it are dropped, since others before them may be gone. */
   readonly cutSequence?: number | undefined;
+  /**
+   * Whether the tables that nobody has asked for yet may be loaded now, beside the loop: the threads that
+   * the open of the database waits for come first. Default: always.
+   */
+  readonly mayLoadTables?: () => boolean;
   /** Called when everything is there, just before the shard serves. */
   readonly beforeServing?: () => void;
   /** What the coordinator's log says about commits over several shards, by transaction id. */

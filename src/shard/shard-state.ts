@@ -112,7 +112,8 @@ export class ShardState {
     this.memtables = new Memtables(kernel);
     this.held = new HeldFiles(fs);
     const { allocator, retirement, held } = this;
-    this.tables = new OpenTables({ fs, directory, kernel, allocator, retirement, held });
+    const onLoaded = (): void => this.publish();
+    this.tables = new OpenTables({ fs, directory, kernel, allocator, retirement, held, onLoaded });
     const metaOf = (table: number): number => this.tables.metaOf(table);
     this.published = new PublishedVersion({ kernel, allocator, retirement, metaOf });
     this.blobs = new BlobStore({

@@ -20,9 +20,10 @@ import { ClosedError, deserializeError, type LightningError } from '../errors.js
 import { armFaults } from '../faults.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { adoptSystemIdentity } from '../file-system/system-identity.js';
 import { systemThreadId } from '../file-system/system-thread.js';
 import { Kernel } from '../kernel/kernel.js';
-import { ControlBlock } from '../router/control-block.js';
+import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import { readLinkIntents } from '../version/link-intent.js';
 import { checkShard } from './check-shard.js';
@@ -35,6 +36,7 @@ import { voidMemory } from './void-memory.js';
 
 /** Exposes the shard's control interface on `parentPort`; nothing else happens before `start`. */
 export function startShardWorker(init: ShardInit, parentPort: MessagePort): void {
+  adoptSystemIdentity(init.systemIdentity);
   const worker = new ShardWorker(init);
   const control: ShardControl = {
     start: (recovered) => outcomeOf(() => worker.start(recovered)),
@@ -108,6 +110,7 @@ class ShardWorker {
       durability: config.walSync === 'sync' || config.shards === 1 ? undefined : this.#jobs,
       cutSequence,
       intents: readLinkIntents(nodeFileSystem, `${path}/${COORDINATOR_DIRECTORY}`),
+      mayLoadTables: () => block.databaseState() !== DATABASE_OPENING,
       beforeServing: () => {
         for (const memory of stale) voidMemory(module, memory);
       },
@@ -126,11 +129,13 @@ class ShardWorker {
     };
   }
 
-  stats(): ShardStats {
+  async stats(): Promise<ShardStats> {
+    await this.shard.loadTables();
     return shardStats(this.shard);
   }
 
-  check(board?: SharedArrayBuffer): Promise<CheckReport> {
+  async check(board?: SharedArrayBuffer): Promise<CheckReport> {
+    await this.shard.loadTables();
     const { state } = this.shard;
     return checkShard(state, board === undefined ? undefined : new CheckBoard(board));
   }

@@ -40,6 +40,10 @@ const RUNS_STOP = RUNS_MAX - 4;
 /** Segments found at open from which on the log is made shorter. */
 const SEGMENTS_FOUND_MAX = 8;
 
+/** Tables that nobody has asked for are loaded for so long at a time, and so far apart: others want the cores. */
+const LOAD_MS = 1;
+const LOAD_PAUSE_MS = 4;
+
 /** How long requests that keep coming, or commits without room, may hold up a close. */
 const DRAIN_MS_MAX = 10_000;
 
@@ -53,6 +57,8 @@ export class Shard {
   readonly #stalled: StalledReaders;
   readonly #options: ShardOptions;
   #recovered: RecoveryResult | undefined;
+  #loadsAtMs = Number.NEGATIVE_INFINITY;
+  #isEnding = false;
   #isClosing = false;
   #isAbandoned = false;
 
@@ -212,7 +218,31 @@ export class Shard {
     this.#stalled.poll();
     const worked = this.loop.turn();
     this.compactor.poll();
-    return worked || retired;
+    return this.#loadTables() || worked || retired;
+  }
+
+  /** Loads some of the tables that have yet to be loaded, if it is time for that. */
+  #loadTables(): boolean {
+    const { tables } = this.state;
+    if (!tables.isLoading || this.#isEnding || this.#options.mayLoadTables?.() === false)
+      return false;
+    const { clock } = this.#options;
+    const startMs = clock.nowMs();
+    if (startMs < this.#loadsAtMs) return false;
+    do tables.loadNext();
+    while (tables.isLoading && clock.nowMs() - startMs < LOAD_MS);
+    this.#loadsAtMs = clock.nowMs() + LOAD_PAUSE_MS;
+    if (!tables.isLoading) this.compactor.maybeSchedule();
+    return true;
+  }
+
+  /** Resolves when no table is left to be loaded: then all is known that an open finds out about them. */
+  async loadTables(): Promise<void> {
+    const { tables } = this.state;
+    while (tables.isLoading) {
+      tables.loadNext();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** Whether a turn has left something that the next one goes on with at once. */
@@ -230,6 +260,7 @@ export class Shard {
     const polls = this.compactor.pollsInMs(nowMs);
     if (polls !== undefined) times.push(polls);
     if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
+    if (this.state.tables.isLoading) times.push(LOAD_PAUSE_MS);
     if (this.loop.isBusy) times.push(10);
     // No sooner than a wait ends anyway (shard-driver.ts): until then reads ask the transaction table.
     if (this.state.prepared.hasUnreleased) times.push(5);
@@ -352,6 +383,7 @@ export class Shard {
   async compact(): Promise<void> {
     await this.flush();
     if (this.#options.config.readOnly) return;
+    await this.loadTables();
     await this.compactor.compactAll();
   }
 
@@ -410,6 +442,7 @@ export class Shard {
    */
   async close(): Promise<void> {
     if (this.#isClosing) return;
+    this.#isEnding = true;
     const { clock } = this.#options;
     const deadlineMs = clock.nowMs() + DRAIN_MS_MAX;
     const { prepared, commitRecords } = this.state;

@@ -132,14 +132,17 @@ export class TableReads {
   }
 
   /**
-   * Brings blocks into the cache. Blocks of a table that is gone are passed over: whoever asked
-   * looks at the newest Version next. Throws `CorruptionError`, or `CacheBusyError` when not even
+   * Brings blocks into the cache. Blocks of a table that is gone, or was not loaded before, are passed
+   * over: whoever asked looks at the newest Version next. Throws `CorruptionError`, or `CacheBusyError` when not even
    * the first block found room.
    */
   loadBlocks(table: number, firstBlock: number, count: number, isScan: boolean): void {
+    // What was asked for is the block of its stand-in.
+    const wasPending = this.#tables.loadPending(table);
+    this.#tables.checkReadable(table);
+    if (wasPending) return;
     const meta = this.#tables.metaOf(table);
     if (meta === 0) return;
-    this.#tables.checkReadable(table);
     const blocks = this.#word(meta + T_BLOCKS);
     const end = Math.min(firstBlock + count, blocks);
     let block = firstBlock;

@@ -73,6 +73,7 @@ function find(options: UncachedLookupOptions, key: Uint8Array, hash: bigint, at:
   for (const run of options.version().runs) {
     const table = tableOf(run.tables, key);
     if (table === undefined) continue;
+    options.tables.loadPending(table.id);
     options.tables.checkReadable(table.id);
     const meta = options.tables.metaOf(table.id);
     const block = exports.tableFindBlock(meta, keyAddress, key.length) >>> 0;

@@ -112,6 +112,7 @@ export interface TestShardOptions {
   readonly durability?: Durability | undefined;
   readonly cutSequence?: number | undefined;
   readonly decisions?: ShardOptions['decisions'];
+  readonly mayLoadTables?: () => boolean;
   /** The client commits its requests itself whenever the shard can be lent. */
   readonly direct?: boolean;
 }
@@ -188,6 +189,7 @@ export class TestShard {
       durability: options.durability,
       cutSequence: options.cutSequence,
       ...(options.decisions === undefined ? {} : { decisions: options.decisions }),
+      mayLoadTables: options.mayLoadTables ?? (() => true),
       wake: options.wake ?? (() => {}),
     });
     const client = new TestClient(shard, kernel, 1);
