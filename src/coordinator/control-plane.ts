@@ -241,9 +241,10 @@ export interface CoordinatorInit {
 export interface CoordinatorControl {
   /**
    * Opens the decision log and the pool. Called before the shards' `start`, which are given the
-   * result; when it resolves, the coordinator listens for attaching threads.
+   * result; when it resolves, the coordinator listens for attaching threads. `isClean`: the shards' logs
+   * are empty (router/clean-close.ts), and they may be starting already.
    */
-  start(): Promise<Outcome<RecoveredLog>>;
+  start(isClean: boolean): Promise<Outcome<RecoveredLog>>;
   /** Every shard has recovered: called before anything is served. */
   settle(): Promise<Outcome<void>>;
   stats(): Promise<Outcome<CoordinatorStats>>;

@@ -59,7 +59,7 @@ export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort)
   adoptSystemIdentity(init.systemIdentity);
   const coordinator = new Coordinator(init);
   const control: CoordinatorControl = {
-    start: () => outcomeOf(() => coordinator.start()),
+    start: (isClean) => outcomeOf(() => coordinator.start(isClean)),
     settle: () => outcomeOf(() => coordinator.settle()),
     stats: () => outcomeOf(() => coordinator.stats()),
     check: (board) => outcomeOf(() => coordinator.check(board)),
@@ -146,7 +146,7 @@ export class Coordinator {
     });
   }
 
-  start(): RecoveredLog {
+  start(isClean: boolean): RecoveredLog {
     this.#control.systemThreads.setCoordinator(systemThreadId());
     const { config, jobWorker, module, shards } = this.#init;
     this.#scheduler = new JobScheduler({
@@ -156,12 +156,12 @@ export class Coordinator {
       mergeBytesPerSecondMax: config.compactionBytesPerSecondMax,
     });
     for (const [shard, port] of shards.entries()) this.#connect(shard, port);
-    const recovered = this.#openLog();
+    const recovered = this.#openLog(isClean);
     this.#attached.start();
     return recovered;
   }
 
-  #openLog(): RecoveredLog {
+  #openLog(isClean: boolean): RecoveredLog {
     const { path, databaseId, bootId, config } = this.#init;
     const options: DurabilityOptions = {
       fs: nodeFileSystem,
@@ -170,6 +170,7 @@ export class Coordinator {
       bootId,
       config,
       control: this.#control,
+      areLogsEmpty: isClean,
       syncShard: async (shard) => this.#link(shard).call((it) => it.syncLog()),
       closeLog: (shard) => this.#revoke(shard),
       onFailure: (error) => void this.#refuseWrites(error),

@@ -28,6 +28,8 @@ export interface DurabilityOptions {
   readonly bootId: number;
   readonly config: ResolvedConfig;
   readonly control: ControlBlock;
+  /** The shards' logs hold nothing that would have to be made durable; the shards may be opening them. */
+  readonly areLogsEmpty?: boolean;
   /** Makes durable what the shard has written so far, on its own thread. Rejects when it has none. */
   readonly syncShard: (shard: number) => Promise<void>;
   /** The shard's worker is gone: resolves when nobody else writes to its log, either. Default: nobody does. */
@@ -64,6 +66,7 @@ export class CommitDurability {
       onPoison: (error) => options.onFailure(logFailure(error)),
       onFull: () => void durability?.runDue().catch(ignoreRefusal),
       syncShards: () => {
+        if (options.areLogsEmpty === true) return;
         const shards = Array.from({ length: config.shards }, (_, shard) => shard);
         for (const shard of shards) rewriteSegments(fs, shardPath(options, shard));
       },

@@ -127,8 +127,10 @@ function isStillAt(path: string, fd: number): boolean {
 }
 
 function writeHolder(fd: number): void {
-  ftruncateSync(fd, 0);
-  writeSync(fd, `${process.pid}\n`, 0);
+  const text = `${process.pid}\n`;
+  writeSync(fd, text, 0);
+  // A file that is emptied first costs a transaction of the file system.
+  if (fstatSync(fd).size > text.length) ftruncateSync(fd, text.length);
 }
 
 function lockedBy(path: string, directory: string): LockedError {

@@ -33,6 +33,7 @@ import {
 import type { LinkIntent } from '../version/link-intent.js';
 import { segmentBytes } from '../wal/segment-files.js';
 import type { AttachService } from './attached-threads.js';
+import { isLeftClean } from './clean-close.js';
 import type { ShardConnection } from './client.js';
 import {
   type ControlBlock,
@@ -124,10 +125,13 @@ export class Supervisor {
     const { control, config } = this.#options;
     const channels = Array.from({ length: config.shards }, () => new MessageChannel());
     const connections = channels.map((_, shard) => this.#newConnection(shard));
-    // The shards wait for what it has to say, so it comes first.
+    // Looked at while the threads start.
+    const isClean = Promise.resolve().then(() => this.#isLeftClean());
+    // After a crash the shards wait for what it has to say, so it comes first.
     const recovery = this.#startCoordinator(
       channels.map(({ port2 }) => port2),
       connections,
+      isClean,
     );
     recovery.catch(ignore);
     for (const [shard, connection] of connections.entries()) {
@@ -135,13 +139,18 @@ export class Supervisor {
       const worker = this.#spawnShard(shard, connection, port1);
       this.#shards.push({ worker, connection, deathsMs: [], fencedReason: undefined, stale: [] });
     }
-    const recovered = await recovery;
+    const recovered = (await isClean) ? {} : await recovery;
     const starts = this.#shards.map(({ worker }) => worker.call((shard) => shard.start(recovered)));
-    const outcomes = await Promise.allSettled(starts);
+    const outcomes = await Promise.allSettled([recovery, ...starts]);
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     for (const [shard, { worker }] of this.#shards.entries()) this.#watchShard(shard, worker);
     await this.#coordinator?.call((it) => it.settle());
     control.setDatabaseState(DATABASE_SERVING);
+  }
+
+  #isLeftClean(): boolean {
+    const { path, databaseId, config } = this.#options;
+    return isLeftClean(nodeFileSystem, { path, databaseId, shards: config.shards });
   }
 
   // ---- calls to all shards ------------------------------------------------------------
@@ -442,6 +451,7 @@ export class Supervisor {
   async #startCoordinator(
     ports: readonly MessageChannel['port1'][],
     connections: readonly ShardConnection[],
+    isClean: Promise<boolean> | boolean = false,
   ): Promise<RecoveredLog> {
     const { path, databaseId, config, module, control, artifacts } = this.#options;
     const workerData: CoordinatorInit = {
@@ -465,7 +475,8 @@ export class Supervisor {
       transferList: ports,
     });
     this.#coordinator = coordinator;
-    const recovered = await coordinator.call((it) => it.start());
+    const areLogsEmpty = await isClean;
+    const recovered = await coordinator.call((it) => it.start(areLogsEmpty));
     control.coordinator.setThread(coordinator.threadId);
     void coordinator.ended.then((end) => {
       if (this.#closing || end.expected) return;

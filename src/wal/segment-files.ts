@@ -9,6 +9,12 @@ export function segmentBytes(fs: FileSystem, directory: string): number {
   return segmentPaths(fs, directory).reduce((sum, path) => sum + fs.fileSize(path), 0);
 }
 
+/** Whether a shard has a log, and there is no group in it. */
+export function isLogEmpty(fs: FileSystem, directory: string): boolean {
+  const paths = segmentPaths(fs, directory);
+  return paths.length > 0 && paths.every((path) => fs.fileSize(path) === SEGMENT_HEADER_BYTES);
+}
+
 /**
  * Of ascending segments, the first that an open of the shard needs: those before it hold no group, and
  * the one behind each of them says that this is how it ended. The last one stays, whatever it holds: it

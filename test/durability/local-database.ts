@@ -17,6 +17,7 @@ import {
   PREPARE_HEAD_BYTES,
   type PrepareHead,
 } from '../../src/protocol/prepare.js';
+import { isLeftClean } from '../../src/router/clean-close.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import { IDS_PER_OPEN } from '../../src/router/transaction-table.js';
 import type { Clock } from '../../src/shard/shard-options.js';
@@ -96,9 +97,17 @@ export class LocalDatabase {
       await this.#openShards(cutSequence);
       return;
     }
-    const durability = CommitDurability.open(this.#durabilityOptions, COORDINATOR_PATH, false);
+    const { fs } = this.#options;
+    const place = { path: DATABASE_PATH, databaseId: DATABASE_ID, shards: config.shards };
+    const areLogsEmpty = isLeftClean(fs, place);
+    const isShardFirst = areLogsEmpty && this.#bootId % 2 === 0;
+    if (isShardFirst) await this.#openShards(undefined);
+    const options = { ...this.#durabilityOptions, areLogsEmpty };
+    const durability = CommitDurability.open(options, COORDINATOR_PATH, false);
     this.#durability = durability;
-    await this.#openShards(durability.recovered.cutSequence);
+    if (!isShardFirst) {
+      await this.#openShards(areLogsEmpty ? undefined : durability.recovered.cutSequence);
+    }
     await durability.settle();
     this.control.transactions.raiseIds(durability.log.openCounter * IDS_PER_OPEN);
     this.#nextId = this.control.transactions.grantIds().first;

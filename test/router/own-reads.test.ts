@@ -32,6 +32,8 @@ describe('a synchronous read of what is not cached', () => {
   it('reads the file itself, and the shard caches what it is given', async () => {
     await create(5000);
     const db = await LightningDb.open(directory.path, config);
+    // Then all tables are loaded.
+    await db.stats();
     for (let i = 0; i < 5000; i += 7) expect(db.getSync(keyOf(i))).toBe(valueAt(i));
     expect(db.getManySync([keyOf(1), 'no', keyOf(2)])).toEqual([valueAt(1), undefined, valueAt(2)]);
     expect(db.hasSync(keyOf(3))).toBe(true);
