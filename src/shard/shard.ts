@@ -57,6 +57,8 @@ export class Shard {
   readonly #stalled: StalledReaders;
   readonly #options: ShardOptions;
   #recovered: RecoveryResult | undefined;
+  /** Until a turn has seen that no table is left to be loaded. */
+  #isLoading = true;
   #loadsAtMs = Number.NEGATIVE_INFINITY;
   #isEnding = false;
   #isClosing = false;
@@ -224,15 +226,18 @@ export class Shard {
   /** Loads some of the tables that have yet to be loaded, if it is time for that. */
   #loadTables(): boolean {
     const { tables } = this.state;
-    if (!tables.isLoading || this.#isEnding || this.#options.mayLoadTables?.() === false)
+    if (!this.#isLoading || this.#isEnding) return false;
+    if (!tables.isLoading) {
+      this.#isLoading = false;
+      this.compactor.maybeSchedule();
       return false;
-    const { clock } = this.#options;
+    }
+    const { clock, mayLoadTables } = this.#options;
     const startMs = clock.nowMs();
-    if (startMs < this.#loadsAtMs) return false;
+    if (startMs < this.#loadsAtMs || mayLoadTables?.() === false) return false;
     do tables.loadNext();
     while (tables.isLoading && clock.nowMs() - startMs < LOAD_MS);
     this.#loadsAtMs = clock.nowMs() + LOAD_PAUSE_MS;
-    if (!tables.isLoading) this.compactor.maybeSchedule();
     return true;
   }
 
@@ -260,7 +265,7 @@ export class Shard {
     const polls = this.compactor.pollsInMs(nowMs);
     if (polls !== undefined) times.push(polls);
     if (!this.state.retirement.isEmpty || this.loop.hasUnsent) times.push(5);
-    if (this.state.tables.isLoading) times.push(LOAD_PAUSE_MS);
+    if (this.#isLoading) times.push(LOAD_PAUSE_MS);
     if (this.loop.isBusy) times.push(10);
     // No sooner than a wait ends anyway (shard-driver.ts): until then reads ask the transaction table.
     if (this.state.prepared.hasUnreleased) times.push(5);

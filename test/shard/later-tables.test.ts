@@ -174,28 +174,33 @@ describe('a shard that is opened', () => {
     await shard.shard.close();
   });
 
-  it('merges them only when it knows them', async () => {
-    const { place, fs, pathOf } = await closedShard();
-    let mayLoad = false;
-    const shard = await TestShard.open({ ...place, mayLoadTables: () => mayLoad });
-    const { state, compactor } = shard.shard;
-    // As many runs as are never left alone.
-    for (let i = 0; state.version.runs.length < 16; i++) {
-      await shard.client.put(`z-${i}`, value('z', i));
-      await shard.shard.flush();
-    }
-    await shard.settle();
-    expect(state.version.runs.length).toBe(16);
-    expect(compactor.counters.done).toBe(0);
+  it.each(['are loaded', 'were read', 'were asked about'])(
+    'merges them only when they %s',
+    async (how) => {
+      const { place, fs, pathOf } = await closedShard();
+      let mayLoad = false;
+      const shard = await TestShard.open({ ...place, mayLoadTables: () => mayLoad });
+      const { state, compactor } = shard.shard;
+      // As many runs as are never left alone.
+      for (let i = 0; state.version.runs.length < 16; i++) {
+        await shard.client.put(`z-${i}`, value('z', i));
+        await shard.shard.flush();
+      }
+      await shard.settle();
+      expect(state.version.runs.length).toBe(16);
+      expect(compactor.counters.done).toBe(0);
 
-    mayLoad = true;
-    while (state.tables.isLoading) shard.shard.turn();
-    await shard.settle();
-    expect(compactor.counters.done).toBeGreaterThan(0);
-    expect(await shard.client.get(key('b', 9))).toBe(value('b', 9));
-    await shard.shard.close();
-    expect(fs.tables).toContain(pathOf('b'));
-  });
+      if (how === 'were asked about') await shard.shard.loadTables();
+      if (how === 'were read') for (const range of RANGES) await shard.client.get(key(range, 1));
+      mayLoad = how === 'are loaded';
+      while (state.tables.isLoading) shard.shard.turn();
+      await shard.settle();
+      expect(compactor.counters.done).toBeGreaterThan(0);
+      expect(await shard.client.get(key('b', 9))).toBe(value('b', 9));
+      await shard.shard.close();
+      expect(fs.tables).toContain(pathOf('b'));
+    },
+  );
 
   it('merges everything when it is told to, around what is damaged', async () => {
     const { place, fs, pathOf } = await closedShard();
