@@ -71,9 +71,8 @@ export async function recoverShard(
   if (readOnly) {
     state.adoptReadOnly(version, found);
   } else {
-    // The names that are relied on from here must not go away again.
-    fs.syncDirectory(directory);
     const trimmed = withoutEmptySegments(state, version, files);
+    // It syncs the directory before it counts: the names that are relied on must not go away again.
     const manifest = Manifest.create(location, trimmed, state.files.allocate(1));
     state.files.raise(manifest.version.state.nextFile);
     state.adopt(manifest.version, manifest);

@@ -179,7 +179,7 @@ class Replay {
     const bootId = systemRunNumber(fs.systemIdentity());
     for (const number of numbers) {
       const path = `${directory}/${shardFileName('wal', number)}`;
-      if (number === numbers.at(-1) && !options.config.readOnly) this.#renew(number);
+      const isNew = number === numbers.at(-1) && !options.config.readOnly && this.#renew(number);
       const file = fs.open(path, options.config.readOnly ? 'r' : 'r+');
       try {
         if (number === numbers.at(-1) && this.#isUnborn(file)) {
@@ -188,7 +188,7 @@ class Replay {
           return;
         }
         // What is read is relied on: it must not go away again.
-        if (!options.config.readOnly) rewriteDurably(file);
+        if (!options.config.readOnly && !isNew) rewriteDurably(file);
         const reader = new SegmentReader(file, {
           buffer,
           check: (_buffer, bytes, segment, offset) => {
@@ -209,14 +209,15 @@ class Replay {
   /**
    * Nothing was ever written behind the header of the last segment: the sync of its name may have
    * failed in an earlier run, and another sync would not show that. The same file under the same name,
-   * new, has a name that this run makes durable.
+   * new, has a name that this run makes durable. False: something may have been.
    */
-  #renew(number: number): void {
+  #renew(number: number): boolean {
     const { fs, directory } = this.#state;
     const name = shardFileName('wal', number);
     const path = `${directory}/${name}`;
-    if (fs.fileSize(path) !== SEGMENT_HEADER_BYTES) return;
+    if (fs.fileSize(path) !== SEGMENT_HEADER_BYTES) return false;
     replaceFile(fs, directory, name, fs.readFile(path));
+    return true;
   }
 
   /** The system went down while the segment was made: nothing was ever written behind its header. */

@@ -6,7 +6,7 @@
 import type { ResolvedConfig } from '../../src/config.js';
 import { DecisionLoop } from '../../src/coordinator/decision-loop.js';
 import { CommitDurability, type DurabilityOptions } from '../../src/coordinator/durability.js';
-import { readDecisions } from '../../src/coordinator/log-reader.js';
+import { readDecisionLog, readDecisions } from '../../src/coordinator/log-reader.js';
 import { deserializeError, LightningError } from '../../src/errors.js';
 import { shardDirectoryName } from '../../src/file-system/file-names.js';
 import type { FileSystem } from '../../src/file-system/file-system.js';
@@ -61,6 +61,10 @@ export function createPlace(fs: FileSystem, shards: number): void {
   fs.syncDirectory(DATABASE_PATH);
 }
 
+function openCounter(fs: FileSystem): number {
+  return readDecisionLog(fs, COORDINATOR_PATH, DATABASE_ID)?.header.openCounter ?? 0;
+}
+
 export class LocalDatabase {
   readonly control: ControlBlock;
   readonly shards: TestShard[] = [];
@@ -100,7 +104,8 @@ export class LocalDatabase {
     const { fs } = this.#options;
     const place = { path: DATABASE_PATH, databaseId: DATABASE_ID, shards: config.shards };
     const areLogsEmpty = isLeftClean(fs, place);
-    const isShardFirst = areLogsEmpty && this.#bootId % 2 === 0;
+    // The threads of a clean open do not wait for one another.
+    const isShardFirst = areLogsEmpty && openCounter(fs) % 2 === 0;
     if (isShardFirst) await this.#openShards(undefined);
     const options = { ...this.#durabilityOptions, areLogsEmpty };
     const durability = CommitDurability.open(options, COORDINATOR_PATH, false);
@@ -109,6 +114,10 @@ export class LocalDatabase {
       await this.#openShards(areLogsEmpty ? undefined : durability.recovered.cutSequence);
     }
     await durability.settle();
+    // In turns they would be loaded as time passes: here at once, or when somebody asks for them.
+    if ((durability.log.openCounter & 2) === 0) {
+      for (const { shard } of this.shards) await shard.loadTables();
+    }
     this.control.transactions.raiseIds(durability.log.openCounter * IDS_PER_OPEN);
     this.#nextId = this.control.transactions.grantIds().first;
     this.#decisions = this.#newLoop(durability);
@@ -162,6 +171,7 @@ export class LocalDatabase {
       control: this.control,
       shard,
       direct,
+      mayLoadTables: () => false,
       before: async (job) => {
         if (job.kind === 'flush')
           plant.beforeFlush?.(fs, `${DATABASE_PATH}/${shardDirectoryName(shard)}`);

@@ -99,7 +99,7 @@ class BoastingControl extends ControlBlock {
 export const PLANTS: readonly Plant[] = [
   {
     name: 'the log is never synced',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/sync/power-random/154',
     fileSystem: (fs) => withFiles(fs, WAL, noSync),
   },
   {
@@ -180,7 +180,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a sync that failed is tried again',
-    caughtBy: '2/sync/sync-once/309',
+    caughtBy: '1/sync/sync-once/341',
     fileSystem: (fs) => {
       const retry = (sync: () => void): void => {
         try {
@@ -205,12 +205,12 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'what recovery found is not made durable',
-    caughtBy: '1/async/sync-once/273',
+    caughtBy: '3/periodic/enospc-once/327',
     fileSystem: (fs) => withFiles(fs, WAL, () => ({ sync() {} })),
   },
   {
     name: 'a log segment is deleted before its table is there',
-    caughtBy: '1/periodic/enospc-once/205',
+    caughtBy: '1/async/power-synced/137',
     beforeFlush(fs, directory) {
       const segments = fs.readdir(directory).filter((name) => WAL.test(name));
       for (const name of segments.slice(0, -1)) fs.unlink(`${directory}/${name}`);
@@ -223,7 +223,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a sequence number is used twice',
-    caughtBy: '1/async/sync-once/273',
+    caughtBy: '3/async/power-synced/259',
     control: ({ buffer }) => new ReusingControl(buffer),
   },
   {
@@ -238,7 +238,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'the cut after a power loss is skipped',
-    caughtBy: '3/async/power-random/276',
+    caughtBy: '1/async/sync-once/341',
     cutSequence: () => undefined,
   },
   {
@@ -248,7 +248,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a power loss is taken for the death of the process',
-    caughtBy: '3/async/power-random/276',
+    caughtBy: '1/async/sync-once/341',
     fileSystem: (fs) => {
       const identity = Buffer.alloc(16, 7);
       return delegate(fs, { systemIdentity: () => identity });
