@@ -47,6 +47,7 @@ export interface FileSystem {
   mkdir(path: string): boolean;
   /** Names in a directory, sorted. */
   readdir(path: string): string[];
+  /** Throws when that cannot be found out. */
   exists(path: string): boolean;
   fileSize(path: string): number;
   /** Makes the names in a directory durable. */

@@ -9,13 +9,17 @@
  * Faults: `failAt(k, errno)` makes the k-th mutating call from now throw, `failFrom` it and all later
  * ones; `crashAt(k)` makes it and every later call throw `PowerLossError` until `crash()` is called.
  * A write that fails may have written a part of its bytes; what a sync that fails was to sync never
- * reaches the medium. The errno `SHORT` refuses nothing: the write takes two calls.
+ * reaches the medium. Calls that read are counted by themselves: `failReadOnce`, `failReadsFrom`. A read
+ * that fails may have filled a part of its target. The errno `SHORT` refuses nothing: the write or read
+ * takes two calls.
  */
 import { IoError, LightningError } from '../errors.js';
 import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
 import { MemoryDirectory } from './memory-directory.js';
 import { type Change, type CrashMode, Inode } from './memory-inode.js';
+import { type ByteRange, ReadFaults, SHORT } from './memory-read-faults.js';
 import { identityOf } from './system-identity.js';
+import { readOn } from './transfer.js';
 
 export type { CrashMode } from './memory-inode.js';
 
@@ -49,8 +53,6 @@ interface Fault {
   readonly calls: FaultyCalls;
 }
 
-/** The errno of a write that falls short; the caller goes on with the rest. */
-const SHORT = 'SHORT';
 /** As it is called in faults and traces; errors say `fsync`. */
 const DIRECTORY_SYNC = 'fsync of a directory';
 
@@ -66,13 +68,6 @@ const SYSCALLS: Readonly<Record<Exclude<FaultyCalls, 'all'>, readonly string[]>>
 /** Whether a fault in calls of that kind hits this one. */
 export function isFaulty(calls: FaultyCalls, syscall: string): boolean {
   return calls === 'all' || SYSCALLS[calls].includes(syscall);
-}
-
-interface ReadFault {
-  /** A part of the path. */
-  readonly path: string;
-  readonly errno: string;
-  readonly bytes?: { readonly from: number; readonly to: number } | undefined;
 }
 
 class MemoryFileHandle implements FileHandle {
@@ -99,10 +94,26 @@ class MemoryFileHandle implements FileHandle {
 
   read(target: Uint8Array, position: number): number {
     this.#check('read');
-    const got = Math.max(0, Math.min(target.length, this.#node.length - position));
-    this.#fs.checkRead('read', this.path, position, position + got);
-    target.set(this.#node.bytes.subarray(position, position + got));
-    return got;
+    return readOn(target.length, (done, wanted) =>
+      this.#readSome(target.subarray(done, done + wanted), position + done),
+    );
+  }
+
+  /** As a call of the system does it: it may read less than there is. */
+  #readSome(target: Uint8Array, position: number): number {
+    const length = Math.max(0, Math.min(target.length, this.#node.length - position));
+    const copy = (bytes: number): number => {
+      target.set(this.#node.bytes.subarray(position, position + bytes));
+      return bytes;
+    };
+    try {
+      const range = { from: position, to: position + length };
+      const isShort = this.#fs.checkRead('read', this.path, range) && length > 1;
+      return copy(isShort ? 1 + Math.floor(this.#fs.random() * (length - 1)) : length);
+    } catch (error) {
+      if (error instanceof LightningError) copy(Math.floor(this.#fs.random() * length));
+      throw error;
+    }
   }
 
   write(bytes: Uint8Array, position: number): void {
@@ -177,6 +188,7 @@ class MemoryFileHandle implements FileHandle {
 
   size(): number {
     this.#check('fstat');
+    this.#fs.checkRead('fstat', this.path);
     return this.#node.length;
   }
 
@@ -191,15 +203,14 @@ export class MemoryFileSystem implements FileSystem {
   syncs = 0;
   /** Mutating calls so far. */
   calls = 0;
-  /** Calls that were made to fail so far. */
-  faultsHit = 0;
   /** Handles from before a crash are dead. */
   bootCount = 0;
   /** When set, gets the name of each mutating call. */
   trace: string[] | undefined;
   #root = new MemoryDirectory();
+  #faultsHit = 0;
   #faults: Fault[] = [];
-  #readFaults: ReadFault[] = [];
+  readonly #readFaults = new ReadFaults();
   #crashAt: number | undefined;
   #powerLost = false;
   #powerLosses = 0;
@@ -210,6 +221,16 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   // ---- faults ----------------------------------------------------------------
+
+  /** Calls that were made to fail so far. */
+  get faultsHit(): number {
+    return this.#faultsHit + this.#readFaults.hit;
+  }
+
+  /** Calls so far that read contents, lengths or names. */
+  get reads(): number {
+    return this.#readFaults.calls;
+  }
 
   /** Makes the `k`-th mutating call from now (1: the next) throw `errno`. */
   failAt(k: number, errno: string): void {
@@ -233,8 +254,18 @@ export class MemoryFileSystem implements FileSystem {
    * Makes every read of paths that contain `part` throw `errno`; with `bytes`, those that touch such
    * places of the file, and no opening of it.
    */
-  failReads(part: string, errno: string, bytes?: ReadFault['bytes']): void {
-    this.#readFaults.push({ path: part, errno, bytes });
+  failReads(part: string, errno: string, bytes?: ByteRange): void {
+    this.#readFaults.failAt({ path: part, errno, bytes });
+  }
+
+  /** Makes the `k`-th call from now that reads throw `errno`. */
+  failReadOnce(k: number, errno: string): void {
+    this.#readFaults.failOnce(k, errno);
+  }
+
+  /** Makes the `k`-th call from now that reads, and all later ones, throw `errno`. */
+  failReadsFrom(k: number, errno: string): void {
+    this.#readFaults.failFrom(k, errno);
   }
 
   /** Makes the power fail in the `k`-th mutating call from now. */
@@ -245,7 +276,7 @@ export class MemoryFileSystem implements FileSystem {
   /** Forgets planned faults. */
   clearFaults(): void {
     this.#faults = [];
-    this.#readFaults = [];
+    this.#readFaults.clear();
     this.#crashAt = undefined;
   }
 
@@ -279,7 +310,7 @@ export class MemoryFileSystem implements FileSystem {
     );
     if (fault === undefined) return undefined;
     if (fault.last < 0) this.#faults.splice(this.#faults.indexOf(fault), 1);
-    this.faultsHit++;
+    this.#faultsHit++;
     return fault.errno;
   }
 
@@ -301,14 +332,10 @@ export class MemoryFileSystem implements FileSystem {
     if (refused !== undefined) throw this.refusal(refused, syscall, path);
   }
 
-  checkRead(syscall: string, path: string, start?: number, end = start): void {
+  /** Counts a call that reads, and throws when it is to fail; true when it falls short. */
+  checkRead(syscall: string, path: string, bytes?: ByteRange): boolean {
     if (this.#powerLost) throw new PowerLossError();
-    const fault = this.#readFaults.find(
-      ({ path: part, bytes }) =>
-        path.includes(part) &&
-        (bytes === undefined || ((start ?? bytes.to) < bytes.to && (end ?? 0) > bytes.from)),
-    );
-    if (fault !== undefined) throw fileError({ code: fault.errno }, syscall, path);
+    return this.#readFaults.check(syscall, path, bytes);
   }
 
   takeRoom(bytes: number): boolean {
@@ -405,6 +432,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   fileSize(path: string): number {
+    this.checkRead('stat', path);
     return this.#file(path, 'stat').length;
   }
 
@@ -421,7 +449,7 @@ export class MemoryFileSystem implements FileSystem {
 
   readFile(path: string): Buffer {
     const node = this.#file(path, 'read');
-    this.checkRead('read', path, 0, node.length);
+    this.checkRead('read', path, { from: 0, to: node.length });
     return Buffer.from(node.bytes.subarray(0, node.length));
   }
 

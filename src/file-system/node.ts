@@ -1,7 +1,6 @@
 /** The file system of the operating system, through Node's synchronous calls. */
 import {
   closeSync,
-  existsSync,
   fdatasync,
   fdatasyncSync,
   constants as fsConstants,
@@ -22,9 +21,7 @@ import {
 import { IoError } from '../errors.js';
 import { type FileHandle, type FileSystem, fileError, type OpenMode } from './file-system.js';
 import { systemIdentity } from './system-identity.js';
-
-/** One call never moves more than this: a 2 GiB limit sits below in most systems. */
-const TRANSFER_BYTES_MAX = 1 << 30;
+import { readOn, writeOn } from './transfer.js';
 
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   r: fsConstants.O_RDONLY,
@@ -33,6 +30,9 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   append: fsConstants.O_RDWR | fsConstants.O_CREAT,
   'r+': fsConstants.O_RDWR,
 };
+
+/** Errors that say that there is no such file. */
+const MISSING_CODES: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR']);
 
 function attempt<T>(syscall: string, path: string, action: () => T): T {
   try {
@@ -55,32 +55,19 @@ class NodeFileHandle implements FileHandle {
   }
 
   read(target: Uint8Array, position: number): number {
-    let done = 0;
-    try {
-      while (done < target.length) {
-        const wanted = Math.min(target.length - done, TRANSFER_BYTES_MAX);
-        const got = readSync(this.#fd, target, done, wanted, position + done);
-        if (got === 0) break;
-        done += got;
-      }
-    } catch (cause) {
-      throw fileError(cause, 'read', this.path);
-    }
-    return done;
+    return attempt('read', this.path, () =>
+      readOn(target.length, (done, wanted) =>
+        readSync(this.#fd, target, done, wanted, position + done),
+      ),
+    );
   }
 
   write(bytes: Uint8Array, position: number): void {
-    let done = 0;
-    try {
-      while (done < bytes.length) {
-        const wanted = Math.min(bytes.length - done, TRANSFER_BYTES_MAX);
-        const put = writeSync(this.#fd, bytes, done, wanted, position + done);
-        if (put === 0) throw Object.assign(new Error('no progress'), { code: 'EIO' });
-        done += put;
-      }
-    } catch (cause) {
-      throw fileError(cause, 'write', this.path);
-    }
+    attempt('write', this.path, () =>
+      writeOn(bytes.length, (done, wanted) =>
+        writeSync(this.#fd, bytes, done, wanted, position + done),
+      ),
+    );
   }
 
   datasync(): void {
@@ -159,7 +146,14 @@ class NodeFileSystem implements FileSystem {
   }
 
   exists(path: string): boolean {
-    return existsSync(path);
+    // Not existsSync: for that, what cannot be looked at does not exist.
+    try {
+      attempt('stat', path, () => statSync(path));
+      return true;
+    } catch (error) {
+      if (error instanceof IoError && MISSING_CODES.has(error.details['errno'])) return false;
+      throw error;
+    }
   }
 
   fileSize(path: string): number {

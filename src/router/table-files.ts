@@ -6,6 +6,7 @@
 
 import { closeSync, openSync, readSync } from 'node:fs';
 import { shardFileName } from '../file-system/file-names.js';
+import { readOn } from '../file-system/transfer.js';
 
 /** More than a shard of 50 million records has tables: opening one costs several reads. */
 const HANDLES_MAX = 512;
@@ -33,12 +34,10 @@ export class TableFiles {
   read(table: number, offset: number, length: number, target: Uint8Array, at: number): boolean {
     try {
       const { fd } = this.#handle(table);
-      for (let done = 0; done < length; ) {
-        const got = readSync(fd, target, at + done, length - done, offset + done);
-        if (got === 0) return false;
-        done += got;
-      }
-      return true;
+      const got = readOn(length, (done, wanted) =>
+        readSync(fd, target, at + done, wanted, offset + done),
+      );
+      return got === length;
     } catch {
       // Gone with a compaction, too many open files, a failing disk.
       return false;

@@ -140,3 +140,17 @@ describe.each(implementations)('%s file system', (_name, fs, directory) => {
     expect(errorOf(() => fs.mkdir(`${directory}/a file`))).toBeInstanceOf(IoError);
   });
 });
+
+describe('node file system', () => {
+  it('does not take what cannot be looked at for missing', () => {
+    expect(nodeFileSystem.exists(`${root}/nothing`)).toBe(false);
+    expect(nodeFileSystem.exists(`${root}/nothing/in/nothing`)).toBe(false);
+    nodeFileSystem.open(`${root}/file`, 'create').close();
+    expect(nodeFileSystem.exists(`${root}/file`)).toBe(true);
+    expect(nodeFileSystem.exists(`${root}/file/below`)).toBe(false);
+    // Refused by every system, whoever asks.
+    expect(errorOf(() => nodeFileSystem.exists(`${root}/${'x'.repeat(5000)}`))).toBeInstanceOf(
+      IoError,
+    );
+  });
+});

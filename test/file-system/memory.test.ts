@@ -168,6 +168,46 @@ describe('a planned fault', () => {
     expect(text(fs, '/a')).toBe('0123456789');
   });
 
+  it('of reads hits the calls of that number, once or from then on', () => {
+    const fs = new MemoryFileSystem();
+    replaceFile(fs, '/', 'a', Buffer.from('0123456789'));
+    const calls = [
+      () => fs.open('/a', 'r'),
+      () => fs.readFile('/a'),
+      () => fs.fileSize('/a'),
+      () => fs.exists('/a'),
+      () => fs.readdir('/'),
+    ];
+    for (const k of calls.keys()) {
+      fs.failReadOnce(k + 1, 'EIO');
+      for (const [i, call] of calls.entries()) {
+        if (i === k) expect(call).toThrow(IoError);
+        else call();
+      }
+    }
+    expect(fs.faultsHit).toBe(calls.length);
+    fs.failReadsFrom(2, 'EIO');
+    calls[0]?.();
+    for (const call of calls) expect(call).toThrow(IoError);
+    fs.clearFaults();
+    for (const call of calls) call();
+  });
+
+  it('that lets a read fall short costs another call, and no byte', () => {
+    const fs = new MemoryFileSystem();
+    replaceFile(fs, '/', 'a', Buffer.from('0123456789'));
+    const file = fs.open('/a', 'r');
+    const before = fs.reads;
+    fs.failReadOnce(1, 'SHORT');
+    const target = Buffer.alloc(8);
+    expect(file.read(target, 2)).toBe(8);
+    expect(target.toString()).toBe('23456789');
+    expect(fs.reads - before).toBe(2);
+    fs.failReadsFrom(1, 'SHORT');
+    expect(file.read(target, 1)).toBe(8);
+    expect(target.toString()).toBe('12345678');
+  });
+
   it('of the power refuses everything until the crash', () => {
     const fs = new MemoryFileSystem();
     fs.crashAt(1);
