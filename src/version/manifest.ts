@@ -9,7 +9,7 @@
  */
 import { checkFormatVersion } from '../encoding/format-version.js';
 import { placementSeed, xxh64 } from '../encoding/xxh64.js';
-import { CorruptionError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { CorruptionError, LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import { CURRENT_NAME, shardFileName } from '../file-system/file-names.js';
 import {
   type FileHandle,
@@ -290,8 +290,8 @@ export class Manifest {
       this.#file = writeManifest(this.#options, version, number);
     } catch (error) {
       // From the moment CURRENT may name the new one, the old one must not grow any more.
-      const isSwitched = readCurrent(this.#options) === number;
-      throw error instanceof NoSpaceError && !isSwitched ? error : this.#poisoned(error);
+      const isStaying = error instanceof NoSpaceError && this.#isCurrent();
+      throw isStaying ? error : this.#poisoned(error);
     }
     this.#version = version;
     this.#number = number;
@@ -303,6 +303,16 @@ export class Manifest {
 
   close(): void {
     this.#file.close();
+  }
+
+  /** Whether CURRENT names this manifest, for sure. */
+  #isCurrent(): boolean {
+    try {
+      return readCurrent(this.#options) === this.#number;
+    } catch (error) {
+      if (!(error instanceof LightningError)) throw error;
+      return false;
+    }
   }
 
   #cutBack(): void {

@@ -137,6 +137,31 @@ describe('the manifest', () => {
     }
   });
 
+  it.each(['ENOSPC', 'EIO'])(
+    'does not go on in the old file when CURRENT, after %s, cannot be read',
+    (errno) => {
+      for (let k = 1; k <= 9; k++) {
+        const opened = options(k);
+        const manifest = Manifest.create(opened, Version.EMPTY, 1);
+        opened.fs.failAt(k, errno);
+        opened.fs.failReads('CURRENT', 'EIO');
+        try {
+          manifest.roll(20);
+        } catch {
+          // What counts is what it takes afterwards.
+        }
+        opened.fs.clearFaults();
+        try {
+          manifest.append(edit(11));
+        } catch (error) {
+          expect(error).toBeInstanceOf(ReadOnlyError);
+        }
+        opened.fs.crash('all');
+        expect(reread(opened).runs, `call ${k}`).toEqual(manifest.version.runs);
+      }
+    },
+  );
+
   it('is whole whenever the power fails', () => {
     for (let k = 1; k < 40; k++) {
       const opened = options(k);
