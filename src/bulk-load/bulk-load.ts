@@ -14,8 +14,8 @@ import { deserializeError, type LightningError, serializeError } from '../errors
 import type { TableInfo } from '../sstable/table-info.js';
 import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import {
-  hasLinkIntent,
   type LinkIntent,
+  mayHaveLinkIntent,
   removeLinkIntent,
   writeLinkIntent,
 } from '../version/link-intent.js';
@@ -140,7 +140,7 @@ async function link(
   try {
     writeLinkIntent(fs, coordinator, intent);
   } catch (error) {
-    if (!hasLinkIntent(fs, coordinator, intent.id)) throw error;
+    if (!mayHaveLinkIntent(fs, coordinator, intent.id)) throw error;
     session.isCommitted = true;
     throw outcomeUnknown(error);
   }

@@ -17,7 +17,7 @@
 
 import { checkFormatVersion } from '../encoding/format-version.js';
 import { xxh64 } from '../encoding/xxh64.js';
-import { CorruptionError } from '../errors.js';
+import { CorruptionError, LightningError } from '../errors.js';
 import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
 import { type FileSystem, isNotFound, replaceFile } from '../file-system/file-system.js';
 import type { TableInfo } from '../sstable/table-info.js';
@@ -60,9 +60,14 @@ export function writeLinkIntent(fs: FileSystem, directory: string, intent: LinkI
   replaceFile(fs, directory, linkIntentName(intent.id), encodeLinkIntent(intent));
 }
 
-/** Whether the intent has its name, and so may be on the medium. */
-export function hasLinkIntent(fs: FileSystem, directory: string, id: string): boolean {
-  return fs.exists(`${directory}/${linkIntentName(id)}`);
+/** Whether the intent has its name, or nobody can say, and so may be on the medium. */
+export function mayHaveLinkIntent(fs: FileSystem, directory: string, id: string): boolean {
+  try {
+    return fs.exists(`${directory}/${linkIntentName(id)}`);
+  } catch (error) {
+    if (!(error instanceof LightningError)) throw error;
+    return true;
+  }
 }
 
 /**

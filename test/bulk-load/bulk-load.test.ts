@@ -493,9 +493,18 @@ describe('a load', () => {
     expect(strayFiles(into)).toEqual([]);
   });
 
-  it('whose commit may be on the medium keeps its tables', async () => {
+  it.each([
+    ['', false],
+    [', also when nobody can look', true],
+  ])('whose commit may be on the medium keeps its tables%s', async (_, isUnseen) => {
     const into = target();
     const { syncDirectory } = nodeFileSystem;
+    const look = vi.spyOn(nodeFileSystem, 'exists');
+    if (isUnseen) {
+      look.mockImplementation((path) => {
+        throw fileError({ code: 'EIO' }, 'stat', path);
+      });
+    }
     const refuse = vi.spyOn(nodeFileSystem, 'syncDirectory').mockImplementation((path) => {
       if (path.endsWith('coordinator')) throw fileError({ code: 'EIO' }, 'fsync', path);
       syncDirectory.call(nodeFileSystem, path);
@@ -506,6 +515,7 @@ describe('a load', () => {
         details: { outcome: 'unknown' },
       });
     } finally {
+      look.mockRestore();
       refuse.mockRestore();
     }
     // What the next open does.
