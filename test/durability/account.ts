@@ -61,6 +61,16 @@ export class Account {
     this.durableSequence = sequence;
   }
 
+  /** Whether a key may have the value now, when nothing was lost. */
+  allows(place: string, value: string | undefined): boolean {
+    if (this.#contents(this.#acknowledged.length, []).get(place) === value) return true;
+    return this.#unknown.some(({ write }) => {
+      const contents = new Map<string, string>([[place, 'what was there']]);
+      applyWrite(contents, write);
+      return contents.get(place) === value;
+    });
+  }
+
   /** What is wrong with `found`; undefined when it is right. */
   fault(found: Contents, demand: Demand): string | undefined {
     const count = this.#acknowledged.length;

@@ -23,6 +23,10 @@ export const FAULTS = [
   'sync-sticky',
   'name-once',
   'name-sticky',
+  'read-eio-once',
+  'read-eio-sticky',
+  'read-short-once',
+  'read-short-sticky',
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
@@ -30,7 +34,7 @@ export interface Point {
   readonly script: number;
   readonly mode: Mode;
   readonly fault: FaultKind;
-  /** The call of the file system at which it comes. */
+  /** The call of the file system at which it comes: of those that change something, or that read. */
   readonly call: number;
 }
 
@@ -68,6 +72,13 @@ const ERRNOS: Readonly<Record<string, readonly [string, FaultyCalls]>> = {
   name: ['EIO', 'name'],
 };
 
+const READ_ERRNOS: Readonly<Record<string, string>> = { 'read-eio': 'EIO', 'read-short': 'SHORT' };
+
+/** Whether it comes at a call that reads: those are counted by themselves. */
+export function isReadFault(fault: FaultKind): boolean {
+  return fault.startsWith('read-');
+}
+
 /** The calls that a fault refuses, of a kind of `FaultyCalls`; an end may come at all of them. */
 export function callsOf(fault: FaultKind): FaultyCalls {
   const [kind] = fault.split('-') as [string];
@@ -81,7 +92,13 @@ export function planFault(fs: MemoryFileSystem, point: Point): void {
     fs.crashAt(call);
     return;
   }
-  const [kind, times] = fault.split('-') as [string, string];
+  const [, kind, times] = /^(.*)-(.*)$/.exec(fault) as unknown as [string, string, string];
+  if (isReadFault(fault)) {
+    const errno = READ_ERRNOS[kind] as string;
+    if (times === 'once') fs.failReadOnce(call, errno);
+    else fs.failReadsFrom(call, errno);
+    return;
+  }
   const [errno, calls] = ERRNOS[kind] as (typeof ERRNOS)[string];
   if (times === 'once') fs.failOnce(call, errno, calls);
   else fs.failFrom(call, errno, calls);

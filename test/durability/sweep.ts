@@ -14,8 +14,16 @@ import { testConfig } from '../shard/harness.js';
 import { Account, type Demand } from './account.js';
 import { createPlace, LocalDatabase, type Part, type TogetherCommit } from './local-database.js';
 import { type Plant, SOUND, watchingZeros } from './plants.js';
-import { crashModeOf, formatPoint, type Mode, type Point, planFault } from './points.js';
+import {
+  crashModeOf,
+  formatPoint,
+  isReadFault,
+  type Mode,
+  type Point,
+  planFault,
+} from './points.js';
 import { allKeys, type Contents, planScript, type Step, type Write } from './script.js';
+import { isDamaged, isReadRefusal, UnsteadyReads } from './unsteady-reads.js';
 
 export interface PointResult {
   /** What is wrong; undefined: nothing. */
@@ -31,15 +39,24 @@ export async function runPoint(point: Point, plant: Plant = SOUND): Promise<Poin
 
 /** The calls of the file system that a script makes when nothing fails, in order. */
 export async function traceScript(script: number, mode: Mode): Promise<readonly string[]> {
-  // Further than any script goes.
-  const point: Point = { script, mode, fault: 'process', call: 2 ** 40 };
-  return new PointRun(point, SOUND).trace();
+  const run = new PointRun({ script, mode, fault: 'process', call: FAR }, SOUND);
+  return run.trace();
 }
+
+/** How many calls that read a script makes when nothing fails. */
+export async function countReads(script: number, mode: Mode): Promise<number> {
+  const run = new PointRun({ script, mode, fault: 'read-eio-once', call: FAR }, SOUND);
+  await run.trace();
+  return run.reads;
+}
+
+/** Further than any script goes. */
+const FAR = 2 ** 40;
 
 /** The calls at which a script in mode `sync` writes zeros ahead of a log. */
 export async function zeroCalls(script: number): Promise<readonly number[]> {
   const calls: number[] = [];
-  const point: Point = { script, mode: 'sync', fault: 'process', call: 2 ** 40 };
+  const point: Point = { script, mode: 'sync', fault: 'process', call: FAR };
   const run: PointRun = new PointRun(
     point,
     watchingZeros(() => calls.push(run.calls + 1)),
@@ -65,6 +82,8 @@ class PointRun {
   readonly #fs: MemoryFileSystem;
   readonly #account = new Account();
   readonly #script;
+  /** Where calls that read are to fail. */
+  readonly #unsteady: UnsteadyReads | undefined;
   #db: LocalDatabase | undefined;
   /** A commit is in doubt until the database is opened again: what it holds up is not gone into. */
   #isOver = false;
@@ -75,6 +94,7 @@ class PointRun {
     this.#script = planScript(point.script);
     this.#fs = new MemoryFileSystem(point.script * 100_003 + point.call);
     createPlace(this.#fs, this.#script.shards);
+    if (isReadFault(point.fault)) this.#unsteady = new UnsteadyReads(this.#account, point.script);
   }
 
   async run(): Promise<PointResult> {
@@ -107,6 +127,11 @@ class PointRun {
     return trace;
   }
 
+  /** Calls that read so far, the last ones not those of a close. */
+  get reads(): number {
+    return this.#fs.reads;
+  }
+
   get #isCrash(): boolean {
     return crashModeOf(this.#point) !== undefined;
   }
@@ -118,6 +143,7 @@ class PointRun {
       await this.#open();
       for (const step of this.#script.steps) {
         await this.#take(step);
+        this.#expect(await this.#unsteady?.afterStep(this.#opened, () => this.#fs.faultsHit));
         // Sometimes the end comes soon after the fault, before flushes hide what it did.
         if (this.#point.call % 4 === 1 && this.#fs.faultsHit > 0) return;
         if (this.#isOver) return;
@@ -126,6 +152,7 @@ class PointRun {
       if (this.#fs.powerLost) return;
       // An open that is refused: the database stays closed.
       if (!(error instanceof LightningError)) throw error;
+      if (this.#unsteady !== undefined && !isReadRefusal(error)) throw error;
     }
   }
 
@@ -318,8 +345,12 @@ class PointRun {
   async #checkAlive(db: LocalDatabase): Promise<void> {
     // Without descriptors, a table that is not open cannot be read.
     if (this.#point.fault.startsWith('emfile')) this.#fs.clearFaults();
-    this.#expect(this.#account.fault(await this.#contents(), { kind: 'all' }));
-    this.#fs.clearFaults();
+    if (this.#unsteady === undefined) {
+      this.#expect(this.#account.fault(await this.#contents(), { kind: 'all' }));
+      this.#fs.clearFaults();
+    } else {
+      await this.#checkUnsteady(db, this.#unsteady);
+    }
     for (const { client, shard } of db.shards) {
       if (shard.state.readOnlyReason !== undefined) continue;
       const id = 1_000_000 + shard.state.options.shard;
@@ -349,16 +380,33 @@ class PointRun {
     }
   }
 
+  /** What could not be read is there, as it was. */
+  async #checkUnsteady(db: LocalDatabase, unsteady: UnsteadyReads): Promise<void> {
+    this.#expect(await unsteady.everything(db));
+    this.#fs.clearFaults();
+    this.#expect(await unsteady.everything(db));
+    if (db.shards.some((_, shard) => isDamaged(db, shard))) return;
+    this.#expect(this.#account.fault(await this.#contents(), { kind: 'all' }));
+    for (const { shard } of db.shards) {
+      if (shard.state.readOnlyReason === undefined) await shard.compact();
+    }
+    this.#expect(this.#account.fault(await this.#contents(), { kind: 'all' }));
+  }
+
   /** Recovery may meet the same fate, more than once. */
   async #interruptRecovery(isProcess: boolean): Promise<void> {
     const fs = this.#fs;
-    for (let attempts = 0; attempts < 3 && fs.random() < 0.4; attempts++) {
-      fs.crashAt(1 + Math.floor(fs.random() * 60));
+    const isUnsteady = this.#unsteady !== undefined;
+    const attemptsMax = isUnsteady ? 8 : 3;
+    const luck = isUnsteady ? 0.8 : 0.4;
+    for (let attempts = 0; attempts < attemptsMax && fs.random() < luck; attempts++) {
+      if (isUnsteady) planFault(fs, { ...this.#point, call: 1 + Math.floor(fs.random() * 160) });
+      else fs.crashAt(1 + Math.floor(fs.random() * 60));
       try {
         await this.#open();
         await this.#opened.abandon();
       } catch (error) {
-        if (!fs.powerLost) throw error;
+        if (!fs.powerLost && !(isUnsteady && isReadRefusal(error))) throw error;
       }
       fs.crash(isProcess ? 'all' : 'random');
     }

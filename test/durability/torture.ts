@@ -16,12 +16,13 @@ import {
   FAULTS,
   type FaultKind,
   formatPoint,
+  isReadFault,
   MODES,
   type Mode,
   type Point,
   parsePoint,
 } from './points.js';
-import { runPoint, traceScript } from './sweep.js';
+import { countReads, runPoint, traceScript } from './sweep.js';
 
 const POINTS_PER_LINE = 500;
 
@@ -66,11 +67,13 @@ export async function tortureFaults(
     for (let script = first; script < first + Number(values.seeds); script++) {
       for (const mode of modes) {
         const trace = await traceScript(script, mode);
-        for (const [i, point] of pointsOf({ script, mode, faults, trace, every }).entries()) {
+        const reads = await countReads(script, mode);
+        const planned = pointsOf({ script, mode, faults, trace, reads, every });
+        for (const [i, point] of planned.entries()) {
           if (i % parts === part) await run(point);
         }
         print(
-          `script ${script} in mode ${mode} makes ${trace.length} calls: ` +
+          `script ${script} in mode ${mode} makes ${trace.length} calls, and ${reads} that read: ` +
             `${points} points so far, ${failed} failed`,
         );
       }
@@ -86,13 +89,16 @@ interface Plan {
   readonly mode: Mode;
   readonly faults: readonly FaultKind[];
   readonly trace: readonly string[];
+  readonly reads: number;
   readonly every: number;
 }
 
 /** A point at each `every`-th of the calls that a fault can come at. */
-function pointsOf({ script, mode, faults, trace, every }: Plan): Point[] {
+function pointsOf({ script, mode, faults, trace, reads, every }: Plan): Point[] {
   return faults.flatMap((fault) => {
-    const calls = trace.flatMap((syscall, i) => (isFaulty(callsOf(fault), syscall) ? [i + 1] : []));
+    const calls = isReadFault(fault)
+      ? Array.from({ length: reads }, (_, i) => i + 1)
+      : trace.flatMap((syscall, i) => (isFaulty(callsOf(fault), syscall) ? [i + 1] : []));
     // Another start for each, so that all together cover more calls.
     const start = (script * 7 + FAULTS.indexOf(fault) * 11 + MODES.indexOf(mode)) % every;
     return calls
