@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
+import { fileError } from './file-system.js';
 
 export const SYSTEM_IDENTITY_BYTES = 16;
 
@@ -67,8 +68,15 @@ function systemRunName(): string | undefined {
         stdio: ['ignore', 'pipe', 'ignore'],
       }).trim();
     }
-  } catch {
-    // The time of boot has to do.
+  } catch (error) {
+    // Without a descriptor, say, this would be taken for another run.
+    if (!isWithoutName(error)) throw fileError(error, 'read', 'the name of the run of the system');
   }
   return undefined;
+}
+
+/** Whether the system has no name for its run, or tells nobody: then the time of boot has to do. */
+function isWithoutName(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code !== 'EMFILE' && code !== 'ENFILE' && code !== 'EIO' && code !== 'EAGAIN';
 }

@@ -172,10 +172,18 @@ export class Validation {
 
   #judge(status: number, snapshot: number): ConflictFound | undefined {
     const key = this.#validatedKey();
-    if (status === UNKNOWN) {
-      return this.#options.newestSequence(key) > snapshot ? found(ABORT_NEWER, key) : undefined;
-    }
+    if (status === UNKNOWN) return this.#judgeInTables(key, snapshot);
     return found(status === NEWER ? ABORT_NEWER : ABORT_LOCKED, key);
+  }
+
+  /** Also when what the tables have of the key cannot be read: nobody knows whether it is newer. */
+  #judgeInTables(key: Buffer, snapshot: number): ConflictFound | undefined {
+    try {
+      return this.#options.newestSequence(key) > snapshot ? found(ABORT_NEWER, key) : undefined;
+    } catch (error) {
+      if (!(error instanceof LightningError)) throw error;
+      return { reason: ABORT_UNAVAILABLE, error };
+    }
   }
 
   /** The key that the kernel's validation stopped at. */
