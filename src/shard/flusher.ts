@@ -69,11 +69,16 @@ export class Flusher {
     return failingMs > PATIENCE_MS ? this.#failure : undefined;
   }
 
-  /** Starts the flush of the oldest full memtable, unless one is running. */
+  /**
+   * Starts the flush of the oldest full memtable, unless one is running. There are no more once the shard
+   * takes no writes: whoever waits for one is told.
+   */
   maybeSchedule(): void {
-    if (this.#running !== undefined || this.#isClosed || this.#backoff.isWaiting) return;
+    if (this.#running !== undefined || this.#isClosed) return;
+    const { readOnlyReason } = this.#state;
+    if (readOnlyReason !== undefined) this.#rejectWaiters(readOnlyReason);
     const memtable = this.#state.memtables.oldestImmutable;
-    if (memtable === undefined || this.#state.readOnlyReason !== undefined) return;
+    if (memtable === undefined || readOnlyReason !== undefined || this.#backoff.isWaiting) return;
     this.counters.running = 1;
     this.#running = this.#flush(memtable).then(
       () => this.#ended(undefined),

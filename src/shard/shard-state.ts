@@ -81,6 +81,8 @@ export class ShardState {
   newestSequence: (key: Uint8Array) => number = () => 0;
   /** Called after a memtable was queued for its flush. */
   onMemtableQueued: () => void = () => {};
+  /** Called when the shard takes no writes any more. */
+  onReadOnly: () => void = () => {};
   /** What recovery left of the log; a shard that is open for writing knows more (`segments`). */
   segmentsFound: readonly LogSegment[] = [];
   #manifest: Manifest | undefined;
@@ -379,6 +381,7 @@ export class ShardState {
       { cause, details: { shard: this.options.shard, reason } },
     );
     this.options.control.setShardState(this.options.shard, SHARD_READ_ONLY);
+    this.onReadOnly();
   }
 
   close(): void {

@@ -71,6 +71,7 @@ export class Shard {
     this.state = state;
     this.flusher = new Flusher(state, () => this.#onBackground());
     state.onMemtableQueued = () => this.flusher.maybeSchedule();
+    state.onReadOnly = () => this.flusher.maybeSchedule();
     const { staging, tables } = state;
     this.reads = new TableReads({
       kernel,

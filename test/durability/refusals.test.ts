@@ -246,6 +246,28 @@ describe('a broken disk', () => {
     await again.close();
   });
 
+  it('that ends writing ends the wait for a flush, too', async () => {
+    const at = place({ shards: 1 });
+    const db = await LocalDatabase.open(at);
+    const { client, shard, jobs } = db.shard(0);
+    await client.put('a', '1');
+    jobs.before = async () => {
+      throw new LightningError('LIGHTNING_IO', 'Cannot write "table": EIO');
+    };
+    await expect(shard.flush()).rejects.toMatchObject({ code: 'LIGHTNING_IO' });
+    // Until the next attempt there is a pause.
+    const { flusher, state } = shard;
+    const waiting = Promise.allSettled([shard.flush(), shard.compact()]);
+    expect(flusher.counters.running).toBe(0);
+    state.becomeReadOnly(new Error('The medium is gone'));
+    for (const outcome of await waiting) {
+      expect(outcome).toMatchObject({ reason: { code: 'LIGHTNING_READ_ONLY' } });
+    }
+    await expect(shard.flush()).rejects.toMatchObject({ code: 'LIGHTNING_READ_ONLY' });
+    expect(await client.get('a')).toBe('1');
+    await db.close();
+  });
+
   it('under a merge leaves its inputs as they are, and a later one succeeds', async () => {
     const at = place({ shards: 1 });
     const db = await LocalDatabase.open(at);
