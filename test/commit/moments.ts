@@ -14,7 +14,7 @@ import {
   type LocalDatabaseOptions,
   type TogetherCommit,
 } from '../durability/local-database.js';
-import type { Plant } from '../durability/plants.js';
+import type { Changes } from '../durability/plants.js';
 import { logEnd } from '../file-system/log-end.js';
 import { put, testConfig } from '../shard/harness.js';
 
@@ -45,7 +45,7 @@ export class Scene {
     this.commit = commit;
   }
 
-  static async make(mode: 'sync' | 'async', seed: number, plant?: Plant): Promise<Scene> {
+  static async make(mode: 'sync' | 'async', seed: number, plant?: Changes): Promise<Scene> {
     const fs = new MemoryFileSystem(seed);
     createPlace(fs, SHARDS);
     const options = { fs, config: testConfig({ shards: SHARDS, walSync: mode }) };

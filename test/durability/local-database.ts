@@ -23,7 +23,7 @@ import { IDS_PER_OPEN } from '../../src/router/transaction-table.js';
 import type { Clock } from '../../src/shard/shard-options.js';
 import { COORDINATOR_DIRECTORY } from '../../src/version/database-file.js';
 import { DATABASE_ID, encodeOperations, type Operation, TestShard } from '../shard/harness.js';
-import { type Plant, SOUND } from './plants.js';
+import { type Changes, SOUND } from './plants.js';
 
 export const DATABASE_PATH = '/db';
 const COORDINATOR_PATH = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
@@ -43,7 +43,7 @@ export interface LocalDatabaseOptions {
   readonly fs: FileSystem;
   readonly config: ResolvedConfig;
   readonly clock?: Clock;
-  readonly plant?: Plant;
+  readonly plant?: Changes;
   /** Clients commit themselves whenever a shard can be lent. */
   readonly direct?: boolean;
 }

@@ -4,6 +4,7 @@
  * them, and pays nothing for them.
  */
 
+import { IoError } from '../../src/errors.js';
 import type { FileHandle, FileSystem, OpenMode } from '../../src/file-system/file-system.js';
 import { areZeros } from '../../src/file-system/zeros-ahead.js';
 import { ControlBlock } from '../../src/router/control-block.js';
@@ -11,10 +12,9 @@ import type { Durability, ShardOptions } from '../../src/shard/shard-options.js'
 
 type Decisions = ReturnType<NonNullable<ShardOptions['decisions']>>;
 
-export interface Plant {
+/** What is put in; nothing but its name: nothing. */
+export interface Changes {
   readonly name: string;
-  /** A point of the sweep that catches it; others are tried when it does not any more. */
-  readonly caughtBy?: string;
   readonly fileSystem?: (fs: FileSystem) => FileSystem;
   readonly control?: (control: ControlBlock) => ControlBlock;
   readonly durability?: (durability: Durability) => Durability;
@@ -25,8 +25,13 @@ export interface Plant {
   readonly beforeFlush?: (fs: FileSystem, directory: string) => void;
 }
 
+export interface Plant extends Changes {
+  /** A point of the sweep that catches it; docs/TESTING.md has the same one. */
+  readonly caughtBy: string;
+}
+
 /** Nothing is planted; `onZeros` is called before zeros are written ahead of a log. */
-export function watchingZeros(onZeros: () => void): Plant {
+export function watchingZeros(onZeros: () => void): Changes {
   const watch: Change = (inner) => ({
     write(bytes: Uint8Array, position: number) {
       if (areZeros(bytes)) onZeros();
@@ -37,10 +42,10 @@ export function watchingZeros(onZeros: () => void): Plant {
 }
 
 /** Nothing is planted. */
-export const SOUND: Plant = { name: 'nothing' };
+export const SOUND: Changes = { name: 'nothing' };
 
 /** What plants come in through, without a fault in it. */
-export const HARMLESS: Plant = {
+export const HARMLESS: Changes = {
   name: 'nothing, through the same ways',
   fileSystem: (fs) => withFiles(fs, /./, () => ({})),
   control: ({ buffer }) => new ControlBlock(buffer),
@@ -119,7 +124,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'the manifest is never synced',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/process/120',
     fileSystem: (fs) => withFiles(fs, MANIFEST, noSync),
   },
   {
@@ -134,7 +139,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'marks and decisions are never synced',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/process/120',
     fileSystem: (fs) => withFiles(fs, COORDINATOR_LOG, noSync),
   },
   {
@@ -170,7 +175,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a write that falls short is taken for whole',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/process/120',
     fileSystem: (fs) =>
       withFiles(fs, WAL, (inner) => ({
         write(bytes: Uint8Array, position: number) {
@@ -179,8 +184,32 @@ export const PLANTS: readonly Plant[] = [
       })),
   },
   {
+    name: 'a read that falls short is taken for whole',
+    caughtBy: '1/async/process/120',
+    fileSystem: (fs) =>
+      withFiles(fs, WAL, (inner) => ({
+        read: (target: Uint8Array, position: number) =>
+          inner.read(target.length > 3000 ? target.subarray(0, 3000) : target, position),
+      })),
+  },
+  {
+    name: 'a log that cannot be read is taken to end there',
+    caughtBy: '2/sync/read-eio-once/445',
+    fileSystem: (fs) =>
+      withFiles(fs, WAL, (inner) => ({
+        read(target: Uint8Array, position: number) {
+          try {
+            return inner.read(target, position);
+          } catch (error) {
+            if (error instanceof IoError) return 0;
+            throw error;
+          }
+        },
+      })),
+  },
+  {
     name: 'a sync that failed is tried again',
-    caughtBy: '1/sync/sync-once/341',
+    caughtBy: '3/sync/sync-once/133',
     fileSystem: (fs) => {
       const retry = (sync: () => void): void => {
         try {
@@ -200,7 +229,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a torn tail is not cut',
-    caughtBy: '1/async/sync-once/273',
+    caughtBy: '3/periodic/enospc-once/327',
     fileSystem: (fs) => withFiles(fs, WAL, () => ({ truncate() {} })),
   },
   {
@@ -210,7 +239,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a log segment is deleted before its table is there',
-    caughtBy: '1/async/power-synced/137',
+    caughtBy: '1/async/power-random/154',
     beforeFlush(fs, directory) {
       const segments = fs.readdir(directory).filter((name) => WAL.test(name));
       for (const name of segments.slice(0, -1)) fs.unlink(`${directory}/${name}`);
@@ -218,17 +247,17 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'decisions are forgotten before they are applied',
-    caughtBy: '1/sync/sync-once/273',
+    caughtBy: '1/sync/power-synced/137',
     decisions: () => new Map(),
   },
   {
     name: 'a sequence number is used twice',
-    caughtBy: '3/async/power-synced/259',
+    caughtBy: '3/async/process/242',
     control: ({ buffer }) => new ReusingControl(buffer),
   },
   {
     name: 'a mark is too high',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/process/120',
     control: ({ buffer }) => new BoastingControl(buffer),
   },
   {
@@ -238,17 +267,17 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'the cut after a power loss is skipped',
-    caughtBy: '1/async/sync-once/341',
+    caughtBy: '1/periodic/enospc-once/205',
     cutSequence: () => undefined,
   },
   {
     name: 'the cut after a power loss is too low',
-    caughtBy: '1/async/power-random/154',
+    caughtBy: '1/async/process/120',
     cutSequence: (cutSequence) => (cutSequence === undefined ? undefined : cutSequence - 3),
   },
   {
     name: 'a power loss is taken for the death of the process',
-    caughtBy: '1/async/sync-once/341',
+    caughtBy: '1/periodic/enospc-once/205',
     fileSystem: (fs) => {
       const identity = Buffer.alloc(16, 7);
       return delegate(fs, { systemIdentity: () => identity });

@@ -2,8 +2,7 @@
  * One point of the sweep: a script against a database in memory, a fault at one call of the file
  * system, and whether what comes back is what was promised.
  *
- * A point is a line: `<script>/<mode>/<fault>/<call>`. It repeats exactly, but for pauses of
- * background work that failed.
+ * A point is a line: `<script>/<mode>/<fault>/<call>`. It repeats exactly: time goes by turns.
  */
 
 import { LightningError } from '../../src/errors.js';
@@ -13,7 +12,7 @@ import { checkShard } from '../../src/shard/check-shard.js';
 import { testConfig } from '../shard/harness.js';
 import { Account, type Demand } from './account.js';
 import { createPlace, LocalDatabase, type Part, type TogetherCommit } from './local-database.js';
-import { type Plant, SOUND, watchingZeros } from './plants.js';
+import { type Changes, SOUND, watchingZeros } from './plants.js';
 import {
   crashModeOf,
   formatPoint,
@@ -23,6 +22,7 @@ import {
   planFault,
 } from './points.js';
 import { allKeys, type Contents, planScript, type Step, type Write } from './script.js';
+import { TurnTime } from './turn-time.js';
 import { isDamaged, isReadRefusal, UnsteadyReads } from './unsteady-reads.js';
 
 export interface PointResult {
@@ -30,9 +30,11 @@ export interface PointResult {
   readonly failure: string | undefined;
   /** Whether the fault came before the script was over. */
   readonly isHit: boolean;
+  /** Calls of the file system in all: the same whenever the point is run. */
+  readonly calls: number;
 }
 
-export async function runPoint(point: Point, plant: Plant = SOUND): Promise<PointResult> {
+export async function runPoint(point: Point, plant: Changes = SOUND): Promise<PointResult> {
   const run = new PointRun(point, plant);
   return run.run();
 }
@@ -50,6 +52,8 @@ export async function countReads(script: number, mode: Mode): Promise<number> {
   return run.reads;
 }
 
+/** Of a write, once there is room: flushes that failed are tried again after a pause. */
+const ATTEMPTS_MAX = 1000;
 /** Further than any script goes. */
 const FAR = 2 ** 40;
 
@@ -78,9 +82,10 @@ class BrokenPromise extends Error {}
 
 class PointRun {
   readonly #point: Point;
-  readonly #plant: Plant;
+  readonly #plant: Changes;
   readonly #fs: MemoryFileSystem;
   readonly #account = new Account();
+  readonly #time = new TurnTime();
   readonly #script;
   /** Where calls that read are to fail. */
   readonly #unsteady: UnsteadyReads | undefined;
@@ -88,7 +93,7 @@ class PointRun {
   /** A commit is in doubt until the database is opened again: what it holds up is not gone into. */
   #isOver = false;
 
-  constructor(point: Point, plant: Plant) {
+  constructor(point: Point, plant: Changes) {
     this.#point = point;
     this.#plant = plant;
     this.#script = planScript(point.script);
@@ -98,18 +103,28 @@ class PointRun {
   }
 
   async run(): Promise<PointResult> {
+    const restore = this.#time.install();
+    try {
+      return await this.#run();
+    } finally {
+      restore();
+    }
+  }
+
+  async #run(): Promise<PointResult> {
     let isHit = false;
     try {
       planFault(this.#fs, this.#point);
       await this.#runScript();
       isHit = this.#fs.powerLost || this.#fs.faultsHit > 0;
       await this.#end();
-      return { failure: undefined, isHit };
+      return { failure: undefined, isHit, calls: this.#callsInAll };
     } catch (error) {
       const message = error instanceof BrokenPromise ? error.message : describe(error);
       this.#fs.clearFaults();
       await this.#db?.abandon().catch(() => undefined);
-      return { failure: `${formatPoint(this.#point)}: ${message}`, isHit };
+      const failure = `${formatPoint(this.#point)}: ${message}`;
+      return { failure, isHit, calls: this.#callsInAll };
     }
   }
 
@@ -119,17 +134,26 @@ class PointRun {
   }
 
   async trace(): Promise<readonly string[]> {
-    const trace: string[] = [];
-    this.#fs.trace = trace;
-    await this.#runScript();
-    this.#fs.trace = undefined;
-    await this.#db?.close();
-    return trace;
+    const restore = this.#time.install();
+    try {
+      const trace: string[] = [];
+      this.#fs.trace = trace;
+      await this.#runScript();
+      this.#fs.trace = undefined;
+      await this.#db?.close();
+      return trace;
+    } finally {
+      restore();
+    }
   }
 
   /** Calls that read so far, the last ones not those of a close. */
   get reads(): number {
     return this.#fs.reads;
+  }
+
+  get #callsInAll(): number {
+    return this.calls + this.reads;
   }
 
   get #isCrash(): boolean {
@@ -167,19 +191,13 @@ class PointRun {
       memtableBytes: 192 * 1024,
       tableBytesMax: 64 * 1024,
     });
-    const startMs = performance.now();
-    // Patience runs out soon.
-    const clock = {
-      nowMs: () => startMs + (performance.now() - startMs) * 100,
-      wallMs: () => 1_700_000_000_000,
-    };
     this.#db = undefined;
     // Half of the points have clients that commit themselves.
     const direct = (this.#point.call & 2) !== 0;
     this.#db = await LocalDatabase.open({
       fs: this.#fs,
       config,
-      clock,
+      clock: this.#time.clock,
       plant: this.#plant,
       direct,
     });
@@ -365,15 +383,14 @@ class PointRun {
         isSync: false,
         isBlob: false,
       };
-      const deadlineMs = performance.now() + 20_000;
-      for (;;) {
+      for (let attempts = 0; ; attempts++) {
         try {
           this.#account.acknowledge(write, await client.commit(write.parts[0]?.operations ?? []));
           break;
         } catch (error) {
           const code = error instanceof LightningError ? error.code : undefined;
           if (code !== 'LIGHTNING_NO_SPACE' && code !== 'LIGHTNING_IO') throw error;
-          if (performance.now() > deadlineMs) throw new BrokenPromise('writes do not resume');
+          if (attempts === ATTEMPTS_MAX) throw new BrokenPromise('writes do not resume');
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
       }
