@@ -156,7 +156,7 @@ export class CommitLoop {
     return this.#isHolding || handler.hasWaiting;
   }
 
-  /** Something went out to the client, or room was made for it. */
+  /** Something went out to the client, or room was made. */
   touch(session: ClientSession): void {
     this.#touched.add(session.client);
   }
@@ -362,10 +362,7 @@ export class CommitLoop {
     this.#answerLarge(ready, () => this.#options.intake.refuseReady(ready, error, reason));
   }
 
-  /**
-   * Whether a commit may be written now: there is room in memory for it. An error when it is to be
-   * refused.
-   */
+  /** Whether there is room in memory to write a commit now. An error when it is to be refused. */
   #admit(bytes: number, operations: number, nowMs: number): LightningError | 'wait' | undefined {
     const { commit } = this.#options;
     const refusal = this.#options.refusal();
@@ -524,8 +521,14 @@ export class CommitLoop {
     const ready = this.#options.handler.take(session, nowMs);
     requests.release();
     if (ready === undefined) return 'taken';
-    this.#large = ready;
-    return 'full';
+    if (error === undefined) {
+      this.#large = ready;
+      return 'full';
+    }
+    // Another one waits to be written, or is being applied.
+    this.#options.deleteBlobs(ready.blobs);
+    this.#options.intake.refuseReady(ready, error);
+    return 'taken';
   }
 
   #refuseMalformed(session: ClientSession): void {

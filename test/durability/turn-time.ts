@@ -8,7 +8,7 @@ import type { Clock } from '../../src/shard/shard-options.js';
 /** The clock goes on by so much whenever somebody looks: patience runs out soon. */
 const MS_PER_LOOK = 0.5;
 /** A timer counts a turn for so much. */
-const MS_PER_TURN = 1;
+const MS_PER_TURN = 10;
 
 export class TurnTime {
   readonly clock: Clock = {
