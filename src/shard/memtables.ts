@@ -25,6 +25,7 @@ export interface Memtable {
   readonly arena: number;
   /** First WAL segment that holds a commit of this memtable; undefined while it is empty. */
   walSegmentMin: number | undefined;
+  /** The highest of its commits; once it is in tables, no log tells any more. */
   lastTimestampUs: number;
   lastEpoch: number;
   /** Its last commit may go on in the next memtable: only the log has it whole. */

@@ -446,8 +446,9 @@ export class WalCommit {
   #note({ segment, timestampUs, blobs }: Noted, epoch: number): void {
     const { active } = this.#options.memtables;
     active.walSegmentMin = Math.min(active.walSegmentMin ?? segment, segment);
-    active.lastTimestampUs = timestampUs;
-    active.lastEpoch = epoch;
+    // Threads that take their numbers at the same time may take their timestamps the other way round.
+    active.lastTimestampUs = Math.max(active.lastTimestampUs, timestampUs);
+    active.lastEpoch = Math.max(active.lastEpoch, epoch);
     for (const blob of blobs) active.blobs.add(blob);
   }
 

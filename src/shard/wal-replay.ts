@@ -340,8 +340,8 @@ class Replay {
     const note = (): void => {
       const { active } = memtables;
       active.walSegmentMin ??= segment.number;
-      active.lastTimestampUs = group.timestampUs;
-      active.lastEpoch = group.epoch;
+      active.lastTimestampUs = Math.max(active.lastTimestampUs, group.timestampUs);
+      active.lastEpoch = Math.max(active.lastEpoch, group.epoch);
       for (const blob of blobs) active.blobs.add(blob);
     };
     note();

@@ -338,36 +338,3 @@ describe('a broken disk', () => {
     await again.close();
   });
 });
-
-describe('a clock that jumps', () => {
-  it('changes no order, forward or back', async () => {
-    const at = place();
-    let wallMs = 1_700_000_000_000;
-    const clock = { nowMs: () => performance.now(), wallMs: () => wallMs };
-    let db = await LocalDatabase.open({ ...at, clock });
-    const timestamps: number[] = [];
-    const jumps = [0, 1e9, -2e9, 5e9, -1e10, 1, -1];
-    for (const [i, jump] of jumps.entries()) {
-      wallMs += jump;
-      const sequence = await db.shard(i % 2).client.put('key', `${i}`);
-      expect(sequence).toBe(db.control.lastSequence());
-      timestamps.push(db.control.lastTimestamp());
-      expect(await db.shard(i % 2).client.get('key')).toBe(`${i}`);
-      // No log tells the time after a flush; nobody has said goodbye after a death.
-      if (i === 3) {
-        await db.flush();
-        await db.close();
-      }
-      if (i === 5) {
-        await db.abandon();
-        at.fs.crash('all');
-      }
-      if (i === 3 || i === 5) {
-        db = await LocalDatabase.open({ ...at, clock });
-        expect(await db.shard(i % 2).client.get('key')).toBe(`${i}`);
-      }
-    }
-    expect(timestamps).toEqual([...new Set(timestamps)].sort((left, right) => left - right));
-    await db.close();
-  });
-});
