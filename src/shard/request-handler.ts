@@ -117,7 +117,7 @@ export class RequestHandler {
       if (request.kind === REQUEST_PREPARE) return this.#prepareCommit(session, request);
       this.#read(session, request);
     } catch (error) {
-      const isBusy = error instanceof CacheBusyError;
+      const isBusy = error instanceof CacheBusyError && !error.isForGood;
       if (isBusy && this.#options.stalled() === undefined) {
         const deadlineMs = nowMs + RETRY_MS_MAX;
         this.#waiting.push({ session, request: privateCopy(request), deadlineMs });
@@ -137,7 +137,8 @@ export class RequestHandler {
       try {
         this.#read(read.session, read.request);
       } catch (error) {
-        if (error instanceof CacheBusyError && nowMs < read.deadlineMs) {
+        const isPassing = error instanceof CacheBusyError && !error.isForGood;
+        if (isPassing && nowMs < read.deadlineMs) {
           this.#waiting.push(read);
           continue;
         }
@@ -150,7 +151,7 @@ export class RequestHandler {
 
   #busyAsError(error: unknown): unknown {
     if (!(error instanceof CacheBusyError)) return error;
-    return this.#options.stalled() ?? cacheTooSmall();
+    return (error.isForGood ? undefined : this.#options.stalled()) ?? cacheTooSmall();
   }
 
   /** Drops what waits for a client that is gone. */

@@ -5,8 +5,12 @@
 import { type BlobReference, decodeBlobReference } from '../blob/blob-file.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import {
+  BLOCK_TRAILER_BYTES,
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
+  CACHE_UNIT_BYTES,
+  H_CACHE_BYTES,
+  H_CACHE_SMALL_BYTES,
   KEY_BYTES_MAX,
   SCRATCH_KEY,
   SCRATCH_RESULT,
@@ -41,9 +45,13 @@ export type Lookup =
 
 /** There is no room in the cache while readers are inside an epoch: try again in a while. */
 export class CacheBusyError extends Error {
-  constructor() {
+  /** The block is larger than the cache: there is no use in that. */
+  readonly isForGood: boolean;
+
+  constructor(isForGood = false) {
     super('The block cache has no room at this moment');
     this.name = 'CacheBusyError';
+    this.isForGood = isForGood;
   }
 }
 
@@ -154,7 +162,7 @@ export class TableReads {
       const stop = this.#readableEnd(meta, block, end);
       const loaded = this.#loadRangeOrNote(table, meta, block, stop, isScan);
       if (loaded < stop) {
-        if (loaded === firstBlock) throw new CacheBusyError();
+        if (loaded === firstBlock) throw new CacheBusyError(this.#isTooLarge(meta, loaded));
         return;
       }
       block = stop;
@@ -271,6 +279,16 @@ export class TableReads {
       this.blocksRead++;
     }
     return stop;
+  }
+
+  /** Whether the cache never has room for a block, which the transfer area begins with. */
+  #isTooLarge(meta: number, block: number): boolean {
+    const stored = this.#offset(meta, block + 1) - this.#offset(meta, block) - BLOCK_TRAILER_BYTES;
+    const rawBytes = this.#kernel.bytes.readUInt32LE(this.#staging.transferAddress + stored) >>> 1;
+    const room = this.#word(H_CACHE_BYTES) - this.#word(H_CACHE_SMALL_BYTES);
+    // As the kernel counts it (entryBytes in cache-queue.ts).
+    const units = Math.floor((rawBytes + CACHE_HEAD_BYTES + 15) / CACHE_UNIT_BYTES) + 1;
+    return units * CACHE_UNIT_BYTES > room;
   }
 
   #copyResult(result: number): Buffer {

@@ -171,3 +171,25 @@ describe('indexes and filters', () => {
     await opened.shard.close();
   });
 });
+
+describe('a block that is larger than the cache', () => {
+  it('is refused at once: it would find no room later either', async () => {
+    // No time passes, so what waits for room waits for ever.
+    const clock = { nowMs: () => 0, wallMs: () => Date.now() };
+    const at = place({ arenaBytes: 4 * MIB, memtableBytes: 8 * MIB });
+    const opened = await TestShard.open({ ...at, clock });
+    const { client, control, shard } = opened;
+    const value = 'v'.repeat(60_000);
+    for (let version = 0; version < 64; version++) {
+      await client.put('key', `${version}${value}`);
+      control.acquireSnapshot(1);
+    }
+    await shard.flush();
+    await shard.compact();
+    const [table] = shard.state.version.tables();
+    await expect(client.loadBlocks(table?.id ?? 0, 0, 1)).rejects.toMatchObject({
+      code: 'LIGHTNING_LIMIT_EXCEEDED',
+    });
+    await shard.close();
+  });
+});
