@@ -127,7 +127,13 @@ export interface ShardStats {
   /** Why the shard is out of service, when its worker died too often: all counters are 0 then. */
   readonly fencedReason?: string;
   readonly lastSequence: number;
-  readonly memtables: { readonly count: number; readonly bytes: number; readonly keys: number };
+  readonly memtables: {
+    readonly count: number;
+    readonly bytes: number;
+    /** Writes wait when all memtables together are as large. */
+    readonly bytesMax: number;
+    readonly keys: number;
+  };
   /** Newest first; the last is the bottom run. */
   readonly runs: readonly RunStats[];
   /**
@@ -138,6 +144,7 @@ export interface ShardStats {
   readonly blobs: { readonly count: number; readonly bytes: number };
   readonly cache: {
     readonly bytes: number;
+    readonly bytesMax: number;
     readonly inserts: number;
     readonly evictions: number;
     readonly promotions: number;
@@ -185,6 +192,8 @@ export interface ShardStats {
   readonly pendingCompactionBytes: number;
   /** Indexes and filters of all tables, which stay in memory beside the cache. */
   readonly indexes: { readonly bytes: number; readonly bytesMax: number };
+  /** Files of tables that the worker keeps open for reads. */
+  readonly openTables: { readonly count: number; readonly countMax: number };
 }
 
 export interface JobStats {

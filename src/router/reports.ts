@@ -109,11 +109,11 @@ export function fencedStats(shard: number, reason: string): ShardStats {
     shard,
     fencedReason: reason,
     lastSequence: 0,
-    memtables: { count: 0, bytes: 0, keys: 0 },
+    memtables: { count: 0, bytes: 0, bytesMax: 0, keys: 0 },
     runs: [],
     damagedTables: [],
     blobs: { count: 0, bytes: 0 },
-    cache: { bytes: 0, inserts: 0, evictions: 0, promotions: 0, carried: 0 },
+    cache: { bytes: 0, bytesMax: 0, inserts: 0, evictions: 0, promotions: 0, carried: 0 },
     wal: {
       segments: 0,
       bytes: 0,
@@ -140,6 +140,7 @@ export function fencedStats(shard: number, reason: string): ShardStats {
     writes: { bytes: 0, amplification: 0 },
     pendingCompactionBytes: 0,
     indexes: { bytes: 0, bytesMax: 0 },
+    openTables: { count: 0, countMax: 0 },
     stalls: { delays: 0, stops: 0, delayedMs: 0 },
   };
 }

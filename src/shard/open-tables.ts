@@ -32,7 +32,7 @@ import type { MetaAllocator } from './meta-allocator.js';
 import type { Retirement } from './retirement.js';
 
 /** File handles kept open for reads, per shard: enough for 100 million records over two shards. */
-const HANDLES_MAX = 512;
+export const HANDLES_MAX = 512;
 
 export interface OpenTablesOptions {
   readonly fs: FileSystem;
@@ -273,6 +273,11 @@ export class OpenTables {
     if (!this.#tables.has(table) || this.isDamaged(table)) return false;
     this.#damage.set(table, { table, error, extent: 'blocks' });
     return true;
+  }
+
+  /** Files that are open: no more than `HANDLES_MAX`. */
+  get openFiles(): number {
+    return this.#handles.size;
   }
 
   /** The file of a loaded table, for reading. */

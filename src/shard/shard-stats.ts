@@ -6,6 +6,7 @@ import {
   COUNTER_CACHE_EVICTIONS,
   COUNTER_CACHE_INSERTS,
   COUNTER_CACHE_PROMOTIONS,
+  H_CACHE_BYTES,
   H_COUNTERS,
   READER_BYTES,
   READER_CACHE_HITS,
@@ -22,6 +23,7 @@ import type { Kernel } from '../kernel/kernel.js';
 import type { TableInfo } from '../sstable/table-info.js';
 import { BOTTOM_ORDER } from '../version/version.js';
 import type { JobCounters } from './flusher.js';
+import { HANDLES_MAX } from './open-tables.js';
 import type { Shard } from './shard.js';
 
 export function shardStats(shard: Shard): ShardStats {
@@ -42,6 +44,7 @@ export function shardStats(shard: Shard): ShardStats {
     memtables: {
       count: all.length,
       bytes: sum(all, (memtable) => memtables.bytesUsed(memtable)),
+      bytesMax: memtables.bytesMax,
       keys: sum(all, (memtable) => memtables.keys(memtable)),
     },
     runs,
@@ -55,6 +58,7 @@ export function shardStats(shard: Shard): ShardStats {
     blobs: { count: state.blobs.count, bytes: state.blobs.bytes },
     cache: {
       bytes: kernel.exports.cacheUsedBytes(),
+      bytesMax: kernel.u32[H_CACHE_BYTES >>> 2] as number,
       inserts: counter(kernel, COUNTER_CACHE_INSERTS),
       evictions: counter(kernel, COUNTER_CACHE_EVICTIONS),
       promotions: counter(kernel, COUNTER_CACHE_PROMOTIONS),
@@ -89,6 +93,7 @@ export function shardStats(shard: Shard): ShardStats {
     },
     pendingCompactionBytes: shard.compactor.pendingBytes,
     indexes: { bytes: state.allocator.bytesUsed, bytesMax: state.allocator.bytesTotal },
+    openTables: { count: state.tables.openFiles, countMax: HANDLES_MAX },
     stalls: {
       delays: loop.stalls.delays,
       stops: loop.stalls.stops,

@@ -138,6 +138,13 @@ describe('indexes and filters', () => {
     const after = shardStats(opened.shard).indexes;
     expect(after.bytes - before.bytes).toBeGreaterThan(2000 * 1.25);
     expect(after.bytesMax).toBeLessThan(20 * MIB);
+    await missesOf(opened, range(0, 2000));
+    const { memtables, cache, openTables } = shardStats(opened.shard);
+    expect(memtables.bytesMax).toBeLessThanOrEqual(2 * MIB);
+    expect(cache.bytesMax).toBeLessThanOrEqual(4 * MIB);
+    expect(cache.bytes).toBeGreaterThan(0);
+    expect(cache.bytes).toBeLessThanOrEqual(cache.bytesMax);
+    expect(openTables).toEqual({ count: opened.shard.state.version.tableCount, countMax: 512 });
     await opened.shard.close();
   });
 
