@@ -194,7 +194,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a log that cannot be read is taken to end there',
-    caughtBy: '2/sync/read-eio-once/445',
+    caughtBy: '1/sync/read-eio-once/409',
     fileSystem: (fs) =>
       withFiles(fs, WAL, (inner) => ({
         read(target: Uint8Array, position: number) {
@@ -239,7 +239,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a log segment is deleted before its table is there',
-    caughtBy: '1/periodic/power-synced/137',
+    caughtBy: '1/sync/sync-once/341',
     beforeFlush(fs, directory) {
       const segments = fs.readdir(directory).filter((name) => WAL.test(name));
       for (const name of segments.slice(0, -1)) fs.unlink(`${directory}/${name}`);
@@ -267,7 +267,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'the cut after a power loss is skipped',
-    caughtBy: '1/periodic/enospc-once/205',
+    caughtBy: '3/async/power-random/276',
     cutSequence: () => undefined,
   },
   {
@@ -277,7 +277,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a power loss is taken for the death of the process',
-    caughtBy: '1/periodic/enospc-once/205',
+    caughtBy: '2/periodic/power-synced/198',
     fileSystem: (fs) => {
       const identity = Buffer.alloc(16, 7);
       return delegate(fs, { systemIdentity: () => identity });
