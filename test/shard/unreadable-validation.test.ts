@@ -43,6 +43,7 @@ it.each([
   await before.shard.flush();
   await before.shard.close();
   const shard = await TestShard.open(place);
+  await shard.shard.loadTables();
   place.fs.failReads('.table', 'EIO');
   await expect(commitSince(shard, sequence, value)).rejects.toMatchObject({
     code: 'LIGHTNING_IO',
