@@ -252,7 +252,9 @@ export class ShardState {
 
   /**
    * Makes an edit durable and shows it. New tables' files are durable under their final names, the
-   * directory included. When it throws, nothing has changed, or the shard has become read-only.
+   * directory included. When it throws, nothing has changed, or the shard has become read-only. It always
+   * throws when the shard is: the failure may have lost names that a later sync of the directory does not
+   * bring back, and an edit would have what the tables replace deleted.
    */
   install(
     edit: VersionEdit,
@@ -261,6 +263,7 @@ export class ShardState {
     const { memtables, tables } = this;
     const manifest = this.#manifest;
     if (manifest === undefined) throw new ReadOnlyError('A read-only database is not changed');
+    if (this.#readOnlyReason !== undefined) throw this.#readOnlyReason;
     // A part of a commit must not become durable before the log has all of it.
     if (flushed?.isCut === true) this.#syncLog();
     const added = (edit.added ?? []).flatMap((run) => run.tables);

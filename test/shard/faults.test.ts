@@ -155,4 +155,31 @@ describe('a full disk', () => {
     }
     await shard.shard.close();
   });
+
+  it('while a merge runs keeps what the merge was to replace: its tables may have lost their names', async () => {
+    const place = emptyPlace(1);
+    const shard = await TestShard.open(place);
+    for (let round = 0; round < 3; round++) {
+      await shard.client.put('key', String(round));
+      await shard.client.put(`key-${round}`, 'x'.repeat(100));
+      await shard.shard.flush();
+    }
+    const tables = (): string[] =>
+      place.fs.readdir(DIRECTORY).filter((name) => name.endsWith('.table'));
+    const before = tables();
+    shard.jobs.before = async () => {
+      // What a log that could not be rolled brings about.
+      place.fs.failAt(1, 'EIO');
+      expect(() => shard.shard.state.syncDirectory()).toThrow();
+    };
+    await expect(shard.shard.compact()).rejects.toMatchObject({ code: 'LIGHTNING_READ_ONLY' });
+    expect(tables()).toEqual(expect.arrayContaining(before));
+    expect(await shard.client.get('key')).toBe('2');
+    await shard.shard.close().catch(() => undefined);
+    place.fs.crash('synced');
+    const after = await TestShard.open(place);
+    expect(await after.client.get('key')).toBe('2');
+    expect(await after.client.get('key-0')).toBe('x'.repeat(100));
+    await after.shard.close();
+  });
 });
