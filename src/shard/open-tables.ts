@@ -26,7 +26,7 @@ import { type FileHandle, type FileSystem, isNotFound } from '../file-system/fil
 import type { Kernel } from '../kernel/kernel.js';
 import { loadStandIn, loadWithoutFilter } from '../sstable/stand-in.js';
 import type { TableInfo, TableRef } from '../sstable/table-info.js';
-import { type LoadedTable, loadTable } from '../sstable/table-reader.js';
+import { type LoadedTable, loadTable, refuseLaterFormat } from '../sstable/table-reader.js';
 import type { HeldFiles } from './held-files.js';
 import type { MetaAllocator } from './meta-allocator.js';
 import type { Retirement } from './retirement.js';
@@ -95,6 +95,18 @@ export class OpenTables {
     } catch (error) {
       for (const id of loaded) this.unload(id);
       throw error;
+    }
+  }
+
+  /** Throws `LIGHTNING_UNSUPPORTED_FORMAT` when one of the tables is of a later format. */
+  refuseLaterFormats(tables: readonly TableInfo[]): void {
+    for (const { id } of tables) {
+      try {
+        refuseLaterFormat(this.#options.fs, { path: this.path(id), id });
+      } catch (error) {
+        // What is wrong with it otherwise is found out when it is loaded.
+        if (!isFileFailure(error) && !isNotFound(error)) throw error;
+      }
     }
   }
 

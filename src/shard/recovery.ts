@@ -66,7 +66,9 @@ export async function recoverShard(
   const version = found?.version ?? Version.EMPTY;
   const pending = pendingTables(state, version);
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
-  state.tables.loadLater([...version.tables()]);
+  const tables = [...version.tables()];
+  state.tables.refuseLaterFormats(tables);
+  state.tables.loadLater(tables);
 
   if (readOnly) {
     state.adoptReadOnly(version, found);

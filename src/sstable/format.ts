@@ -52,6 +52,11 @@ export function encodeFooter(footer: Footer, tableId: number, footerOffset: numb
   return bytes;
 }
 
+/** The format version that a footer says, before anything of it is checked. */
+export function footerFormat(bytes: Buffer): number {
+  return bytes.readUInt32LE(44);
+}
+
 /**
  * The footer in `bytes`, the last FOOTER_BYTES of a file of `fileBytes`, and its format version:
  * the caller refuses versions it does not know. Throws `CorruptionError`.
@@ -71,7 +76,7 @@ export function decodeFooter(
   if (sum !== stored) {
     throw corrupt("The checksum of a table's footer is wrong", `${sum}`, `${stored}`);
   }
-  const formatVersion = bytes.readUInt32LE(44);
+  const formatVersion = footerFormat(bytes);
   const id = bytes.readDoubleLE(0);
   if (id !== file.id) throw corrupt('A table has the number of another', file.id, id);
   const footer = {

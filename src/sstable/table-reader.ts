@@ -14,6 +14,7 @@ import {
   decodeProperties,
   FOOTER_BYTES,
   type Footer,
+  footerFormat,
   TABLE_FORMAT_VERSION,
   type TableFile,
 } from './format.js';
@@ -48,6 +49,28 @@ export function openTable(fs: FileSystem, ref: TableRef): OpenTable {
   } catch (error) {
     file.close();
     throw error;
+  }
+}
+
+/**
+ * Throws `LIGHTNING_UNSUPPORTED_FORMAT` for a table of a later format. Whether it is whole is not looked at, and
+ * found out when it is loaded.
+ */
+export function refuseLaterFormat(fs: FileSystem, ref: TableRef): void {
+  const file = fs.open(ref.path, 'r');
+  try {
+    const bytes = file.size();
+    if (bytes < FOOTER_BYTES) return;
+    const footer = readExactly(file, bytes - FOOTER_BYTES, FOOTER_BYTES);
+    const found = footerFormat(footer);
+    if (found >= 1 && found <= TABLE_FORMAT_VERSION) return;
+    checkFormatVersion(
+      decodeFooter(footer, bytes, ref).formatVersion,
+      TABLE_FORMAT_VERSION,
+      ref.path,
+    );
+  } finally {
+    file.close();
   }
 }
 

@@ -194,7 +194,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a log that cannot be read is taken to end there',
-    caughtBy: '1/sync/read-eio-once/409',
+    caughtBy: '5/sync/read-eio-once/298',
     fileSystem: (fs) =>
       withFiles(fs, WAL, (inner) => ({
         read(target: Uint8Array, position: number) {
