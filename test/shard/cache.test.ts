@@ -200,3 +200,37 @@ describe('a block that is larger than the cache', () => {
     await shard.close();
   });
 });
+
+describe('a block that is larger than what indexes leave of the cache', () => {
+  it('is loaded all the same, where the cache alone would take it', async () => {
+    // No time passes, so what waits for room waits for ever.
+    const clock = { nowMs: () => 0, wallMs: () => Date.now() };
+    const opened = await TestShard.open({
+      ...place({ cacheBytesPerShard: MIB, arenaBytes: 4 * MIB, memtableBytes: 8 * MIB }),
+      clock,
+    });
+    const { client, control, shard, kernel } = opened;
+    const values = Array.from({ length: 8 }, (_, version) => noise(version, 50_000));
+    for (const value of values) {
+      await client.put('key', value);
+      control.acquireSnapshot(1);
+    }
+    await write(opened, range(0, 1000), 400);
+    await shard.flush();
+    await shard.compact();
+    kernel.exports.cacheReserve(64 * MIB);
+    for (let round = 0; round < 3; round++) {
+      for (const { id } of shard.state.version.tables()) {
+        const meta = shard.state.tables.metaOf(id);
+        const blocks = kernel.u32[(meta + T_BLOCKS) >>> 2] as number;
+        for (let block = 0; block < blocks; block++) {
+          await client.loadBlocks(id, block, 1);
+          expect(shard.reads.cachedBlock(id, block)).toBeGreaterThan(0);
+        }
+      }
+      expect(await client.get('key')).toBe(values.at(-1));
+      for (let i = 0; i < 1000; i += 7) expect(await client.get(name(i))).toBe(noise(i, 400));
+    }
+    await shard.close();
+  });
+});

@@ -98,7 +98,7 @@ export function cacheInit(): void {
 
 /**
  * Leaves `bytes` of the cache to somebody else, but never more than three quarters of the main queue:
- * from the head's next round on nothing is put there. What is there leaves as ever.
+ * from the head's next round on nothing is put there that fits elsewhere. What is there leaves as ever.
  */
 export function cacheReserve(bytes: u32): void {
   const q = queue(MAIN);
@@ -106,12 +106,16 @@ export function cacheReserve(bytes: u32): void {
   q.usable = (q.bytes - min(bytes, most)) & ~(CACHE_UNIT_BYTES - 1);
 }
 
-/** Bytes that a filler takes before an entry of that size, which is never put across the end. */
+/**
+ * Bytes that a filler takes before an entry of that size, which is never put across the end. An entry that
+ * is larger than what is usable has the whole queue: else it could not be read at all.
+ */
 // @ts-ignore: decorator
 @inline
 export function fillerBytes(q: Queue, size: u32): u32 {
   const offset = <u32>(q.head % q.bytes);
-  return offset + size > q.usable ? q.bytes - offset : 0;
+  const end = size > q.usable ? q.bytes : q.usable;
+  return offset + size > end ? q.bytes - offset : 0;
 }
 
 // @ts-ignore: decorator

@@ -232,7 +232,7 @@ export function cacheInsert(
   const size = entryBytes(rawBytes);
   let which = present == CACHE_GHOST && !scan ? MAIN : SMALL;
   if (which == SMALL && size > queue(SMALL).bytes >> 2) which = MAIN;
-  if (size > queue(which).usable) return 0;
+  if (size > queue(which).bytes) return 0;
   makeRoom(which, size);
   const entry = append(which, meta, block, size);
   if (!entry) return 0;
