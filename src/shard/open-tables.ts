@@ -140,22 +140,37 @@ export class OpenTables {
 
   /**
    * Loads a table if that has yet to be done, as far as it can be served. True when it was: whoever saw
-   * the stand-in looks again. Throws `LIGHTNING_LIMIT_EXCEEDED`.
+   * the stand-in looks again. Throws `LIGHTNING_LIMIT_EXCEEDED`, or `NoSpaceError` for want of files that
+   * may be open: the next one who asks tries again.
    */
   loadPending(table: number): boolean {
     const info = this.#pending.get(table);
     if (info === undefined) return false;
     const standIn = this.#tables.get(table) as LoadedTable;
     this.#loadAnyway(info, standIn);
+    const loaded = this.#tables.get(table) as LoadedTable;
+    if (loaded !== standIn) this.#show(loaded, standIn);
     this.#pending.delete(table);
     this.#refused.delete(table);
-    if (this.#tables.get(table) === standIn) return true;
-    this.#options.onLoaded();
+    if (loaded === standIn) return true;
     const { allocator, retirement } = this.#options;
     retirement.after(() => {
       for (const address of standIn.allocations) allocator.free(address);
     });
     return true;
+  }
+
+  /** Without memory for the Version that shows the table, its stand-in stays. */
+  #show(loaded: LoadedTable, standIn: LoadedTable): void {
+    try {
+      this.#options.onLoaded();
+    } catch (error) {
+      const { id } = standIn.info;
+      this.#tables.set(id, standIn);
+      this.#damage.delete(id);
+      for (const address of loaded.allocations) this.#options.allocator.free(address);
+      throw error;
+    }
   }
 
   #loadAnyway(expected: TableInfo, standIn?: LoadedTable): void {

@@ -1,8 +1,8 @@
 /** A shard serves before it has loaded the tables that it is opened with. */
 
 import { describe, expect, it } from 'vitest';
-import { CorruptionError } from '../../src/errors.js';
-import type { FileHandle, OpenMode } from '../../src/file-system/file-system.js';
+import { CorruptionError, LightningError } from '../../src/errors.js';
+import { type FileHandle, fileError, type OpenMode } from '../../src/file-system/file-system.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import { H_VERSION } from '../../src/kernel/assembly/layout.js';
 import { decodeFooter, FOOTER_BYTES } from '../../src/sstable/format.js';
@@ -25,8 +25,7 @@ class WatchedFileSystem extends MemoryFileSystem {
 }
 
 /** A closed shard with a table for each range, in runs of their own. */
-async function closedShard() {
-  const fs = new WatchedFileSystem();
+async function closedShard<F extends MemoryFileSystem>(fs: F) {
   fs.mkdir(DIRECTORY);
   fs.syncDirectory('/');
   const place = { fs, directory: DIRECTORY, config: testConfig({ walSync: 'sync' }) };
@@ -46,7 +45,7 @@ async function closedShard() {
   }
   expect(paths.size).toBe(RANGES.length);
   await shard.shard.close();
-  fs.tables.length = 0;
+  if (fs instanceof WatchedFileSystem) fs.tables.length = 0;
   return { place, fs, pathOf: (range: string) => paths.get(range) as string };
 }
 
@@ -59,7 +58,7 @@ function damageIndex(fs: MemoryFileSystem, path: string): void {
 
 describe('a shard that is opened', () => {
   it('reads no table until it is asked for, and then that one', async () => {
-    const { place, fs, pathOf } = await closedShard();
+    const { place, fs, pathOf } = await closedShard(new WatchedFileSystem());
     const shard = await TestShard.open({ ...place, mayLoadTables: () => false });
     // Of which format they are was looked at.
     fs.tables.length = 0;
@@ -81,7 +80,7 @@ describe('a shard that is opened', () => {
   });
 
   it('knows what is in all of them', async () => {
-    const { place } = await closedShard();
+    const { place } = await closedShard(new WatchedFileSystem());
     const shard = await TestShard.open({ ...place, mayLoadTables: () => false });
     for (const range of RANGES) {
       expect(shard.shard.state.newestSequence(Buffer.from(key(range, 3)))).toBeGreaterThan(0);
@@ -94,7 +93,7 @@ describe('a shard that is opened', () => {
   });
 
   it('loads the others in turns that come, once it may', async () => {
-    const { place, fs } = await closedShard();
+    const { place, fs } = await closedShard(new WatchedFileSystem());
     let mayLoad = false;
     const shard = await TestShard.open({ ...place, mayLoadTables: () => mayLoad });
     fs.tables.length = 0;
@@ -109,7 +108,7 @@ describe('a shard that is opened', () => {
   });
 
   it('shows a table that was loaded, and gives back the memory of what stood for it', async () => {
-    const { place } = await closedShard();
+    const { place } = await closedShard(new WatchedFileSystem());
     const shard = await TestShard.open({ ...place, mayLoadTables: () => false });
     const { tables, version, allocator } = shard.shard.state;
     const shown = (): number => shard.kernel.u32[H_VERSION >>> 2] as number;
@@ -127,7 +126,7 @@ describe('a shard that is opened', () => {
   });
 
   it('finds out what is wrong with them when they are loaded, and tells whoever reads them before', async () => {
-    const { place, fs, pathOf } = await closedShard();
+    const { place, fs, pathOf } = await closedShard(new WatchedFileSystem());
     damageIndex(fs, pathOf('b'));
     damageIndex(fs, pathOf('e'));
     const shard = await TestShard.open({ ...place, mayLoadTables: () => false });
@@ -152,7 +151,7 @@ describe('a shard that is opened', () => {
   });
 
   it('says so when there is no memory for one, and goes on with the others when there is', async () => {
-    const { place } = await closedShard();
+    const { place } = await closedShard(new WatchedFileSystem());
     let mayLoad = false;
     const shard = await TestShard.open({ ...place, mayLoadTables: () => mayLoad });
     const { tables, allocator } = shard.shard.state;
@@ -179,7 +178,7 @@ describe('a shard that is opened', () => {
   it.each(['are loaded', 'were read', 'were asked about'])(
     'merges them only when they %s',
     async (how) => {
-      const { place, fs, pathOf } = await closedShard();
+      const { place, fs, pathOf } = await closedShard(new WatchedFileSystem());
       let mayLoad = false;
       const shard = await TestShard.open({ ...place, mayLoadTables: () => mayLoad });
       const { state, compactor } = shard.shard;
@@ -205,7 +204,7 @@ describe('a shard that is opened', () => {
   );
 
   it('merges everything when it is told to, around what is damaged', async () => {
-    const { place, fs, pathOf } = await closedShard();
+    const { place, fs, pathOf } = await closedShard(new WatchedFileSystem());
     damageIndex(fs, pathOf('d'));
     const shard = await TestShard.open({ ...place, mayLoadTables: () => false });
     const refusal = await shard.shard.compact().catch((error: unknown) => error);
@@ -215,6 +214,65 @@ describe('a shard that is opened', () => {
     expect(shard.shard.compactor.counters.failed).toBe(0);
     expect(await shard.client.get(key('a', 9))).toBe(value('a', 9));
     await expect(shard.client.get(key('d', 9))).rejects.toBeInstanceOf(CorruptionError);
+    await shard.shard.close();
+  });
+});
+
+/** Has no file descriptor left for tables. */
+class CrowdedFileSystem extends MemoryFileSystem {
+  isFull = false;
+
+  override open(path: string, mode: OpenMode): FileHandle {
+    if (this.isFull && path.endsWith('.table')) {
+      throw fileError({ code: 'EMFILE' }, 'open', path);
+    }
+    return super.open(path, mode);
+  }
+}
+
+describe('a table that is loaded later', () => {
+  it('is not taken for damaged when too many files are open at that moment', async () => {
+    const { place, fs } = await closedShard(new CrowdedFileSystem());
+    let mayLoad = false;
+    const shard = await TestShard.open({ ...place, mayLoadTables: () => mayLoad });
+    const { tables } = shard.shard.state;
+    fs.isFull = true;
+    await expect(shard.client.get(key('b', 1))).rejects.toMatchObject({
+      code: 'LIGHTNING_NO_SPACE',
+    });
+    mayLoad = true;
+    while (tables.isLoading) shard.shard.turn();
+    expect(tables.damage).toEqual([]);
+
+    fs.isFull = false;
+    for (const range of RANGES) {
+      expect(await shard.client.get(key(range, 7))).toBe(value(range, 7));
+    }
+    await shard.shard.close();
+  });
+
+  it('has its stand-in again when there is no memory for the Version that shows it', async () => {
+    const { place } = await closedShard(new WatchedFileSystem());
+    const shard = await TestShard.open({ ...place, mayLoadTables: () => false });
+    const { tables, allocator, version } = shard.shard.state;
+    const [table] = [...version.tables()];
+    const used = allocator.bytesUsed;
+    const { state } = shard.shard;
+    const { publish } = state;
+    state.publish = () => {
+      allocator.allocate(allocator.bytesTotal);
+    };
+    const load = () => tables.loadPending(table?.id ?? 0);
+    expect(load).toThrow(LightningError);
+    expect(load).toThrow(LightningError);
+    tables.loadNext();
+    expect(allocator.bytesUsed).toBe(used);
+    state.publish = publish;
+    expect(load()).toBe(true);
+    for (const range of RANGES) {
+      expect(await shard.client.get(key(range, 7))).toBe(value(range, 7));
+    }
+    expect(tables.isLoading).toBe(false);
     await shard.shard.close();
   });
 });
