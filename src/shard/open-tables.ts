@@ -98,15 +98,13 @@ export class OpenTables {
     }
   }
 
-  /** Throws `LIGHTNING_UNSUPPORTED_FORMAT` when one of the tables is of a later format. */
-  refuseLaterFormats(tables: readonly TableInfo[]): void {
-    for (const { id } of tables) {
-      try {
-        refuseLaterFormat(this.#options.fs, { path: this.path(id), id });
-      } catch (error) {
-        // What is wrong with it otherwise is found out when it is loaded.
-        if (!isFileFailure(error) && !isNotFound(error)) throw error;
-      }
+  /** Throws `LIGHTNING_UNSUPPORTED_FORMAT` when the table is of a later format. */
+  refuseLaterFormat({ id }: TableInfo): void {
+    try {
+      refuseLaterFormat(this.#options.fs, { path: this.path(id), id });
+    } catch (error) {
+      // What is wrong with it otherwise is found out when it is loaded.
+      if (!isFileFailure(error) && !isNotFound(error)) throw error;
     }
   }
 

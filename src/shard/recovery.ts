@@ -67,7 +67,9 @@ export async function recoverShard(
   const pending = pendingTables(state, version);
   state.files.raise(Math.max(version.state.nextFile, highestNumber(files) + 1));
   const tables = [...version.tables()];
-  state.tables.refuseLaterFormats(tables);
+  // A later release that wrote any has written the newest.
+  const [newest] = tables.toSorted((left, right) => right.id - left.id);
+  if (newest !== undefined) state.tables.refuseLaterFormat(newest);
   state.tables.loadLater(tables);
 
   if (readOnly) {

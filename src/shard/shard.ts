@@ -43,6 +43,8 @@ const SEGMENTS_FOUND_MAX = 8;
 /** Tables that nobody has asked for are loaded for so long at a time, and so far apart: others want the cores. */
 const LOAD_MS = 1;
 const LOAD_PAUSE_MS = 4;
+/** A slow disk takes long for one: pauses are at least so many times what the loads before them took. */
+const LOAD_PAUSES = 4;
 
 /** How long requests that keep coming, or commits without room, may hold up a close. */
 const DRAIN_MS_MAX = 10_000;
@@ -238,7 +240,8 @@ export class Shard {
     if (startMs < this.#loadsAtMs || mayLoadTables?.() === false) return false;
     do tables.loadNext();
     while (tables.isLoading && clock.nowMs() - startMs < LOAD_MS);
-    this.#loadsAtMs = clock.nowMs() + LOAD_PAUSE_MS;
+    const endMs = clock.nowMs();
+    this.#loadsAtMs = endMs + Math.max(LOAD_PAUSE_MS, LOAD_PAUSES * (endMs - startMs));
     return true;
   }
 
