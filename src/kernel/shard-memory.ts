@@ -130,9 +130,7 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   set(layout.H_CACHE_BYTES, cacheBytes);
   set(layout.H_CACHE_SMALL_BYTES, smallQueueBytes(cacheBytes));
   set(layout.H_HINT_BASE, hintBytes === 0 ? 0 : region(hintBytes));
-  const hintLines = Math.max(hintBytes / 64, 1);
-  set(layout.H_HINT_MASK, Math.min(hintLines, HINT_LINES_AT_FIRST) - 1);
-  set(layout.H_HINT_MASK_MAX, hintLines - 1);
+  set(layout.H_HINT_MASK, Math.max(hintBytes / 64 - 1, 0));
   set(layout.H_LIVE_BASE, region(liveMapBytes(cacheBytes)));
   set(layout.H_JOB_BASE, region(jobBytes(options.arenaBytes)));
   set(layout.H_JOB_BYTES, jobBytes(options.arenaBytes));
@@ -145,9 +143,6 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   new BigUint64Array(memory.buffer, layout.H_UNSETTLED, 1)[0] = 0xffff_ffff_ffff_ffffn;
   return memory;
 }
-
-/** The hint table grows from here with the keys that it knows (hint.ts). */
-const HINT_LINES_AT_FIRST = 1024;
 
 /**
  * The part of the cache that remembers where keys are in it: a 32nd, or somewhat less, so that there

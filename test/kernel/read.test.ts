@@ -529,25 +529,6 @@ describe('reads', () => {
     expect(shard.get('upper', first)).toBeUndefined();
   });
 
-  it('know as many keys as are read, in a table of hints that grows with them', () => {
-    directory = temporaryDirectory();
-    const shard = new Shard(directory.path);
-    const keys = Array.from({ length: 12_000 }, (_, i) => `key-${String(i).padStart(5, '0')}`);
-    shard.apply(keys.map((key) => ({ key, value: key })));
-    shard.flush();
-    const readAll = (wanted: readonly string[]): void => {
-      for (const key of wanted) expect(shard.get(key)).toBe(key);
-    };
-    readAll(keys.slice(0, 3000));
-    const few = shard.hintSlots;
-    expect(few).toBeLessThan(12_000);
-    for (let i = 0; i < 3; i++) readAll(keys);
-    expect(shard.hintSlots).toBeGreaterThan(few);
-    // Those that were found again where the table had grown stand at both places.
-    expect(shard.changeHints((hint) => hint)).toBeGreaterThan(0.9 * keys.length);
-    readAll(keys);
-  });
-
   it('never believe a hint that is wrong', () => {
     directory = temporaryDirectory();
     const shard = new Shard(directory.path);

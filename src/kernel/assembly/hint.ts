@@ -22,11 +22,6 @@
  *    is the key, and when the entry before it is of another key, by its fingerprint: then it is the
  *    newest version that the table has, since all versions of a key are in one block, newest first.
  * 4. It is used only for a snapshot at or above the entry's sequence.
- *
- * How large: as few lines are in use as the known keys need, since a small table stays in the
- * processor's caches. When a hint has to make way and the lines around are well filled, whoever notices
- * doubles the number: a line's slots then belong to it and to one of the new half. Hints of keys
- * that belong to the latter now are not found any more, and are noted anew when their keys are read.
  */
 
 import { copyBytes, equalBytes } from './bytes';
@@ -47,7 +42,6 @@ import {
   H_CACHE_BYTES,
   H_HINT_BASE,
   H_HINT_MASK,
-  H_HINT_MASK_MAX,
   T_ID,
 } from './layout';
 import { isLive, liveWord } from './live-map';
@@ -58,9 +52,6 @@ const LINE_BYTES: u32 = 64;
 const TAG_MASK: u64 = 0xfff;
 const TAG_SHIFT: u64 = 52;
 const INDEX_MAX: u32 = 0xff;
-/** Lines that are looked at to judge how full the table is, and of their 1024 slots those that make it full. */
-const SAMPLE_LINES: u32 = 128;
-const SAMPLE_SLOTS_MAX: i32 = 656;
 
 /** The raw block that `hintFind` found the entry in. */
 export let hintBlock: u32 = 0;
@@ -255,21 +246,5 @@ function placeFor(line: u32, tag: u64, hash: u64): u32 {
     const raw = rawOf(atomic.load<u64>(line + at));
     if (!raw || !isLive(raw - CACHE_HEAD_BYTES)) return line + at;
   }
-  // Now and then: looking costs a microsecond.
-  if ((hash & 0xf_0000_0000) == 0) growIfFull(line);
   return line + ((<u32>(hash >> 40) & 7) << 3);
-}
-
-/** Doubles the lines in use when few slots are free, going by lines spread over all of them. */
-function growIfFull(line: u32): void {
-  const mask = load<u32>(H_HINT_MASK);
-  if (mask < SAMPLE_LINES || mask >= load<u32>(H_HINT_MASK_MAX)) return;
-  const base = load<u32>(H_HINT_BASE);
-  const step = (mask + 1) / SAMPLE_LINES;
-  const first = ((line - base) >> LINE_SHIFT) % step;
-  let used: i32 = 0;
-  for (let i: u32 = 0; i < SAMPLE_LINES; i++) {
-    used += 8 - popcnt<i32>(slotsOf(base + ((first + i * step) << LINE_SHIFT), u64.MAX_VALUE, 0));
-  }
-  if (used >= SAMPLE_SLOTS_MAX) atomic.cmpxchg<u32>(H_HINT_MASK, mask, (mask << 1) | 1);
 }
