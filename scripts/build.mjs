@@ -97,6 +97,7 @@ async function buildLibrary() {
         'bench-client': 'bench/client.ts',
         'compaction-policies': 'bench/compaction-policies.ts',
         'steady-writes': 'bench/steady-writes.ts',
+        opening: 'bench/opening.ts',
       },
       format: 'esm',
       outdir: 'dist/dev',

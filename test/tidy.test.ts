@@ -48,6 +48,7 @@ const ENTRIES = [
   'bench/client.ts',
   'bench/compaction-policies.ts',
   'bench/steady-writes.ts',
+  'bench/opening.ts',
   'workers/shard.ts',
   'workers/coordinator.ts',
   'workers/job.ts',
