@@ -134,7 +134,7 @@ class AttachedDatabase implements Backend {
 
   async stats(): Promise<DatabaseStats> {
     const { shards, background } = await this.#connection.call((control) => control.stats());
-    return databaseStats(this.session.client.control, shards, background);
+    return databaseStats(this.session.client, shards, background);
   }
 
   share(): LightningDbHandle {

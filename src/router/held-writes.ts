@@ -7,10 +7,7 @@
  */
 
 import { REQUEST_BLOB_BEGIN, REQUEST_WRITE } from '../kernel/assembly/layout.js';
-import type { QueuedRequest } from './request-queue.js';
-
-/** As for requests that wait for room in the ring. */
-const HELD_BYTES_MAX = 256 * 1024 * 1024;
+import { QUEUE_BYTES_MAX, type QueuedRequest } from './request-queue.js';
 
 export class HeldWrites {
   /** The last commit with a part for the shard that waits; 0: none does. */
@@ -22,8 +19,12 @@ export class HeldWrites {
     return this.#after !== 0;
   }
 
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   get isFull(): boolean {
-    return this.#bytes >= HELD_BYTES_MAX;
+    return this.#bytes >= QUEUE_BYTES_MAX;
   }
 
   /** Whether requests of that kind are held at present. Reads never are. */

@@ -156,7 +156,7 @@ export class OpenDatabase implements Backend {
       this.supervisor.shardStats(),
       this.supervisor.coordinatorStats(),
     ]);
-    return databaseStats(this.session.client.control, shards, background);
+    return databaseStats(this.session.client, shards, background);
   }
 
   share(): LightningDbHandle {

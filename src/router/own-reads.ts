@@ -99,6 +99,10 @@ export class OwnReads {
     this.#handOverRecord(table, keyLength, valueLength, wasMissed);
   }
 
+  get openFiles(): number {
+    return this.#files.openCount;
+  }
+
   close(): void {
     this.#files.close();
   }

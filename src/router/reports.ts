@@ -1,7 +1,9 @@
 /** What `stats` and `check` say about the whole database, from what its shards say. */
 
 import type { CheckReport, CoordinatorStats, ShardStats } from '../coordinator/control-plane.js';
-import type { ControlBlock } from './control-block.js';
+import type { Client } from './client.js';
+import { QUEUE_BYTES_MAX } from './request-queue.js';
+import { HANDLES_MAX } from './table-files.js';
 import { type TransactionStats, transactionStats } from './transaction-tally.js';
 
 export interface DatabaseStats {
@@ -43,6 +45,17 @@ export interface DatabaseStats {
   readonly transactions: TransactionStats;
   /** Threads that have the database open. */
   readonly clients: number;
+  /** What the calling thread holds, for all shards together, and what it may hold for one of them. */
+  readonly thread: {
+    /** Requests that have no answer yet. */
+    readonly pendingRequests: number;
+    /** Of those, bytes that wait for room in a ring; beyond the bound, more are refused. */
+    readonly queuedBytes: number;
+    readonly queuedBytesMax: number;
+    /** Files of tables, for reads of its own. */
+    readonly openTables: number;
+    readonly openTablesMax: number;
+  };
   /** Jobs in the background. */
   readonly background: {
     readonly queued: number;
@@ -56,7 +69,7 @@ export interface DatabaseStats {
 }
 
 export function databaseStats(
-  control: ControlBlock,
+  { control, shards: connections }: Client,
   shards: readonly ShardStats[],
   background: Pick<CoordinatorStats, 'queued' | 'running'>,
 ): DatabaseStats {
@@ -94,6 +107,13 @@ export function databaseStats(
     },
     transactions: transactionStats(control),
     clients: control.activeClients().length,
+    thread: {
+      pendingRequests: sum(connections, ({ pending }) => pending),
+      queuedBytes: sum(connections, ({ queuedBytes }) => queuedBytes),
+      queuedBytesMax: QUEUE_BYTES_MAX,
+      openTables: sum(connections, ({ openFiles }) => openFiles),
+      openTablesMax: HANDLES_MAX,
+    },
     background: {
       queued: background.queued,
       running: background.running,

@@ -7,7 +7,7 @@ import { RECORD_FLAG_MORE } from '../kernel/assembly/layout.js';
 import { FULL, type RingWriter } from '../ring/ring-writer.js';
 
 /** Bytes that may wait for one shard. A single larger request is taken when nothing waits. */
-const QUEUE_BYTES_MAX = 256 * 1024 * 1024;
+export const QUEUE_BYTES_MAX = 256 * 1024 * 1024;
 const QUEUE_REQUESTS_MAX = 4 * 1024 * 1024;
 
 export interface QueuedRequest {
@@ -28,6 +28,11 @@ export class RequestQueue {
 
   get length(): number {
     return this.#requests.length - this.#first;
+  }
+
+  /** Of requests that have not gone out whole. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   get isFull(): boolean {

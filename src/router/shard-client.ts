@@ -249,6 +249,16 @@ export class ShardClient {
     return this.#answers.count;
   }
 
+  /** Bytes of requests that wait, for room in the ring or behind a commit. */
+  get queuedBytes(): number {
+    return this.#queue.bytes + this.#held.bytes;
+  }
+
+  /** Files of tables that this thread has open. */
+  get openFiles(): number {
+    return this.#ownReads?.openFiles ?? 0;
+  }
+
   /** True while something is written that the shard cannot see yet. */
   get isDirty(): boolean {
     return this.#unpublishedBytes > 0 || this.#queue.length > 0;

@@ -9,7 +9,7 @@ import { shardFileName } from '../file-system/file-names.js';
 import { readOn } from '../file-system/transfer.js';
 
 /** More than a shard of 50 million records has tables: opening one costs several reads. */
-const HANDLES_MAX = 512;
+export const HANDLES_MAX = 512;
 const IDLE_MS = 1000;
 
 interface Handle {
@@ -25,6 +25,10 @@ export class TableFiles {
   /** `directory`: the shard's own. */
   constructor(directory: string) {
     this.#directory = directory;
+  }
+
+  get openCount(): number {
+    return this.#handles.size;
   }
 
   /**

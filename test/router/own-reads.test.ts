@@ -39,7 +39,9 @@ describe('a synchronous read of what is not cached', () => {
     expect(db.hasSync(keyOf(3))).toBe(true);
     // An answered write comes after all that was handed over before it.
     await Promise.all([0, 1, 2, 3].map((i) => db.put(`after-${i}`, '')));
-    const { shards } = await db.stats();
+    const { shards, thread } = await db.stats();
+    expect(thread.openTables).toBeGreaterThan(0);
+    expect(thread.openTables).toBeLessThanOrEqual(2 * thread.openTablesMax);
     for (const { reads, cache } of shards) {
       expect(reads.blocksRead).toBe(0);
       expect(cache.inserts).toBeGreaterThan(20);
@@ -203,3 +205,26 @@ function linkOf(fd: string): string | undefined {
     return undefined;
   }
 }
+
+describe('what a thread holds', () => {
+  it('is in the statistics: requests without an answer, and their bytes that wait for room', async () => {
+    const ringBytes = { request: 4096, response: 4096 };
+    const db = await LightningDb.open(directory.path, { ...config, ringBytes, shards: 1 });
+    const writes: Promise<void>[] = [];
+    let most = { pendingRequests: 0, queuedBytes: 0 };
+    let bound = 0;
+    // Statistics come back while the worker is still busy with what was asked for before and after.
+    while (most.queuedBytes === 0) {
+      const stats = db.stats();
+      for (let i = 0; i < 5000; i++) writes.push(db.put(`key-${i}`, 'x'.repeat(300)));
+      const { thread } = await stats;
+      if (thread.queuedBytes > 0) most = thread;
+      bound = thread.queuedBytesMax;
+    }
+    expect(most.queuedBytes).toBeLessThanOrEqual(bound);
+    expect(most.pendingRequests).toBeGreaterThan(0);
+    await Promise.all(writes);
+    expect((await db.stats()).thread).toMatchObject({ pendingRequests: 0, queuedBytes: 0 });
+    await db.close();
+  });
+});
