@@ -10,6 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../api/temporary-directory.js';
 
 const SLOTS = 3;
+const STEP_MS_MAX = 60_000;
 
 const keys = fc.constantFrom(...'abcdefghijkl', 'é', '⚡', 'aa', 'ab', 'b0');
 const values = fc.oneof(
@@ -217,24 +218,39 @@ function scan(session: Session, s: Step & { readonly kind: 'scan' }): void {
   else if (last !== undefined) session.ranges.push({ low: s.low, high: last });
 }
 
+/** A step that did not end would tell nothing when the whole test runs out of time. */
+async function within<T>(step: string, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${step} did not end`)), STEP_MS_MAX);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 async function run(shards: number, steps: readonly Step[]): Promise<void> {
   const directory = temporaryDirectory();
-  const db = await LightningDb.open(directory.path, {
+  const options = {
     shards,
     memtableSize: 1 << 20,
     cacheSize: shards * (8 << 20),
     blockBytes: 512,
-  });
+  };
+  const db = await within('open', LightningDb.open(directory.path, options));
   const model = new Model();
   const sessions: (Session | undefined)[] = [];
   const end = async (slot: number): Promise<void> => {
     const session = sessions[slot];
     if (session === undefined) return;
     sessions[slot] = undefined;
-    const outcome = await session.tx.commit().then(
+    const commit = session.tx.commit().then(
       () => 'committed',
-      (error) => error.code,
+      (error) => (error.code === 'LIGHTNING_CONFLICT' ? error.code : String(error.stack)),
     );
+    const outcome = await within('commit', commit);
     let conflict = session.conflicts(false);
     if (session.wasFlushed && session.writes.size > 0) {
       // Deletes that hide nothing are gone; of ranges in tables it is only known what may be there.
@@ -248,7 +264,7 @@ async function run(shards: number, steps: readonly Step[]): Promise<void> {
   try {
     for (const s of steps) {
       if (s.kind === 'flush') {
-        await db.flush();
+        await within('flush', db.flush());
         for (const session of sessions) if (session !== undefined) session.wasFlushed = true;
         continue;
       }
@@ -258,7 +274,7 @@ async function run(shards: number, steps: readonly Step[]): Promise<void> {
           if (value === null) batch.delete(key);
           else batch.put(key, value);
         }
-        await batch.write();
+        await within('write', batch.write());
         model.write(s.operations);
         continue;
       }
@@ -275,7 +291,7 @@ async function run(shards: number, steps: readonly Step[]): Promise<void> {
         case 'getForUpdate': {
           const isRead = session.isolation === 'serializable' || s.kind === 'getForUpdate';
           if (isRead && !session.writes.has(s.key)) session.reads.add(s.key);
-          expect(await session.tx[s.kind](s.key)).toBe(session.get(s.key));
+          expect(await within(s.kind, session.tx[s.kind](s.key))).toBe(session.get(s.key));
           break;
         }
         case 'put':
@@ -314,9 +330,9 @@ async function run(shards: number, steps: readonly Step[]): Promise<void> {
     for (let slot = 0; slot < SLOTS; slot++) await end(slot);
     const expected = [...model.state(model.now)].sort(([a], [b]) => compare(a, b));
     expect(Array.from(db.scanSync())).toEqual(expected);
-    expect((await db.stats()).transactions.active).toBe(0);
+    expect((await within('stats', db.stats())).transactions.active).toBe(0);
   } finally {
-    await db.close();
+    await within('close', db.close());
     directory.remove();
   }
 }
@@ -329,7 +345,11 @@ describe('random transactions', () => {
         fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 200 }), (steps) =>
           run(shards, steps),
         ),
-        { numRuns: Number(process.env['MODEL_RUNS'] ?? 12), endOnFailure: false },
+        {
+          numRuns: Number(process.env['MODEL_RUNS'] ?? 12),
+          // Of a failure that does not come again, a search for a smaller one would not end.
+          interruptAfterTimeLimit: 200_000,
+        },
       );
     },
     300_000,
