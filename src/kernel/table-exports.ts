@@ -21,6 +21,17 @@ export interface TableExports {
   ): number;
   lz4Decompress(source: number, bytes: number, target: number, capacity: number): number;
 
+  // columns.ts
+  columnsExpand(columns: number, bytes: number, block: number, blockBytes: number): number;
+
+  // stored-block.ts
+  storedVerify(source: number, length: number, table: number, fileOffset: number): number;
+  storedIsPlain(source: number, length: number): number;
+  storedIsPossible(source: number, length: number): number;
+  storedRawBytes(source: number, length: number): number;
+  storedOpen(source: number, length: number, raw: number, room: number): number;
+  storedUnpack(source: number, length: number, raw: number, room: number): number;
+
   // filter.ts; hashes are u64
   filterMayContain(filter: number, lines: number, hash: bigint): number;
   filterBuild(hashes: number, count: number, filter: number, lines: number): void;
@@ -35,6 +46,13 @@ export interface TableExports {
   blockValidate(block: number, bytes: number): number;
 
   // table-index.ts
+  indexUnpack(
+    packed: number,
+    bytes: number,
+    blocks: number,
+    fenceBytes: number,
+    index: number,
+  ): number;
   tableMetaInit(
     meta: number,
     index: number,

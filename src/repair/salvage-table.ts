@@ -37,6 +37,8 @@ export interface SalvageMemory {
   readonly stored: JobBuffer;
   /** Where the kernel decodes an entry to. */
   readonly entry: number;
+  /** Where it unpacks columns. */
+  readonly columnsRoom: number;
 }
 
 export function salvageMemory(memory: JobMemory): SalvageMemory {
@@ -44,6 +46,7 @@ export function salvageMemory(memory: JobMemory): SalvageMemory {
     memory,
     stored: new JobBuffer(memory, RAW_BYTES),
     entry: memory.allocate(ENTRY_BYTES),
+    columnsRoom: memory.allocate(layout.COLUMNS_ROOM_BYTES),
   };
 }
 
@@ -167,21 +170,13 @@ export class TableSalvage {
     const { address } = stored;
     if (this.#file.read(kernel.bytes.subarray(address, address + bytes), offset) < bytes)
       return false;
-    const length = bytes - TRAILER_BYTES;
     const { exports } = kernel;
-    if (exports.checksumVerify(address, length + 4, this.ref.id, offset) === 0) return false;
-    const word = kernel.bytes.readUInt32LE(address + length);
-    const rawBytes = word >>> 1;
-    if (rawBytes > RAW_BYTES_MAX || rawBytes > length * LZ4_RATIO_MAX) return false;
+    if (exports.storedVerify(address, bytes, this.ref.id, offset) === 0) return false;
+    const rawBytes = exports.storedRawBytes(address, bytes) >>> 0;
+    if (rawBytes > RAW_BYTES_MAX || exports.storedIsPossible(address, bytes) === 0) return false;
     this.#raw.reserve(rawBytes + SLACK_BYTES);
     this.#block = this.#raw.address;
-    if ((word & 1) !== 0) {
-      if (exports.lz4Decompress(address, length, this.#block, rawBytes) !== rawBytes) return false;
-    } else {
-      if (rawBytes !== length) return false;
-      kernel.bytes.copyWithin(this.#block, address, address + length);
-    }
-    return exports.blockValidate(this.#block, rawBytes) !== 0;
+    return exports.storedUnpack(address, bytes, this.#block, this.#shared.columnsRoom) !== 0;
   }
 
   /** Decodes entry `i` of the block; false when it is out of order. */
@@ -253,15 +248,18 @@ class Window {
     this.#fill(at);
     for (let end = at + TRAILER_BYTES + 1; end <= this.#end; end++) {
       const stored = end - at - TRAILER_BYTES;
-      const word = this.#word(end - TRAILER_BYTES);
-      const rawBytes = word >>> 1;
-      const isPossible =
-        (word & 1) === 0
-          ? rawBytes === stored
-          : rawBytes >= stored / 2 && rawBytes <= stored * LZ4_RATIO_MAX;
+      const isPossible = this.#isPossible(this.#word(end - TRAILER_BYTES), stored);
       if (isPossible && this.#isBlock(at, end)) return { offset: at, bytes: end - at };
     }
     return undefined;
+  }
+
+  /** Whether a trailer that begins with the word may stand behind as many bytes. */
+  #isPossible(word: number, stored: number): boolean {
+    const rawBytes = rawBytesOf(word);
+    if ((word & layout.STORED_COMPRESSED) === 0) return word === stored * 2;
+    const most = isColumns(word) ? layout.COLUMNS_RAW_BYTES_MAX : stored * LZ4_RATIO_MAX;
+    return rawBytes >= stored / 2 && rawBytes <= most;
   }
 
   /** The first block of a usual size that begins behind `hole`. */
@@ -269,7 +267,7 @@ class Window {
     this.#fill(hole);
     for (let end = hole + TRAILER_BYTES + 2; end <= this.#end; end++) {
       const word = this.#word(end - TRAILER_BYTES);
-      const rawBytes = word >>> 1;
+      const rawBytes = rawBytesOf(word);
       if (rawBytes === 0 || rawBytes > USUAL_RAW_BYTES) continue;
       const start =
         (word & 1) === 0 ? this.#startOfPlain(end, rawBytes, hole) : this.#startOfPacked(end, hole);
@@ -307,4 +305,12 @@ class Window {
     this.#start = at;
     this.#end = at + this.#file.read(view, at);
   }
+}
+
+function isColumns(word: number): boolean {
+  return word >= layout.STORED_COLUMNS;
+}
+
+function rawBytesOf(word: number): number {
+  return (isColumns(word) ? word - layout.STORED_COLUMNS : word) >>> 1;
 }

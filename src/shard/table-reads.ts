@@ -5,7 +5,6 @@
 import { type BlobReference, decodeBlobReference } from '../blob/blob-file.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import {
-  BLOCK_TRAILER_BYTES,
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
   CACHE_UNIT_BYTES,
@@ -283,8 +282,9 @@ export class TableReads {
 
   /** Whether the cache never has room for a block, which the transfer area begins with. */
   #isTooLarge(meta: number, block: number): boolean {
-    const stored = this.#offset(meta, block + 1) - this.#offset(meta, block) - BLOCK_TRAILER_BYTES;
-    const rawBytes = this.#kernel.bytes.readUInt32LE(this.#staging.transferAddress + stored) >>> 1;
+    const { exports } = this.#kernel;
+    const length = this.#offset(meta, block + 1) - this.#offset(meta, block);
+    const rawBytes = exports.storedRawBytes(this.#staging.transferAddress, length) >>> 0;
     const room = this.#word(H_CACHE_BYTES) - this.#word(H_CACHE_SMALL_BYTES);
     // As the kernel counts it (entryBytes in cache-queue.ts).
     const units = Math.floor((rawBytes + CACHE_HEAD_BYTES + 15) / CACHE_UNIT_BYTES) + 1;

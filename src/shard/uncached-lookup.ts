@@ -9,13 +9,13 @@
 import { decodeBlobReference } from '../blob/blob-file.js';
 import { CorruptionError, LightningError } from '../errors.js';
 import {
-  BLOCK_TRAILER_BYTES,
   CACHE_GHOST,
   CACHE_HEAD_BYTES,
   ENTRY_SEQUENCE,
   H_VISIBLE,
   OP_DELETE,
   OP_PUT_BLOB,
+  SCRATCH_COLUMNS,
   SCRATCH_ENTRY,
   SCRATCH_KEY,
   T_CACHE_REFS,
@@ -119,33 +119,14 @@ function rawBlock(
   const file = tables.file(table);
   const got = file.read(transfer.subarray(start, start + length), offset);
   const source = transferAddress + start;
-  const stored = length - BLOCK_TRAILER_BYTES;
-  const word = kernel.bytes.readUInt32LE(source + stored);
-  const rawBytes = word >>> 1;
   const damaged = (): CorruptionError =>
     new CorruptionError('Block of a table is damaged', { file: file.path, offset });
-  if (got < length || exports.checksumVerify(source, stored + 4, table, offset) === 0) {
-    throw damaged();
-  }
+  if (got < length || exports.storedVerify(source, length, table, offset) === 0) throw damaged();
+  const rawBytes = exports.storedRawBytes(source, length) >>> 0;
   if (rawBytes + SLACK_BYTES > start) throw tooLarge(rawBytes + length);
-  if (!unpack(kernel, source, stored, transferAddress, word)) throw damaged();
-  if (exports.blockValidate(transferAddress, rawBytes) === 0) throw damaged();
+  const room = (exports.scratchBase() >>> 0) + SCRATCH_COLUMNS;
+  if (exports.storedUnpack(source, length, transferAddress, room) === 0) throw damaged();
   return transferAddress;
-}
-
-function unpack(
-  kernel: Kernel,
-  source: number,
-  stored: number,
-  target: number,
-  word: number,
-): boolean {
-  const rawBytes = word >>> 1;
-  if ((word & 1) !== 0) {
-    return kernel.exports.lz4Decompress(source, stored, target, rawBytes) === rawBytes;
-  }
-  kernel.bytes.copyWithin(target, source, source + stored);
-  return rawBytes === stored;
 }
 
 /** The entry that the kernel decoded: suffix, value, type. */

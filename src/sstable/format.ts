@@ -10,7 +10,8 @@ import { CorruptionError } from '../errors.js';
 import { KEY_BYTES_MAX, SEQUENCE_MAX } from '../limits.js';
 import type { TableInfo } from './table-info.js';
 
-export const TABLE_FORMAT_VERSION = 1;
+/** 2: blocks may be stored as columns, and the index is packed. */
+export const TABLE_FORMAT_VERSION = 2;
 export const FOOTER_BYTES = 80;
 
 const MAGIC = 'LDBTABL1';
@@ -28,6 +29,9 @@ export interface Footer {
   readonly indexBytes: number;
   readonly propertiesOffset: number;
   readonly propertiesBytes: number;
+  /** Of an index that is packed: its blocks, and bytes of its fences; 0 in version 1, where it is not. */
+  readonly indexBlocks: number;
+  readonly fenceBytes: number;
 }
 
 /** A file, for the errors about it. */
@@ -46,6 +50,8 @@ export function encodeFooter(footer: Footer, tableId: number, footerOffset: numb
   bytes.writeBigUInt64LE(BigInt(footer.propertiesOffset), 32);
   bytes.writeUInt32LE(footer.propertiesBytes, 40);
   bytes.writeUInt32LE(TABLE_FORMAT_VERSION, 44);
+  bytes.writeUInt32LE(footer.indexBlocks, 48);
+  bytes.writeUInt32LE(footer.fenceBytes, 52);
   const sum = xxh64(bytes.subarray(0, CHECKSUM_OFFSET), placementSeed(tableId, footerOffset));
   bytes.writeBigUInt64LE(sum, CHECKSUM_OFFSET);
   bytes.write(MAGIC, MAGIC_OFFSET, 'latin1');
@@ -86,6 +92,8 @@ export function decodeFooter(
     indexBytes: bytes.readUInt32LE(20),
     propertiesOffset: Number(bytes.readBigUInt64LE(32)),
     propertiesBytes: bytes.readUInt32LE(40),
+    indexBlocks: formatVersion < 2 ? 0 : bytes.readUInt32LE(48),
+    fenceBytes: formatVersion < 2 ? 0 : bytes.readUInt32LE(52),
   };
   // Sections lie back to back: with the footer's checksum, that leaves no byte unaccounted for.
   if (
@@ -95,6 +103,13 @@ export function decodeFooter(
     footer.propertiesBytes < PROPERTIES_FRAME_BYTES
   ) {
     throw corrupt("A table's sections do not fill it", fileBytes, JSON.stringify(footer));
+  }
+  // What memory is reserved for has to be in proportion to the file.
+  const { indexBlocks, indexBytes, fenceBytes } = footer;
+  const isPossible =
+    indexBlocks > 0 && indexBlocks <= indexBytes && fenceBytes <= indexBlocks * KEY_BYTES_MAX;
+  if (formatVersion === TABLE_FORMAT_VERSION && !isPossible) {
+    throw corrupt("A table's index cannot have that many blocks", indexBytes, indexBlocks);
   }
   return { footer, formatVersion };
 }

@@ -20,6 +20,11 @@ import {
 } from './format.js';
 import type { TableInfo, TableRef } from './table-info.js';
 
+const CHECKSUM_BYTES = 8;
+/** As in table-index.ts: the head, and for each block a head of its fence and two offsets. */
+const INDEX_HEAD_BYTES = 64;
+const INDEX_BLOCK_BYTES = 16;
+
 /** An open table file; the caller closes `file`. */
 export interface OpenTable {
   readonly file: FileHandle;
@@ -83,14 +88,27 @@ export interface TablePlace {
 }
 
 /** Bytes for the sections of a table: TableMeta, keys, index and, if wanted, filter. */
-export function sectionBytes({ footer, info }: OpenTable, filter: boolean): number {
+export function sectionBytes(table: OpenTable, filter: boolean): number {
+  const { smallest, largest } = table.info;
   return (
-    (filter ? align(footer.filterBytes) : 0) +
-    align(footer.indexBytes) +
+    frontBytes(table.footer, filter) +
+    align(unpackedIndexBytes(table.footer)) +
     layout.TABLE_META_BYTES +
-    info.smallest.length +
-    info.largest.length
+    smallest.length +
+    largest.length
   );
+}
+
+/** Bytes of the filter, in whose place a packed index stands until it is unpacked. */
+function frontBytes(footer: Footer, filter: boolean): number {
+  const packed = footer.indexBlocks === 0 ? 0 : footer.indexBytes;
+  return align(Math.max(filter ? footer.filterBytes : 0, packed));
+}
+
+/** Bytes of the index in memory. */
+function unpackedIndexBytes({ indexBlocks, indexBytes, fenceBytes }: Footer): number {
+  if (indexBlocks === 0) return indexBytes;
+  return INDEX_HEAD_BYTES + indexBlocks * INDEX_BLOCK_BYTES + 8 + fenceBytes + CHECKSUM_BYTES;
 }
 
 /**
@@ -100,31 +118,41 @@ export function sectionBytes({ footer, info }: OpenTable, filter: boolean): numb
 export function readSections(kernel: Kernel, table: OpenTable, place: TablePlace): number {
   const { file, footer, info } = table;
   const { exports } = kernel;
-  let next = place.address;
-  const filter = place.filter ? next : 0;
-  if (place.filter) next += align(footer.filterBytes);
-  const index = next;
-  next += align(footer.indexBytes);
-  const meta = next;
+  const front = place.address;
+  const index = front + frontBytes(footer, place.filter);
+  const indexBytes = unpackedIndexBytes(footer);
+  const meta = index + align(indexBytes);
   const ref = { path: file.path, id: info.id };
+  const { indexBlocks, fenceBytes } = footer;
+  const isPacked = indexBlocks !== 0;
+  const target = isPacked ? front : index;
+  readSection(kernel, file, ref, target, footer.indexOffset, footer.indexBytes, 'index');
+  if (isPacked) {
+    const packed = footer.indexBytes - CHECKSUM_BYTES;
+    if (exports.indexUnpack(front, packed, indexBlocks, fenceBytes, index) === 0) {
+      throw malformed(table, 'index');
+    }
+  }
+  const filter = place.filter ? front : 0;
   if (place.filter) {
     readSection(kernel, file, ref, filter, footer.filterOffset, footer.filterBytes, 'filter');
   }
-  readSection(kernel, file, ref, index, footer.indexOffset, footer.indexBytes, 'index');
 
   kernel.bytes.fill(0, meta, meta + layout.TABLE_META_BYTES);
-  const { indexBytes, filterBytes } = footer;
-  const status = exports.tableMetaInit(meta, index, indexBytes, filter, filterBytes, 0);
+  const status = exports.tableMetaInit(meta, index, indexBytes, filter, footer.filterBytes, 0);
   const blocks = kernel.u32[(meta + layout.T_BLOCKS) >>> 2] as number;
   if (status !== 0 || blockOffset(kernel, meta, blocks) !== footer.filterOffset) {
-    const offset = status === -1 ? footer.filterOffset : footer.indexOffset;
-    throw new CorruptionError(`A table's ${status === -1 ? 'filter' : 'index'} is malformed`, {
-      file: file.path,
-      offset,
-    });
+    throw malformed(table, status === -1 ? 'filter' : 'index');
   }
   describeMeta(kernel, meta, info);
   return meta;
+}
+
+function malformed({ file, footer }: OpenTable, section: 'index' | 'filter'): CorruptionError {
+  return new CorruptionError(`A table's ${section} is malformed`, {
+    file: file.path,
+    offset: section === 'filter' ? footer.filterOffset : footer.indexOffset,
+  });
 }
 
 /** Fills what a TableMeta says of the table as a whole; its first and last key stand behind it. */
@@ -207,12 +235,11 @@ function readSection(
   bytes: number,
   name: string,
 ): void {
-  const checksumBytes = 8;
   const read = file.read(kernel.bytes.subarray(address, address + bytes), offset);
   if (
     read !== bytes ||
-    bytes < checksumBytes ||
-    kernel.exports.checksumVerify(address, bytes - checksumBytes, ref.id, offset) === 0
+    bytes < CHECKSUM_BYTES ||
+    kernel.exports.checksumVerify(address, bytes - CHECKSUM_BYTES, ref.id, offset) === 0
   ) {
     throw new CorruptionError(`The checksum of a table's ${name} is wrong`, {
       file: ref.path,

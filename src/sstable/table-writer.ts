@@ -214,6 +214,8 @@ export class TableWriter {
         filterBytes: filter.length,
         indexOffset,
         indexBytes: index.length,
+        indexBlocks: this.#word(job.BUILDER_BLOCKS),
+        fenceBytes: this.#word(job.BUILDER_FENCE_BYTES),
         propertiesOffset,
         propertiesBytes: properties.length,
       },

@@ -272,7 +272,7 @@ describe('mergeTables', () => {
     const names = shard.fs.readdir('/db');
     for (let call = 1; call < 30; call++) {
       shard.fs.failAt(call, 'EIO');
-      expect(() => shard.merge(ALL, {}, { tableBytesMax: 1000 })).toThrow('EIO');
+      expect(() => shard.merge(ALL, {}, { tableBytesMax: 300 })).toThrow('EIO');
       expect(shard.fs.readdir('/db')).toEqual(names);
     }
   });

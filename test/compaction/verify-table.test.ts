@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { verifyTable } from '../../src/compaction/verify-table.js';
 import { placementSeed, xxh64 } from '../../src/encoding/xxh64.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
+import { decodeIndex } from '../sstable/index-model.js';
 import { jobKernel, put, remove, tablePath, writeTables } from '../sstable/table-model.js';
 
 const kernel = jobKernel();
@@ -30,8 +31,9 @@ function placesOf(file: Buffer) {
   const filterAt = Number(footer.readBigUInt64LE(8));
   const indexAt = Number(footer.readBigUInt64LE(24));
   const propertiesAt = Number(footer.readBigUInt64LE(32));
-  const blocks = file.readUInt32LE(indexAt);
-  const blockAt = (i: number): number => file.readUInt32LE(indexAt + 64 + 8 * blocks + 4 * i);
+  const { offsets, fences } = decodeIndex(file);
+  const blocks = fences.length;
+  const blockAt = (i: number): number => offsets[i] as number;
   return {
     filterAt,
     filterBytes: footer.readUInt32LE(16),

@@ -3,6 +3,7 @@
  * reader, as they would if it did not compare checksums. Layouts are in docs/FORMAT.md.
  */
 import { placementSeed, xxh64 } from '../../src/encoding/xxh64.js';
+import { decodeIndex } from '../sstable/index-model.js';
 
 /** A checksum: where it stands, what it covers, and where that lies. */
 interface Checked {
@@ -14,20 +15,16 @@ interface Checked {
 
 export type Reseal = (number: number, sound: Buffer, damaged: Buffer) => Buffer;
 
-const FOOTER_BYTES = 80;
-const INDEX_HEAD_BYTES = 64;
 const SEGMENT_HEADER_BYTES = 64;
 const GROUP_HEADER_BYTES = 64;
 const MANIFEST_HEADER_BYTES = 32;
 const EDIT_HEADER_BYTES = 16;
 
 function* blocksOf(table: Buffer): Generator<Checked> {
-  const indexAt = Number(table.readBigUInt64LE(table.length - FOOTER_BYTES + 24));
-  const count = table.readUInt32LE(indexAt);
-  const offsets = indexAt + INDEX_HEAD_BYTES + 8 * count;
-  for (let i = 0; i < count; i++) {
-    const from = table.readUInt32LE(offsets + 4 * i);
-    const end = table.readUInt32LE(offsets + 4 * i + 4);
+  const { offsets, fences } = decodeIndex(table);
+  for (let i = 0; i < fences.length; i++) {
+    const from = offsets[i] as number;
+    const end = offsets[i + 1] as number;
     yield { at: end - 8, from, to: end - 8, offset: from };
   }
 }

@@ -157,6 +157,8 @@ const footer = encodeFooter(
     indexBytes: 96,
     propertiesOffset: 332,
     propertiesBytes: 200,
+    indexBlocks: 3,
+    fenceBytes: 20,
   },
   7,
   532,

@@ -5,6 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import * as layout from '../../src/kernel/assembly/layout.js';
+import { decodeIndex, unpackedIndex } from '../sstable/index-model.js';
 import { jobKernel, put, remove, tablePath, writeTables } from '../sstable/table-model.js';
 import { INPUTS, Mutator, SEED } from './mutations.js';
 
@@ -35,15 +36,23 @@ function partsOf(compression: boolean) {
   const footer = file.subarray(file.length - 80);
   const filterAt = Number(footer.readBigUInt64LE(8));
   const indexAt = Number(footer.readBigUInt64LE(24));
-  const count = file.readUInt32LE(indexAt);
-  const offset = (i: number): number => file.readUInt32LE(indexAt + 64 + 8 * count + 4 * i);
+  const { offsets, fences } = decodeIndex(file);
+  const count = fences.length;
+  const offset = (i: number): number => offsets[i] as number;
   const blocks = Array.from({ length: count }, (_, i) =>
     Buffer.from(file.subarray(offset(i), offset(i + 1) - layout.BLOCK_TRAILER_BYTES)),
   );
+  const rawBytes = Array.from({ length: count }, (_, i) => {
+    const word = file.readUInt32LE(offset(i + 1) - layout.BLOCK_TRAILER_BYTES);
+    return (word & ~layout.STORED_COLUMNS) >>> 1;
+  });
   return {
     blocks,
+    rawBytes,
     filter: Buffer.from(file.subarray(filterAt, indexAt)),
-    index: Buffer.from(file.subarray(indexAt, indexAt + footer.readUInt32LE(20))),
+    index: unpackedIndex(file),
+    packedIndex: Buffer.from(file.subarray(indexAt, indexAt + footer.readUInt32LE(20) - 8)),
+    fenceBytes: footer.readUInt32LE(52),
   };
 }
 
@@ -142,6 +151,45 @@ describe('hostile bytes in the kernel', () => {
     );
   }, 36_000_000);
 
+  it('in columns', () => {
+    const samples = packed.blocks.map((block) => {
+      memory.set(block, REGION);
+      const length = exports.lz4Decompress(
+        REGION,
+        block.length,
+        TARGET,
+        layout.COLUMNS_RAW_BYTES_MAX,
+      );
+      return Buffer.from(memory.subarray(TARGET, TARGET + length));
+    });
+    const mutator = new Mutator(SEED + 2);
+    const outcomes = { good: 0, bad: 0 };
+    for (let i = 0; i < INPUTS; i++) {
+      const which = mutator.below(samples.length);
+      const mutated = mutator.mutate([samples[which] as Buffer]);
+      const input = mutated.subarray(0, layout.COLUMNS_RAW_BYTES_MAX);
+      const isOther = mutator.random() < 0.2;
+      const rawBytes = isOther ? mutator.below(70_000) : (packed.rawBytes[which] as number);
+      decodeBetweenCanaries(input, 1, (address) => {
+        memory.fill(0xa5, TARGET - 64, TARGET + rawBytes + 64);
+        const isBlock = exports.columnsExpand(address, input.length, TARGET, rawBytes) !== 0;
+        for (let at = 0; at < 64; at++) {
+          const isWhole =
+            memory[TARGET - 1 - at] === 0xa5 && memory[TARGET + rawBytes + at] === 0xa5;
+          if (!isWhole) throw new Error(`Input ${i}: wrote outside of the target`);
+        }
+        if (isBlock) outcomes.good++;
+        else outcomes.bad++;
+        if (!isBlock) return null;
+        const seen = readBlock(TARGET, rawBytes);
+        if (seen === null) throw new Error(`Input ${i}: the block is not well formed`);
+        return seen;
+      });
+    }
+    expect(outcomes.good).toBeGreaterThan(0);
+    expect(outcomes.bad).toBeGreaterThan(0);
+  }, 36_000_000);
+
   it('in an index', () => {
     fuzz([raw.index], (input) =>
       decodeBetweenCanaries(input, 64, (address) => {
@@ -152,6 +200,29 @@ describe('hostile bytes in the kernel', () => {
           if (found >= blocks) throw new Error(`Found block ${found} of ${blocks}`);
           return found;
         });
+      }),
+    );
+  }, 36_000_000);
+
+  it('in a packed index', () => {
+    const { blocks, packedIndex, fenceBytes } = raw;
+    fuzz([packedIndex], (input) =>
+      decodeBetweenCanaries(input, 1, (address) => {
+        const length = 64 + 16 * blocks.length + 8 + fenceBytes;
+        memory.fill(0xa5, TARGET - 64, TARGET + length + 64);
+        const isGood = exports.indexUnpack(
+          address,
+          input.length,
+          blocks.length,
+          fenceBytes,
+          TARGET,
+        );
+        for (let at = 0; at < 64; at++) {
+          const isWhole = memory[TARGET - 1 - at] === 0xa5 && memory[TARGET + length + at] === 0xa5;
+          if (!isWhole) throw new Error('Wrote outside of the target');
+        }
+        if (isGood === 0) return null;
+        return memory.toString('latin1', TARGET, TARGET + length);
       }),
     );
   }, 36_000_000);

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
 import * as layout from '../../src/kernel/assembly/layout.js';
+import { decodeIndex, unpackedIndex } from '../sstable/index-model.js';
 import { jobKernel, put, remove, tablePath, writeTables } from '../sstable/table-model.js';
 
 const MEMORY_BYTES = 32 * 1024 * 1024;
@@ -29,12 +30,11 @@ function sections(blockBytes: number) {
   const filterAt = Number(footer.readBigUInt64LE(8));
   const indexAt = Number(footer.readBigUInt64LE(24));
   return {
-    block: file.subarray(
-      0,
-      file.readUInt32LE(indexAt + 64 + 8 * file.readUInt32LE(indexAt) + 4) - 12,
-    ),
+    block: file.subarray(0, (decodeIndex(file).offsets[1] as number) - 12),
     filter: file.subarray(filterAt, indexAt),
-    index: file.subarray(indexAt, indexAt + footer.readUInt32LE(20)),
+    index: unpackedIndex(file),
+    packed: file.subarray(indexAt, indexAt + footer.readUInt32LE(20) - 8),
+    fenceBytes: footer.readUInt32LE(52),
   };
 }
 
@@ -101,8 +101,7 @@ function wideBlock(): Buffer {
   const versions = Array.from({ length: 40 }, (_, i) => put('key', 99 - i, Buffer.alloc(2000, i)));
   writeTables(fs, builder, versions, { compression: false });
   const file = fs.readFile(tablePath(1));
-  const indexAt = Number(file.readBigUInt64LE(file.length - 56));
-  return file.subarray(0, file.readUInt32LE(indexAt + 64 + 8 + 4) - 12);
+  return file.subarray(0, (decodeIndex(file).offsets[1] as number) - 12);
 }
 
 describe('blockValidate', () => {
@@ -204,5 +203,55 @@ describe('tableMetaInit', () => {
     for (let length = 0; length < filter.length; length++) {
       expect(init(index, filter.subarray(0, length))).toBe(-1);
     }
+  });
+});
+
+describe('indexUnpack', () => {
+  const { index, packed, fenceBytes } = sections(160);
+  const count = index.readUInt32LE(0);
+  const PACKED = 300_000;
+  const INDEX = 400_000;
+  const GUARD = 0xa5;
+
+  /** The index in memory, without a checksum; undefined when it is refused. */
+  function unpack(bytes: Buffer, blocks = count, fences = fenceBytes): Buffer | undefined {
+    const length = 64 + 16 * blocks + 8 + fences;
+    kernel.bytes.set(bytes, PACKED);
+    kernel.bytes.fill(GUARD, INDEX - 64, INDEX + length + 64);
+    const isGood = kernel.exports.indexUnpack(PACKED, bytes.length, blocks, fences, INDEX) !== 0;
+    for (let i = 0; i < 64; i++) {
+      const isWhole =
+        kernel.bytes[INDEX - 1 - i] === GUARD && kernel.bytes[INDEX + length + i] === GUARD;
+      if (!isWhole) expect.fail('Wrote outside of the index');
+    }
+    return isGood ? Buffer.from(kernel.bytes.subarray(INDEX, INDEX + length)) : undefined;
+  }
+
+  it('gives the index that the format says', () => {
+    expect(unpack(packed)?.equals(index.subarray(0, -8))).toBe(true);
+  });
+
+  it('refuses sections that are cut short or go on, or have another number of blocks or bytes', () => {
+    for (let length = 0; length < packed.length; length++) {
+      expect(unpack(packed.subarray(0, length))).toBeUndefined();
+    }
+    expect(unpack(Buffer.concat([packed, Buffer.alloc(1)]))).toBeUndefined();
+    for (const blocks of [0, 1, count - 1, count + 1, 1000]) {
+      expect(unpack(packed, blocks)).toBeUndefined();
+    }
+    for (const bytes of [0, 1, fenceBytes - 1, fenceBytes + 1, 1000]) {
+      expect(unpack(packed, count, bytes)).toBeUndefined();
+    }
+  });
+
+  it('stays inside of its memory, whatever the bytes', () => {
+    let accepted = 0;
+    fc.assert(
+      fc.property(flipsArbitrary, (flips) => {
+        if (unpack(damaged(packed, flips)) !== undefined) accepted++;
+      }),
+      { numRuns: 3000 },
+    );
+    expect(accepted).toBeGreaterThan(0);
   });
 });

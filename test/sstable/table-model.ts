@@ -9,6 +9,7 @@ import { Kernel } from '../../src/kernel/kernel.js';
 import { createJobMemory } from '../../src/kernel/shard-memory.js';
 import type { TableInfo } from '../../src/sstable/table-info.js';
 import { type TableTarget, TableWriter } from '../../src/sstable/table-writer.js';
+import { decodeIndex } from './index-model.js';
 
 export { OP_DELETE, OP_PUT, OP_PUT_BLOB };
 
@@ -120,6 +121,7 @@ export interface DecodedTable {
   readonly entries: Entry[];
   readonly blocks: number;
   readonly compressedBlocks: number;
+  readonly columnBlocks: number;
   readonly fences: Buffer[];
 }
 
@@ -139,7 +141,7 @@ export function decodeTable(file: Buffer, id: number): DecodedTable {
   const indexAt = Number(footer.readBigUInt64LE(24));
   const propertiesAt = Number(footer.readBigUInt64LE(32));
   const propertiesBytes = footer.readUInt32LE(40);
-  check(footer.readUInt32LE(44) === 1, 'format version');
+  check(footer.readUInt32LE(44) === 2, 'format version');
   check(indexAt === filterAt + filterBytes, 'index behind filter');
   check(propertiesAt === indexAt + indexBytes, 'properties behind index');
   check(footerAt === propertiesAt + propertiesBytes, 'footer behind properties');
@@ -147,30 +149,25 @@ export function decodeTable(file: Buffer, id: number): DecodedTable {
   check(sumHolds(indexAt, indexBytes), 'index checksum');
   check(sumHolds(propertiesAt, propertiesBytes), 'properties checksum');
 
-  const index = file.subarray(indexAt, indexAt + indexBytes);
-  const blocks = index.readUInt32LE(0);
-  const prefixBytes = index.readUInt32LE(4);
-  const offsetsAt = 64 + 8 * blocks;
-  const fenceOffsetsAt = offsetsAt + 4 * (blocks + 1);
-  const fencesAt = fenceOffsetsAt + 4 * (blocks + 1);
-  check(indexBytes === fencesAt + index.readUInt32LE(8) + 8, 'length of the index');
-  const fences = Array.from({ length: blocks }, (_, i) =>
-    index.subarray(
-      fencesAt + index.readUInt32LE(fenceOffsetsAt + 4 * i),
-      fencesAt + index.readUInt32LE(fenceOffsetsAt + 4 * (i + 1)),
-    ),
-  );
+  const { offsets, fences } = decodeIndex(file);
+  const blocks = fences.length;
   const entries: Entry[] = [];
   let compressedBlocks = 0;
+  let columnBlocks = 0;
   let lastKey: Buffer | undefined;
   for (let i = 0; i < blocks; i++) {
-    const from = index.readUInt32LE(offsetsAt + 4 * i);
-    const to = index.readUInt32LE(offsetsAt + 4 * (i + 1));
+    const from = offsets[i] as number;
+    const to = offsets[i + 1] as number;
     check(sumHolds(from, to - from), 'block checksum');
     const stored = file.subarray(from, to - 12);
     const word = file.readUInt32LE(to - 12);
+    const rawBytes = (word & 0x7fff_ffff) >>> 1;
+    const areColumns = word >= 0x8000_0000;
     if (word & 1) compressedBlocks++;
-    const block = decodeBlock(word & 1 ? decompress(stored, word >>> 1) : stored);
+    if (areColumns) columnBlocks++;
+    const unpacked = word & 1 ? decompress(stored, areColumns ? 65_535 : rawBytes) : stored;
+    const block = areColumns ? decodeColumns(unpacked, rawBytes) : decodeBlock(unpacked);
+    check(areColumns || unpacked.length === rawBytes, 'length of a raw block');
     check(block.length > 0, 'blocks have entries');
     const firstKey = (block[0] as Entry).key;
     const fence = fences[i] as Buffer;
@@ -181,21 +178,11 @@ export function decodeTable(file: Buffer, id: number): DecodedTable {
       check(firstKey.subarray(0, fence.length).equals(fence), 'a fence begins the first key');
       check(Buffer.compare(fence, lastKey) > 0, 'a fence is above the key before');
       check(Buffer.compare(shorter, lastKey) <= 0, 'a fence is the shortest');
-      const head = Buffer.alloc(8);
-      fence.copy(head, 0, prefixBytes);
-      check(index.readBigUInt64LE(64 + 8 * i) === head.readBigUInt64BE(0), 'heads');
-      check(
-        fence.subarray(0, prefixBytes).equals((fences[1] as Buffer).subarray(0, prefixBytes)),
-        'prefix',
-      );
     }
     lastKey = (block[block.length - 1] as Entry).key;
     entries.push(...block);
   }
-  check(
-    index.readUInt32LE(offsetsAt + 4 * blocks) === filterAt,
-    'blocks end where the filter begins',
-  );
+  check(offsets[blocks] === filterAt, 'blocks end where the filter begins');
   checkFilter(file.subarray(filterAt, filterAt + filterBytes), entries);
   const properties = JSON.parse(file.toString('utf8', propertiesAt + 4, footerAt - 8)) as {
     entries: number;
@@ -205,10 +192,19 @@ export function decodeTable(file: Buffer, id: number): DecodedTable {
   check(properties.entries === entries.length, 'entries');
   check(Buffer.from(properties.smallest, 'base64').equals((entries[0] as Entry).key), 'smallest');
   check(Buffer.from(properties.largest, 'base64').equals(lastKey as Buffer), 'largest');
-  return { entries, blocks, compressedBlocks, fences };
+  return { entries, blocks, compressedBlocks, columnBlocks, fences };
 }
 
-/** LZ4 by another implementation. */
+/** The blocks of a table as they stand in the file, trailers included. */
+export function storedBlocks(file: Buffer): { bytes: Buffer; offset: number }[] {
+  const { offsets, fences } = decodeIndex(file);
+  return fences.map((_, i) => {
+    const offset = offsets[i] as number;
+    return { bytes: file.subarray(offset, offsets[i + 1]), offset };
+  });
+}
+
+/** LZ4 by another implementation; at most `rawBytes` bytes. */
 function decompress(stored: Buffer, rawBytes: number): Buffer {
   const prepended = Buffer.alloc(4 + stored.length);
   prepended.writeUInt32LE(rawBytes, 0);
@@ -255,6 +251,63 @@ function decodeBlock(raw: Buffer): Entry[] {
     entries.push({ key, type, sequence, value });
   }
   check(at === raw.length, 'a block ends with its last entry');
+  return entries;
+}
+
+function decodeColumns(columns: Buffer, rawBytes: number): Entry[] {
+  const count = columns.readUInt16LE(0);
+  const prefixBytes = columns.readUInt16LE(2);
+  const suffixMin = columns.readUInt16LE(4);
+  const valueMin = columns.readUInt16LE(6);
+  const bases = columns.readBigUInt64LE(8);
+  const base = Number(bases & 0xff_ffff_ffff_ffffn);
+  const typeMin = Number((bases >> 56n) & 15n);
+  const prefix = columns.subarray(19 + count, 19 + count + prefixBytes);
+  let at = 19 + count + prefixBytes;
+  const varint = (): number => {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = columns.readUInt8(at++);
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+  };
+  const column = (width: number): number[] => {
+    if (width === 64) return Array.from({ length: count }, varint);
+    const bytes = Buffer.concat([
+      Buffer.alloc(1),
+      columns.subarray(at, at + Math.ceil((count * width) / 8)),
+    ]);
+    at += bytes.length - 1;
+    const bits = BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`) >> 8n;
+    const mask = (1n << BigInt(width)) - 1n;
+    return Array.from({ length: count }, (_, i) => Number((bits >> BigInt(i * width)) & mask));
+  };
+  const types = column(Number(bases >> 60n));
+  const deltas = column(columns.readUInt8(16));
+  const suffixLengths = column(columns.readUInt8(17));
+  const valueLengths = column(columns.readUInt8(18));
+  let raw = Math.ceil((16 + count) / 4) * 4 + 2 * count + prefixBytes;
+  let valueAt = at + count * suffixMin + suffixLengths.reduce((sum, above) => sum + above, 0);
+  const suffixesEnd = valueAt;
+  const varintBytes = (value: number): number =>
+    value < 128 ? 1 : 1 + varintBytes(Math.floor(value / 128));
+  const entries = types.map((above, i) => {
+    const type = typeMin + above;
+    const delta = deltas[i] as number;
+    const suffixBytes = suffixMin + (suffixLengths[i] as number);
+    const valueBytes = type === OP_DELETE ? 0 : valueMin + (valueLengths[i] as number);
+    const key = Buffer.concat([prefix, columns.subarray(at, at + suffixBytes)]);
+    at += suffixBytes;
+    const value = Buffer.from(columns.subarray(valueAt, valueAt + valueBytes));
+    valueAt += valueBytes;
+    raw += 1 + varintBytes(delta) + varintBytes(suffixBytes) + varintBytes(valueBytes);
+    raw += suffixBytes + valueBytes;
+    check(columns.readUInt8(19 + i) === Number(xxh64(key) >> 56n), 'fingerprints');
+    return { key, type, sequence: base + delta, value };
+  });
+  check(at === suffixesEnd && valueAt === columns.length, 'columns end with the last value');
+  check(raw === rawBytes, 'columns know the length of their raw block');
   return entries;
 }
 

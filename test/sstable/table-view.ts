@@ -19,6 +19,7 @@ export class TableView {
   readonly #file: Buffer;
   readonly #path: string;
   readonly #rawAt: number;
+  readonly #roomAt: number;
   #opened = -1;
   #raw = 0;
 
@@ -29,6 +30,8 @@ export class TableView {
     this.#file = fs.readFile(path);
     this.#rawAt = STORED_AT + Math.ceil(this.#file.length / 64) * 64 + 64;
     let next = Math.floor(kernel.bytes.length / 2 / 64) * 64;
+    this.#roomAt = next;
+    next += layout.COLUMNS_ROOM_BYTES;
     this.loaded = loadTable(
       fs,
       kernel,
@@ -112,19 +115,14 @@ export class TableView {
     const from = blockOffset(this.#kernel, this.loaded.meta, block);
     const length = blockOffset(this.#kernel, this.loaded.meta, block + 1) - from;
     bytes.set(this.#file.subarray(from, from + length), STORED_AT);
-    const stored = length - layout.BLOCK_TRAILER_BYTES;
     const corrupt = (): CorruptionError =>
       new CorruptionError('A block is bad', { file: this.#path, offset: from });
     const { id } = this.loaded.info;
-    if (exports.checksumVerify(STORED_AT, stored + 4, id, from) === 0) throw corrupt();
-    const word = bytes.readUInt32LE(STORED_AT + stored);
-    this.#raw = STORED_AT;
-    if (word & 1) {
-      this.#raw = this.#rawAt;
-      const raw = exports.lz4Decompress(STORED_AT, stored, this.#raw, word >>> 1);
-      if (raw !== word >>> 1) throw corrupt();
-    }
-    if (exports.blockValidate(this.#raw, word >>> 1) === 0) throw corrupt();
+    if (exports.storedVerify(STORED_AT, length, id, from) === 0) throw corrupt();
+    if (exports.storedIsPossible(STORED_AT, length) === 0) throw corrupt();
+    const opened = exports.storedOpen(STORED_AT, length, this.#rawAt, this.#roomAt);
+    if (opened <= 1) throw corrupt();
+    this.#raw = opened;
     this.#opened = block;
   }
 }

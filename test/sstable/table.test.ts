@@ -285,7 +285,7 @@ describe('a table writer', () => {
       fs.mkdir('/db');
       fs.failAt(call, 'ENOSPC');
       try {
-        writeTables(fs, kernel, entries, { tableBytesMax: 60_000 });
+        writeTables(fs, kernel, entries, { tableBytesMax: 30_000 });
       } catch (error) {
         expect(error).toBeInstanceOf(NoSpaceError);
         expect(fs.readdir('/db')).toEqual([]);
@@ -294,7 +294,7 @@ describe('a table writer', () => {
     }
     expect(failures).toBeGreaterThan(10);
     const fs = new MemoryFileSystem();
-    expect(() => writeTables(fs, kernel, entries, { tableBytesMax: 30_000, tableIds: 2 })).toThrow(
+    expect(() => writeTables(fs, kernel, entries, { tableBytesMax: 10_000, tableIds: 2 })).toThrow(
       'reserve more file numbers',
     );
     const empty = build([]);

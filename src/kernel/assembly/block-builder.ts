@@ -6,7 +6,7 @@
  * length u32, type u8, fingerprint u8, u16 zero; the key if this is its first version; the value.
  */
 
-import { copyBytes } from './bytes';
+import { commonPrefix, copyBytes, putVarint, varintBytes } from './bytes';
 import {
   BLOCK_BASE_SEQUENCE,
   BLOCK_COUNT,
@@ -18,7 +18,7 @@ import {
 } from './layout';
 
 @unmanaged
-class Staged {
+export class Staged {
   sequence: u64;
   key: u32;
   keyLength: u32;
@@ -33,7 +33,7 @@ export const STAGED_BYTES: u32 = 24;
 export const ENTRY_OVERHEAD_BYTES: u32 = 22;
 const COPY_SLACK_BYTES: u32 = 16;
 
-let stageBase: u32 = 0;
+export let stageBase: u32 = 0;
 let stageEnd: u32 = 0;
 let stageTop: u32 = 0;
 /** Entries in the stage and an upper bound of the raw block they make. */
@@ -100,10 +100,6 @@ export function stageOutgrows(limit: u32, keyPtr: u32, keyBytes: u32, valueBytes
   const suffixes = keysBytes + keyBytes - count * prefixBytes;
   const size = BLOCK_HEAD_BYTES + 4 + prefixBytes + suffixes + valuesBytes + valueBytes;
   return size + count * overhead > limit;
-}
-
-function varintBytes(value: u64): u32 {
-  return value ? (70 - <u32>clz(value)) / 7 : 1;
 }
 
 /** A key alone in its block is the prefix; with a second key there, each version has a suffix. */
@@ -200,28 +196,29 @@ export function stageKeepKey(): void {
   keyStart = stageBase;
 }
 
-/** Bytes that two keys have in common at their start. */
-export function commonPrefix(a: u32, aLength: u32, b: u32, bLength: u32): u32 {
-  const n = min(aLength, bLength);
-  let i: u32 = 0;
-  while (i + 8 <= n) {
-    const difference = load<u64>(a + i) ^ load<u64>(b + i);
-    if (difference) return i + (<u32>ctz(difference) >> 3);
-    i += 8;
-  }
-  while (i < n && load<u8>(a + i) == load<u8>(b + i)) i++;
-  return i;
+/**
+ * Bytes that the keys of the first `count` staged entries have in common: those are all entries, or all
+ * but the newest key's.
+ */
+export function stagePrefix(count: u32): u32 {
+  const first = changetype<Staged>(stageBase);
+  if (count == entries) return commonPrefix(first.key, first.keyLength, key, keyLength);
+  return commonPrefix(first.key, first.keyLength, previousKey, previousKeyLength);
 }
 
+/** The entry staged behind this one. */
 // @ts-ignore: decorator
 @inline
-function putVarint(p: u32, value: u64): u32 {
-  while (value >= 0x80) {
-    store<u8>(p++, <u8>value | 0x80);
-    value >>= 7;
-  }
-  store<u8>(p, <u8>value);
-  return p + 1;
+export function stageNext(staged: Staged): Staged {
+  return changetype<Staged>(stagedValue(staged) + staged.valueLength);
+}
+
+/** Address of its value: behind its key, where it is the first version of that. */
+// @ts-ignore: decorator
+@inline
+export function stagedValue(staged: Staged): u32 {
+  const behind = changetype<u32>(staged) + STAGED_BYTES;
+  return staged.key == behind ? behind + staged.keyLength : behind;
 }
 
 /**
@@ -231,10 +228,7 @@ function putVarint(p: u32, value: u64): u32 {
  */
 export function stageLayOut(count: u32, target: u32, differences: bool): u32 {
   const first = changetype<Staged>(stageBase);
-  const whole = count == entries;
-  const lastKey = whole ? key : previousKey;
-  const lastKeyLength = whole ? keyLength : previousKeyLength;
-  const prefixBytes = commonPrefix(first.key, first.keyLength, lastKey, lastKeyLength);
+  const prefixBytes = stagePrefix(count);
   const wide = rawEstimate > 0xffff;
   const offsetShift: u32 = wide ? 2 : 1;
   const fingerprints = target + BLOCK_HEAD_BYTES;

@@ -29,7 +29,7 @@ import {
 } from './layout';
 
 export const BLOCK_ENTRIES_MAX: u32 = 65535;
-const SEQUENCE_LIMIT: u64 = <u64>1 << 53;
+export const SEQUENCE_LIMIT: u64 = <u64>1 << 53;
 
 /** Entries of the block; versions of one key count each. */
 export function blockCount(block: u32): i32 {
@@ -241,6 +241,15 @@ function checkedVarint(p: u32, end: u32, bytesMax: u32): u64 {
   return 0;
 }
 
+/** Whether an entry of that type may have a value of as many bytes. */
+// @ts-ignore: decorator
+@inline
+export function fitsType(type: u32, valueBytes: u64): bool {
+  if (type == OP_PUT) return true;
+  if (type == OP_DELETE) return valueBytes == 0;
+  return type == OP_PUT_BLOB && valueBytes == BLOB_REFERENCE_BYTES;
+}
+
 /**
  * Whether `bytes` bytes at `block` are a well-formed block: every later read stays inside, entries
  * lie back to back in ascending order of key and, for one key, in descending order of sequence.
@@ -292,13 +301,7 @@ export function blockValidate(block: u32, bytes: u32): bool {
     if (sequence >= SEQUENCE_LIMIT) return false;
     if (suffixBytes + prefixBytes > KEY_BYTES_MAX) return false;
     if (suffixBytes + valueBytes > <u64>(end - cursor)) return false;
-    if (type == OP_DELETE) {
-      if (valueBytes != 0) return false;
-    } else if (type == OP_PUT_BLOB) {
-      if (valueBytes != BLOB_REFERENCE_BYTES) return false;
-    } else if (type != OP_PUT) {
-      return false;
-    }
+    if (!fitsType(type, valueBytes)) return false;
     const suffix = cursor;
     if (i) {
       const order = compareBytes(previous, previousBytes, suffix, <u32>suffixBytes);

@@ -65,6 +65,19 @@ export function compareBytes(a: u32, aLength: u32, b: u32, bLength: u32): i32 {
   return <i32>aLength - <i32>bLength;
 }
 
+/** Bytes that two keys have in common at their start. */
+export function commonPrefix(a: u32, aLength: u32, b: u32, bLength: u32): u32 {
+  const n = min(aLength, bLength);
+  let i: u32 = 0;
+  while (i + 8 <= n) {
+    const difference = load<u64>(a + i) ^ load<u64>(b + i);
+    if (difference) return i + (<u32>ctz(difference) >> 3);
+    i += 8;
+  }
+  while (i < n && load<u8>(a + i) == load<u8>(b + i)) i++;
+  return i;
+}
+
 /** The first 8 bytes of a key, zero-padded, as a big-endian number: orders most keys by itself. */
 export function headOf(key: u32, length: u32): u64 {
   if (length >= 8) return bswap<u64>(load<u64>(key));
@@ -81,4 +94,22 @@ export function isAscii(ptr: u32, length: u32): bool {
   }
   for (; i < length; i++) if (load<u8>(ptr + i) & 0x80) return false;
   return true;
+}
+
+/** Bytes of a number as a varint. */
+// @ts-ignore: decorator
+@inline
+export function varintBytes(value: u64): u32 {
+  return ((63 - <u32>clz(value | 1)) * 9363 >> 16) + 1;
+}
+
+// @ts-ignore: decorator
+@inline
+export function putVarint(p: u32, value: u64): u32 {
+  while (value >= 0x80) {
+    store<u8>(p++, <u8>value | 0x80);
+    value >>= 7;
+  }
+  store<u8>(p, <u8>value);
+  return p + 1;
 }

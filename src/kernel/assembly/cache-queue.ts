@@ -28,6 +28,7 @@ import {
   H_CACHE_SMALL_BYTES,
   H_COUNTERS,
   H_SCRATCH_BASE,
+  SCRATCH_COLUMNS,
   SCRATCH_CURSORS,
 } from './layout';
 
@@ -76,6 +77,13 @@ export function tally(counter: u32): void {
 @inline
 export function keyRoom(): u32 {
   return load<u32>(H_SCRATCH_BASE) + SCRATCH_CURSORS;
+}
+
+/** Room to unpack columns in, which is the shard worker's in the same way. */
+// @ts-ignore: decorator
+@inline
+export function columnsRoom(): u32 {
+  return load<u32>(H_SCRATCH_BASE) + SCRATCH_COLUMNS;
 }
 
 /** Prepares empty queues. Called once by the shard worker, before any reader exists. */

@@ -31,6 +31,7 @@ import {
   SMALL,
   addressOf,
   append,
+  columnsRoom,
   entryBytes,
   fillerBytes,
   keyRoom,
@@ -237,7 +238,7 @@ export function cacheInsert(
   const entry = append(which, meta, block, size);
   if (!entry) return 0;
   const target = entry + CACHE_HEAD_BYTES;
-  if (!storedUnpack(source, length, target)) {
+  if (!storedUnpack(source, length, target, columnsRoom())) {
     store<u32>(entry, 0, CACHE_META);
     return -1;
   }

@@ -36,9 +36,8 @@ export const BUILDER_FILTER: u32 = 8; // u32 address
 export const BUILDER_FILTER_BYTES: u32 = 12; // u32
 export const BUILDER_INDEX: u32 = 16; // u32 address
 export const BUILDER_INDEX_BYTES: u32 = 20; // u32
-/** Free room for the host after builderFinish: properties and footer are put together here. */
-export const BUILDER_ROOM: u32 = 24; // u32 address
-export const BUILDER_ROOM_BYTES: u32 = 28; // u32
+/** Bytes of the index's fences when they are unpacked. */
+export const BUILDER_FENCE_BYTES: u32 = 24; // u32
 export const BUILDER_SMALLEST: u32 = 32; // u32 address
 export const BUILDER_SMALLEST_BYTES: u32 = 36; // u32
 export const BUILDER_LARGEST: u32 = 40; // u32 address
@@ -102,5 +101,5 @@ export const VERIFY_KEYS: u32 = 72; // f64
 export const VERIFY_STATE_BYTES: u32 = 128;
 export const VERIFY_ENTRY_BYTES: u32 = 64;
 export const VERIFY_KEY_BYTES: u32 = 65600;
-/** Memory of a verification: state, a decoded entry, three keys. */
-export const VERIFY_BYTES: u32 = 196992;
+/** Memory of a verification: state, a decoded entry, three keys, room for columns. */
+export const VERIFY_BYTES: u32 = 491904; // 196992 + COLUMNS_ROOM_BYTES

@@ -54,10 +54,19 @@ export {
 export { runsMerge, runsOpen, runsRoom, runsSplit, runsSplitRoom } from './load-merge';
 export * from './csv';
 export { jsonScan, textCount, textFind, textFindRecord, utf8Valid } from './text';
+export { columnsExpand } from './columns';
 export { cacheDropTable, cacheInsert, cacheRecord } from './cache';
 export { cacheCarry } from './cache-carry';
 export { cacheInit, cacheReserve, cacheUsedBytes } from './cache-queue';
 export { ownBlockBytesMax, ownBlockHit, ownBlockSource, ownBlockTake } from './own-block';
+export {
+  storedIsPlain,
+  storedIsPossible,
+  storedOpen,
+  storedRawBytes,
+  storedUnpack,
+  storedVerify,
+} from './stored-block';
 export { prefetchKeys } from './prefetch';
 export { setHeldRanges } from './held';
 export {

@@ -167,6 +167,8 @@ export const SCRATCH_CURSORS: u32 =
 export const SOURCES_MAX: u32 = 40;
 /** Room for one source: its cursor, path stack and materialized key. */
 export const SOURCE_BYTES: u32 = 73728;
+/** Behind the room of a thread's own block: where a block's columns are unpacked, when no scan is under way. */
+export const SCRATCH_COLUMNS: u32 = SCRATCH_CURSORS + 393216;
 export const SCRATCH_BYTES: u32 = 3407872; // SCRATCH_CURSORS + SOURCES_MAX * SOURCE_BYTES, rounded to 64 KiB
 
 // ---- rings --------------------------------------------------------------------
@@ -310,6 +312,26 @@ export const BLOCK_PREFIX_BYTES: u32 = 4; // u32
 export const BLOCK_BASE_SEQUENCE: u32 = 8; // u64
 export const BLOCK_HEAD_BYTES: u32 = 16;
 export const BLOCK_TRAILER_BYTES: u32 = 12;
+/** In the trailer's first word, beside twice the raw block's bytes. */
+export const STORED_COMPRESSED: u32 = 1;
+export const STORED_COLUMNS: u32 = 0x80000000;
+
+/** A block as columns (columns.ts); columns follow the head, the fingerprints and the prefix. */
+export const COLUMNS_COUNT: u32 = 0; // u16
+export const COLUMNS_PREFIX_BYTES: u32 = 2; // u16
+export const COLUMNS_SUFFIX_MIN: u32 = 4; // u16
+export const COLUMNS_VALUE_MIN: u32 = 6; // u16
+export const COLUMNS_BASE: u32 = 8; // u64: smallest sequence, smallest type << 56, width of types << 60
+export const COLUMNS_SEQUENCE_WIDTH: u32 = 16; // u8
+export const COLUMNS_SUFFIX_WIDTH: u32 = 17; // u8
+export const COLUMNS_VALUE_WIDTH: u32 = 18; // u8
+export const COLUMNS_HEAD_BYTES: u32 = 19;
+/** Width of a column whose numbers are varints. */
+export const COLUMN_VARINTS: u32 = 64;
+/** The largest raw block that is stored as columns: its offsets are not wide. */
+export const COLUMNS_RAW_BYTES_MAX: u32 = 65535;
+/** Memory to unpack columns in. */
+export const COLUMNS_ROOM_BYTES: u32 = 294912;
 
 /** A decoded entry, as `blockEntry` leaves it. */
 export const ENTRY_SUFFIX: u32 = 0; // u32 address

@@ -9,8 +9,7 @@
  * keys share; bytes are compared only where those are equal.
  */
 
-import { compareBytes, headOf } from './bytes';
-import { commonPrefix } from './block-builder';
+import { commonPrefix, compareBytes, headOf } from './bytes';
 import { JOB_DONE } from './job-layout';
 import { OP_PUT, OP_PUT_BLOB } from './layout';
 import {

@@ -10,8 +10,7 @@
  */
 
 import { compareBytes, copyBytes, headOf } from './bytes';
-import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr, blockSeek, blockValidate } from './block';
-import { placementSeed, xxh64 } from './hash';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr, blockSeek } from './block';
 import {
   JOB_CORRUPT,
   JOB_DISORDER,
@@ -21,7 +20,7 @@ import {
   MERGE_SOURCES_MAX,
 } from './job-layout';
 import {
-  BLOCK_TRAILER_BYTES,
+  COLUMNS_ROOM_BYTES,
   ENTRY_SEQUENCE,
   ENTRY_SUFFIX,
   ENTRY_SUFFIX_BYTES,
@@ -32,8 +31,15 @@ import {
   T_ID,
   T_OFFSETS,
 } from './layout';
-import { LZ4_RATIO_MAX, lz4Decompress } from './lz4';
 import { retentionKey, retentionVersion } from './retention';
+import {
+  STORED_MALFORMED,
+  storedIsPlain,
+  storedIsPossible,
+  storedOpen,
+  storedRawBytes,
+  storedVerify,
+} from './stored-block';
 
 @unmanaged
 class Source {
@@ -72,7 +78,9 @@ const NONE: u32 = 0xffffffff;
 
 /** Memory that `mergeInit` needs for `sources` sources. */
 export function mergeBytes(sources: u32): u32 {
-  return TREE_BYTES + ENTRY_BYTES + (KEY_BYTES_MAX + 64) + sources * SOURCE_BYTES;
+  return (
+    TREE_BYTES + ENTRY_BYTES + (KEY_BYTES_MAX + 64) + COLUMNS_ROOM_BYTES + sources * SOURCE_BYTES
+  );
 }
 
 let tree: u32 = 0;
@@ -80,6 +88,7 @@ let decoded: u32 = 0;
 let current: u32 = 0;
 let currentLength: u32 = NONE;
 let currentHead: u64 = 0;
+let columnsRoom: u32 = 0;
 let sourcesBase: u32 = 0;
 let sourceCount: u32 = 0;
 let common: u32 = 0;
@@ -127,7 +136,8 @@ export function mergeInit(
   tree = memory;
   decoded = memory + TREE_BYTES;
   current = decoded + ENTRY_BYTES;
-  sourcesBase = current + KEY_BYTES_MAX + 64;
+  columnsRoom = current + KEY_BYTES_MAX + 64;
+  sourcesBase = columnsRoom + COLUMNS_ROOM_BYTES;
   sourceCount = count;
   commonPtr = prefix;
   common = prefixBytes;
@@ -215,24 +225,15 @@ function openBlock(s: Source): i32 {
   const offsets = load<u32>(s.meta, T_OFFSETS);
   const from = load<u32>(offsets + (s.next << 2));
   const length = load<u32>(offsets + (s.next << 2), 4) - from;
-  const stored = length - BLOCK_TRAILER_BYTES;
-  const word = load<u32>(s.chunk + stored);
-  const seed = placementSeed(<f64>load<u32>(s.meta, T_ID), <f64>from);
-  if (load<u64>(s.chunk + stored + 4) != xxh64(s.chunk, stored + 4, seed)) return JOB_CORRUPT;
-  const rawBytes = word >> 1;
-  let block = s.chunk;
-  if (word & 1) {
-    if (rawBytes / LZ4_RATIO_MAX > stored) return JOB_CORRUPT;
-    if (rawBytes > s.rawCapacity) {
-      rawWanted = rawBytes;
-      return JOB_RAW;
-    }
-    if (lz4Decompress(s.chunk, stored, s.raw, rawBytes) != <i32>rawBytes) return JOB_CORRUPT;
-    block = s.raw;
-  } else if (rawBytes != stored) {
-    return JOB_CORRUPT;
+  if (!storedVerify(s.chunk, length, load<u32>(s.meta, T_ID), <f64>from)) return JOB_CORRUPT;
+  if (!storedIsPossible(s.chunk, length)) return JOB_CORRUPT;
+  const rawBytes = storedRawBytes(s.chunk, length);
+  if (rawBytes > s.rawCapacity && !storedIsPlain(s.chunk, length)) {
+    rawWanted = rawBytes;
+    return JOB_RAW;
   }
-  if (!blockValidate(block, rawBytes)) return JOB_CORRUPT;
+  const block = storedOpen(s.chunk, length, s.raw, columnsRoom);
+  if (block <= STORED_MALFORMED) return JOB_CORRUPT;
   s.block = block;
   s.count = blockCount(block);
   s.entry = 0;

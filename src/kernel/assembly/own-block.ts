@@ -5,7 +5,7 @@
  * used twice.
  */
 
-import { BLOCK_TRAILER_BYTES, SCRATCH_CURSORS } from './layout';
+import { BLOCK_TRAILER_BYTES, SCRATCH_COLUMNS, SCRATCH_CURSORS } from './layout';
 import { scratch } from './reader';
 import { storedRawBytes, storedUnpack, storedVerify } from './stored-block';
 
@@ -35,7 +35,7 @@ export function ownBlockTake(table: u32, block: u32, length: u32, fileOffset: f6
   if (!storedVerify(source, length, table, fileOffset)) return 0;
   if (storedRawBytes(source, length) > RAW_BYTES_MAX) return 0;
   const raw = source + STORED_BYTES_MAX;
-  if (!storedUnpack(source, length, raw)) return 0;
+  if (!storedUnpack(source, length, raw, scratch + SCRATCH_COLUMNS)) return 0;
   ownTable = table;
   ownNumber = block;
   ownRaw = raw;

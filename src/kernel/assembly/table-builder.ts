@@ -5,8 +5,8 @@
  * the host writes out; fences, offsets and key hashes gather until `builderFinish` turns them into
  * the index and filter sections. The region:
  *
- *   state | compressor's table | smallest key | blob ids | hashes, then filter | heads, offsets,
- *   fence offsets, fences | stage | raw block | output
+ *   state | compressor's table | smallest key | blob ids | hashes, then filter | offsets, fence
+ *   offsets, fences | stage | raw block | output, then index
  *
  * One builder per kernel instance, so one job per thread at a time.
  */
@@ -29,6 +29,7 @@ import {
   stagePreviousKeyLength,
 } from './block-builder';
 import { BLOCK_ENTRIES_MAX } from './block';
+import { columnsLayOut, columnsRawBytes } from './column-builder';
 import { FILTER_HEAD_BYTES, FILTER_LINE_BYTES, filterBuild } from './filter';
 import { placementSeed, xxh64 } from './hash';
 import {
@@ -36,6 +37,7 @@ import {
   indexAddFence,
   indexBlocks,
   indexClear,
+  indexFenceBytes,
   indexInit,
   indexIsFull,
   indexLayOut,
@@ -54,10 +56,13 @@ import {
 import {
   BLOB_REFERENCE_BYTES,
   BLOCK_TRAILER_BYTES,
+  COLUMNS_RAW_BYTES_MAX,
   KEY_BYTES_MAX,
   OP_DELETE,
   OP_PUT,
   OP_PUT_BLOB,
+  STORED_COLUMNS,
+  STORED_COMPRESSED,
 } from './layout';
 
 /** BUILDER_* of job-layout.ts. */
@@ -69,8 +74,8 @@ class State {
   filterBytes: u32;
   index: u32;
   indexBytes: u32;
-  room: u32;
-  roomBytes: u32;
+  fenceBytes: u32;
+  unused: u32;
   smallest: u32;
   smallestBytes: u32;
   largest: u32;
@@ -101,7 +106,6 @@ const REGION_BYTES_MIN: u32 = 6 << 20;
 let state = changetype<State>(<usize>0);
 let hashes: u32 = 0;
 let hashBytes: u32 = 0;
-let index: u32 = 0;
 let raw: u32 = 0;
 let rawCapacity: u32 = 0;
 let out: u32 = 0;
@@ -148,9 +152,8 @@ export function builderInit(region: u32, bytes: u32): u32 {
   const gather = min(bytes / GATHER_SHARE, GATHER_BYTES_MAX) & ~ALIGN;
   hashes = at;
   hashBytes = (gather / 4) * 3;
-  index = (at + hashBytes + ALIGN) & ~ALIGN;
+  indexInit((at + hashBytes + ALIGN) & ~ALIGN, gather / 4);
   at += gather + 64;
-  indexInit(index, gather / 4);
 
   // A third of the rest each for stage, raw block and output, until raw blocks that large are no
   // longer compressed: then half of it.
@@ -247,19 +250,28 @@ function cutBlock(count: u32): i32 {
     return askDrain();
   }
   const target = out + outBytes;
-  let length: u32;
+  let length: u32 = 0;
   let stored: u32 = 0;
+  let form: u32 = 0;
   if (skipShift && estimate <= rawCapacity) {
-    length = stageLayOut(count, raw, true);
     // Worth it from an eighth on. The compressor keeps away from its capacity by 32 bytes.
-    stored = lz4Compress(raw, length, target, length - (length >> 3) + 32, skipShift);
-    if (stored == 0) copyBytes(target, raw, length);
-  } else {
-    length = stageLayOut(count, target, false);
+    if (estimate <= COLUMNS_RAW_BYTES_MAX) {
+      form = STORED_COMPRESSED | STORED_COLUMNS;
+      const packed = columnsLayOut(count, raw);
+      length = columnsRawBytes();
+      stored = lz4Compress(raw, packed, target, length - (length >> 3) + 32, skipShift);
+    } else {
+      form = STORED_COMPRESSED;
+      length = stageLayOut(count, raw, true);
+      stored = lz4Compress(raw, length, target, length - (length >> 3) + 32, skipShift);
+    }
   }
-  const compressed: u32 = stored ? 1 : 0;
-  if (!compressed) stored = length;
-  store<u32>(target + stored, (length << 1) | compressed);
+  if (stored == 0) {
+    form = 0;
+    length = stageLayOut(count, target, false);
+    stored = length;
+  }
+  store<u32>(target + stored, (length << 1) | form);
   store<u64>(
     target + stored + 4,
     xxh64(target, stored + 4, placementSeed(tableId, <f64>fileBytes)),
@@ -411,12 +423,12 @@ export function builderFinish(): i32 {
   state.fileBytes = <f64>fileBytes;
   state.sequenceMin = <f64>sequenceMin;
   state.sequenceMax = <f64>sequenceMax;
-  state.room = out;
-  state.roomBytes = outCapacity;
   makeFilter();
-  state.index = index;
+  state.fenceBytes = indexFenceBytes();
+  // The output is free.
+  state.index = out;
   const indexOffset = <f64>fileBytes + <f64>state.filterBytes;
-  state.indexBytes = indexLayOut(tableId, fileBytes, indexOffset);
+  state.indexBytes = indexLayOut(tableId, fileBytes, indexOffset, out);
   return JOB_DONE;
 }
 

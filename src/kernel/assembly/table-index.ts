@@ -1,11 +1,15 @@
 /**
- * A table's index in memory: which block may hold a key. The section of the file is used as it
- * stands (docs/FORMAT.md, "Index"); a TableMeta (layout.ts) points into it.
+ * A table's index in memory: which block may hold a key. The section of the file is unpacked
+ * (docs/FORMAT.md, "Index"), of version 1 used as it stands; a TableMeta (layout.ts) points into it:
+ *
+ *   head (INDEX_*) | heads u64[n] | offsets u32[n + 1] | fence offsets u32[n + 1] | fences | checksum
+ *
+ * Only version 1 has a checksum there.
  *
  * The shard worker fills a TableMeta and publishes it with a Version; it is immutable from then on.
  */
 
-import { compareBytes, headOf } from './bytes';
+import { commonPrefix, compareBytes, copyBytes, headOf } from './bytes';
 import { FILTER_HEAD_BYTES, FILTER_LINE_BYTES } from './filter';
 import {
   BLOCK_HEAD_BYTES,
@@ -32,6 +36,93 @@ const CHECKSUM_BYTES: u32 = 8;
 export const TABLE_META_OK: i32 = 0;
 export const TABLE_META_BAD_FILTER: i32 = -1;
 export const TABLE_META_BAD_INDEX: i32 = -2;
+
+/** Where the last varint ended; 0: not before the end. */
+let cursor: u32 = 0;
+
+/** A varint of 32 bits. */
+// @ts-ignore: decorator
+@inline
+function varint(p: u32, end: u32): u64 {
+  let value: u64 = 0;
+  let shift: u64 = 0;
+  cursor = 0;
+  while (p < end && shift < 35) {
+    const byte = <u64>load<u8>(p++);
+    value |= (byte & 0x7f) << shift;
+    shift += 7;
+    if (byte < 0x80) {
+      cursor = p;
+      break;
+    }
+  }
+  return value;
+}
+
+/**
+ * Unpacks the `bytes` bytes of an index section at `packed`, checksum left out, into an index at
+ * `index`, which has INDEX_HEAD_BYTES, 16 for each block, 8, `fenceBytes` and 8 bytes. False when they
+ * are not of as many blocks and bytes of fences. Works on any bytes; `tableMetaInit` checks what they mean.
+ */
+export function indexUnpack(
+  packed: u32,
+  bytes: u32,
+  blocks: u32,
+  fenceBytes: u32,
+  index: u32,
+): bool {
+  if (blocks == 0 || blocks > bytes) return false;
+  const heads = index + INDEX_HEAD_BYTES;
+  const offsets = heads + (blocks << 3);
+  const fenceOffsets = offsets + ((blocks + 1) << 2);
+  const fences = fenceOffsets + ((blocks + 1) << 2);
+  const fencesEnd = fences + fenceBytes;
+  const end = packed + bytes;
+  let p = packed;
+  let offset: u64 = 0;
+  let top = fences;
+  let before = fences;
+  for (let i: u32 = 0; i < blocks; i++) {
+    const length = varint(p, end);
+    if (!cursor) return false;
+    p = cursor;
+    store<u32>(offsets + (i << 2), <u32>offset);
+    store<u32>(fenceOffsets + (i << 2), top - fences);
+    offset += length;
+    if (offset > u32.MAX_VALUE) return false;
+    if (i == 0) continue;
+    const shared = varint(p, end);
+    if (!cursor) return false;
+    const rest = varint(cursor, end);
+    if (!cursor) return false;
+    p = cursor;
+    if (shared > top - before || rest > end - p || shared + rest > fencesEnd - top) return false;
+    copyBytes(top, before, <u32>shared);
+    copyBytes(top + <u32>shared, p, <u32>rest);
+    before = top;
+    top += <u32>(shared + rest);
+    p += <u32>rest;
+  }
+  if (p != end || top != fencesEnd) return false;
+  store<u32>(offsets + (blocks << 2), <u32>offset);
+  store<u32>(fenceOffsets + (blocks << 2), fenceBytes);
+  let prefixBytes: u32 = 0;
+  if (blocks > 1) {
+    prefixBytes = commonPrefix(fences, load<u32>(fenceOffsets, 8), before, fencesEnd - before);
+  }
+  memory.fill(index, 0, INDEX_HEAD_BYTES);
+  store<u32>(index, blocks, INDEX_COUNT);
+  store<u32>(index, prefixBytes, INDEX_PREFIX_BYTES);
+  store<u32>(index, fenceBytes, INDEX_FENCE_BYTES);
+  store<u64>(heads, 0);
+  for (let i: u32 = 1; i < blocks; i++) {
+    const from = load<u32>(fenceOffsets + (i << 2));
+    const length = load<u32>(fenceOffsets + (i << 2), 4) - from;
+    if (length < prefixBytes) return false;
+    store<u64>(heads + (i << 3), headOf(fences + from + prefixBytes, length - prefixBytes));
+  }
+  return true;
+}
 
 /**
  * Fills the index and filter fields of the TableMeta at `meta` from the two sections, whose

@@ -4,9 +4,9 @@
  */
 
 import { compareBytes, copyBytes } from './bytes';
-import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr, blockValidate } from './block';
+import { blockCount, blockEntry, blockPrefixLen, blockPrefixPtr } from './block';
 import { filterMayContain } from './filter';
-import { placementSeed, xxh64 } from './hash';
+import { xxh64 } from './hash';
 import {
   VERIFY_BLOBS,
   VERIFY_BLOB_SUM,
@@ -35,7 +35,6 @@ import {
 } from './job-layout';
 import {
   BLOCK_HEAD_BYTES,
-  BLOCK_TRAILER_BYTES,
   ENTRY_SEQUENCE,
   ENTRY_SUFFIX,
   ENTRY_SUFFIX_BYTES,
@@ -51,12 +50,21 @@ import {
   T_ID,
   T_OFFSETS,
 } from './layout';
-import { LZ4_RATIO_MAX, lz4Decompress } from './lz4';
+import {
+  STORED_BAD,
+  STORED_MALFORMED,
+  storedIsPlain,
+  storedIsPossible,
+  storedOpen,
+  storedRawBytes,
+  storedVerify,
+} from './stored-block';
 
 let state: u32 = 0;
 let first: u32 = 0;
 let last: u32 = 0;
 let next: u32 = 0;
+let room: u32 = 0;
 let lastKnown: bool = false;
 let rawWanted: u32 = 0;
 
@@ -68,6 +76,7 @@ export function verifyInit(address: u32): void {
   first = state + VERIFY_STATE_BYTES + VERIFY_ENTRY_BYTES;
   last = first + VERIFY_KEY_BYTES;
   next = last + VERIFY_KEY_BYTES;
+  room = next + VERIFY_KEY_BYTES;
   lastKnown = false;
 }
 
@@ -95,24 +104,17 @@ export function verifyBlock(
 ): i32 {
   const offsets = load<u32>(meta, T_OFFSETS);
   const from = load<u32>(offsets + (block << 2));
-  const stored = load<u32>(offsets + (block << 2), 4) - from - BLOCK_TRAILER_BYTES;
-  const word = load<u32>(chunk + stored);
-  const seed = placementSeed(<f64>load<u32>(meta, T_ID), <f64>from);
-  if (load<u64>(chunk + stored + 4) != xxh64(chunk, stored + 4, seed)) return VERIFY_CHECKSUM;
-  const rawBytes = word >> 1;
-  let address = chunk;
-  if (word & 1) {
-    if (rawBytes / LZ4_RATIO_MAX > stored) return VERIFY_COMPRESSION;
-    if (rawBytes > rawCapacity) {
-      rawWanted = rawBytes;
-      return VERIFY_RAW;
-    }
-    if (lz4Decompress(chunk, stored, raw, rawBytes) != <i32>rawBytes) return VERIFY_COMPRESSION;
-    address = raw;
-  } else if (rawBytes != stored) {
-    return VERIFY_COMPRESSION;
+  const length = load<u32>(offsets + (block << 2), 4) - from;
+  if (!storedVerify(chunk, length, load<u32>(meta, T_ID), <f64>from)) return VERIFY_CHECKSUM;
+  if (!storedIsPossible(chunk, length)) return VERIFY_COMPRESSION;
+  const rawBytes = storedRawBytes(chunk, length);
+  if (rawBytes > rawCapacity && !storedIsPlain(chunk, length)) {
+    rawWanted = rawBytes;
+    return VERIFY_RAW;
   }
-  if (!blockValidate(address, rawBytes)) return VERIFY_MALFORMED;
+  const address = storedOpen(chunk, length, raw, room);
+  if (address == STORED_BAD) return VERIFY_COMPRESSION;
+  if (address == STORED_MALFORMED) return VERIFY_MALFORMED;
   add(VERIFY_RAW_BYTES, <f64>rawBytes);
   return verifyEntries(meta, block, address);
 }
