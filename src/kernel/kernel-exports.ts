@@ -6,7 +6,7 @@ export interface KernelExports extends TableExports, CommitExports {
   // reader.ts, get.ts, scan.ts
   attach(slot: number): void;
   scratchBase(): number;
-  get(keyLength: number, snapshot: number): number;
+  get(keyLength: number, snapshot: number, routing: number): number;
   getSettled(keyLength: number, hidden: number, seen: number): number;
   scan(
     startLength: number,

@@ -41,7 +41,7 @@ export class KeyScratch {
     this.hash = murmur3(this.words, this.#target, key.length);
   }
 
-  /** Takes back a key that `copyToWords` copied; its hash is not computed anew. */
+  /** Takes back a key that `copyToWords` copied, whose hash is the word before. */
   takeFromWords(from: Int32Array, word: number, length: number): void {
     const count = (length + 3) >>> 2;
     const words = this.words;
@@ -51,6 +51,7 @@ export class KeyScratch {
       words.set(from.subarray(word, word + count));
     }
     this.length = length;
+    this.hash = (from[word - 1] as number) >>> 0;
   }
 
   /** A copy of the key. */

@@ -17,6 +17,8 @@ import {
   H_ARENA_BYTES,
   H_DOORBELL,
   H_HEARTBEAT,
+  H_HINT_BASE,
+  H_HINT_MASK,
   H_SLEEPING,
   H_VERSION,
   H_VISIBLE,
@@ -59,6 +61,7 @@ const UNPUBLISHED_BYTES_MAX = 32 * 1024;
 /** Blocks that one key may want: one for each run that its filter lets pass. */
 const OWN_READS_MAX = 64;
 /** Answers of the kernel's `get`. */
+const GET_ABSENT = 0;
 const GET_FOUND = 1;
 const GET_NEED_BLOCK = 2;
 
@@ -113,6 +116,12 @@ export class ShardClient {
   /** Where the shard's log is; undefined: the shard worker commits everything. */
   readonly #logDirectory: string | undefined;
   #direct: DirectCommit | undefined;
+  /** Where hints begin, in 32-bit words, and the number of lines less one. */
+  #hintWord = 0;
+  #hintMask = 0;
+  /** What was there; kept, so that the load is not left out as useless. */
+  touchedHint = 0;
+  #wasPresent = false;
   /** Keys staged, and the words they take. */
   #staged = 0;
   #stagedWords = 0;
@@ -139,6 +148,8 @@ export class ShardClient {
     this.resultWord = (this.scratch + SCRATCH_RESULT) >>> 2;
     this.descriptorWord = (this.scratch + SCRATCH_DESCRIPTORS) >>> 2;
     this.#keyWord = (this.scratch + SCRATCH_KEY) >>> 2;
+    this.#hintWord = (kernel.u32[H_HINT_BASE >>> 2] as number) >>> 2;
+    this.#hintMask = kernel.u32[H_HINT_MASK >>> 2] as number;
     this.valueInlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     this.#requests = new RingWriter(kernel, requestRing(kernel, this.#client));
     this.#responses = new RingReader(kernel, responseRing(kernel, this.#client));
@@ -176,8 +187,15 @@ export class ShardClient {
   /** Looks the key up on this thread; the answer is a GET_* of the kernel. */
   lookup(key: KeyScratch, snapshot: number): number {
     if (!this.#isReadable) throw unavailable('none');
-    key.copyToWords(this.kernel.i32, this.#keyWord);
-    const status = this.kernel.exports.get(key.length, snapshot);
+    const { kernel } = this;
+    const words = kernel.i32;
+    // The hint, a cache miss, is on its way while the call is made. Missing keys do without it.
+    if (this.#wasPresent) {
+      this.touchedHint = words[this.#hintWord + ((key.hash & this.#hintMask) << 4)] as number;
+    }
+    key.copyToWords(words, this.#keyWord);
+    const status = kernel.exports.get(key.length, snapshot, key.hash);
+    this.#wasPresent = status !== GET_ABSENT;
     if (status !== GET_UNSETTLED) return status;
     return getSettled(this.kernel, this.#client, key.length, this.#control.transactions);
   }
@@ -199,15 +217,16 @@ export class ShardClient {
    * at which it can be taken back, or 0 when there is no room. A scan on this thread overwrites it.
    */
   stage(key: KeyScratch): number {
-    const words = 1 + ((key.length + 3) >>> 2);
+    const words = 2 + ((key.length + 3) >>> 2);
     const used = this.#stagedWords;
     if (this.#staged === PREFETCH_KEYS_MAX || (used + words) * 4 > PREFETCH_KEY_BYTES) return 0;
     const at = ((this.scratch + SCRATCH_KEY2) >>> 2) + used;
     this.kernel.i32[at] = key.length;
-    key.copyToWords(this.kernel.i32, at + 1);
+    this.kernel.i32[at + 1] = key.hash;
+    key.copyToWords(this.kernel.i32, at + 2);
     this.#stagedWords = used + words;
     this.#staged++;
-    return at + 1;
+    return at + 2;
   }
 
   /** Lets the memory accesses of all staged keys overlap, and forgets the keys. */

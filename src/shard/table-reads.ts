@@ -78,7 +78,8 @@ export class TableReads {
     const result = (scratch + SCRATCH_RESULT) >>> 2;
     for (let loads = 0; loads < LOADS_MAX; loads++) {
       bytes.set(key, scratch + SCRATCH_KEY);
-      let status = exports.get(key.length, snapshot);
+      const routing = exports.murmur32(scratch + SCRATCH_KEY, key.length);
+      let status = exports.get(key.length, snapshot, routing);
       if (status === GET_UNSETTLED) {
         status = getSettled(this.#kernel, SHARD_SLOT, key.length, this.#options.releases);
       }
@@ -110,7 +111,8 @@ export class TableReads {
     const result = (scratch + SCRATCH_RESULT) >>> 2;
     for (let loads = 0; loads < LOADS_MAX; loads++) {
       bytes.set(key, scratch + SCRATCH_KEY);
-      const status = exports.get(key.length, -1);
+      const routing = exports.murmur32(scratch + SCRATCH_KEY, key.length);
+      const status = exports.get(key.length, -1, routing);
       if (status === GET_FOUND_HELD) exports.readerLeave(SHARD_SLOT);
       if (status !== GET_NEED_BLOCK) return f64[(scratch + SCRATCH_RESULT + 24) >>> 3] as number;
       if (!this.#tryLoad(u32[result + 3] as number, u32[result + 4] as number)) break;

@@ -238,7 +238,8 @@ class Shard {
     const scratch = exports.scratchBase();
     const length = bytes.write(key, scratch + layout.SCRATCH_KEY);
     for (;;) {
-      const status = exports.get(length, snapshot);
+      const routing = exports.murmur32(scratch + layout.SCRATCH_KEY, length);
+      const status = exports.get(length, snapshot, routing);
       if (status === GET_NEED_BLOCK) {
         this.#load(0);
         continue;

@@ -46,8 +46,8 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 function missBlocks(shard: ShardClient, misses: (calls: number) => boolean): void {
   const { exports } = shard.kernel;
   let calls = 0;
-  const get = (keyLength: number, snapshot: number): number =>
-    misses(calls++) ? 2 : exports.get(keyLength, snapshot);
+  const get = (keyLength: number, snapshot: number, routing: number): number =>
+    misses(calls++) ? 2 : exports.get(keyLength, snapshot, routing);
   const kernel = Object.create(shard.kernel, {
     exports: { value: { ...exports, get } },
   });

@@ -302,7 +302,11 @@ export class FakeShard {
   get(key: Uint8Array, snapshot: number): Buffer | undefined {
     const { kernel } = this;
     kernel.bytes.set(key, this.#scratch + SCRATCH_KEY);
-    const status = kernel.exports.get(key.length, snapshot);
+    const status = kernel.exports.get(
+      key.length,
+      snapshot,
+      kernel.exports.murmur32(this.#scratch + SCRATCH_KEY, key.length),
+    );
     if (status === 0) return undefined;
     const start = kernel.u32[this.#scratch >>> 2] as number;
     const length = kernel.u32[(this.#scratch >>> 2) + 1] as number;

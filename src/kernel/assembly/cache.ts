@@ -40,7 +40,7 @@ import {
   settle,
   tally,
 } from './cache-queue';
-import { xxh64 } from './hash';
+import { murmur32, xxh64 } from './hash';
 import { hintFind, hintNote, hintNoteAll } from './hint';
 import {
   BLOCK_HEAD_BYTES,
@@ -187,7 +187,7 @@ function addRecord(
   const raw = entry + CACHE_HEAD_BYTES;
   buildRecord(raw, key, keyLength, value, valueLength, sequence, hash);
   setLive(entry);
-  hintNote(raw, 0, hash);
+  hintNote(raw, 0, hash, murmur32(key, keyLength));
   return true;
 }
 
@@ -265,7 +265,7 @@ export function cacheRecord(
   again: u32,
 ): i32 {
   const hash = xxh64(key, keyLength, 0);
-  if (hintFind(meta, key, keyLength, hash, u64.MAX_VALUE) >= 0) return 0;
+  if (hintFind(meta, key, keyLength, hash, murmur32(key, keyLength), u64.MAX_VALUE) >= 0) return 0;
   const size = entryBytes(RECORD_HEAD_BYTES + keyLength + valueLength);
   if (size > queue(SMALL).bytes >> 4) return 0;
   const table = load<u32>(meta, T_ID);

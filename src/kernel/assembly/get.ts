@@ -4,7 +4,7 @@ import { blockEntry, blockFind } from './block';
 import { compareBytes, copyBytes, isAscii } from './bytes';
 import { readerEnter, readerLeave } from './epoch';
 import { filterMayContain } from './filter';
-import { xxh64 } from './hash';
+import { murmur32, xxh64 } from './hash';
 import { hintBlock, hintFind, hintNote, hintPrefetch } from './hint';
 import {
   BLOCK_HEAD_BYTES,
@@ -70,6 +70,9 @@ let settled: u64 = 0;
 let absentInARow: u32 = 0;
 const ABSENT_EXPECTED: u32 = 3;
 const RUNS_ASKED_FIRST_MAX: u32 = 8;
+
+/** Whether a lookup has met tables. */
+let hadRuns: bool = false;
 
 /** Hands out the value at `ptr`: copied, or held in place when it is larger than the room. */
 function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
@@ -190,24 +193,26 @@ function mayBeInRuns(version: u32, runs: u32, key: u32, keyLength: u32, hash: u6
 }
 
 /**
- * Looks up the key at SCRATCH_KEY as of `snapshot` (-1: latest). See GET_* for the answer; result
+ * Looks up the key at SCRATCH_KEY, whose murmur3 is `routing`, as of `snapshot` (-1: latest). See GET_* for the answer; result
  * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24;
  * for GET_NEED_BLOCK also the block's file offset and length at bytes 32 and 36; when `ownBlockHit` has
  * something to tell, half of the key's hash at byte 40.
  * A snapshot is never above an unreleased commit; the newest state may be: then GET_UNSETTLED.
  */
-export function get(keyLength: u32, snapshot: f64): i32 {
+export function get(keyLength: u32, snapshot: f64, routing: u32): i32 {
   const key = scratch + SCRATCH_KEY;
   ownBlockNote(0);
+  // Before the epoch, whose store waits for whatever is on its way: the hint's line, as a rule.
+  let hash: u64 = hadRuns ? xxh64(key, keyLength, 0) : 0;
   readerEnter(slot);
   tally(READER_GETS);
   const version = atomic.load<u32>(H_VERSION);
   isLatest = snapshot < 0;
   const at = min(snapshotOf(snapshot), bound - 1);
   let runs = load<u32>(version, V_RUN_COUNT);
-  let hash: u64 = 0;
   if (runs) {
-    hash = xxh64(key, keyLength, 0);
+    if (!hadRuns) hash = xxh64(key, keyLength, 0);
+    hadRuns = true;
     if (
       absentInARow >= ABSENT_EXPECTED &&
       runs <= RUNS_ASKED_FIRST_MAX &&
@@ -215,7 +220,7 @@ export function get(keyLength: u32, snapshot: f64): i32 {
     ) {
       runs = 0;
     } else {
-      hintPrefetch(hash);
+      hintPrefetch(hash, routing);
     }
   }
   const memtables = load<u32>(version, V_MEMTABLE_COUNT);
@@ -235,7 +240,7 @@ export function get(keyLength: u32, snapshot: f64): i32 {
   for (let i: u32 = 0; i < runs; i++) {
     const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
     if (!meta) continue;
-    const hinted = hintFind(meta, key, keyLength, hash, at);
+    const hinted = hintFind(meta, key, keyLength, hash, routing, at);
     if (hinted >= 0) {
       tally(READER_CACHE_HITS);
       touch(hintBlock, hinted);
@@ -256,7 +261,7 @@ export function get(keyLength: u32, snapshot: f64): i32 {
     if (index >= 0) {
       if (isCached) {
         touch(raw, index);
-        hintNote(raw, index, hash);
+        hintNote(raw, index, hash, routing);
       } else if (isNewest(raw, index, hash)) {
         noteOwnHit(meta, hash);
       }
@@ -276,7 +281,7 @@ export function get(keyLength: u32, snapshot: f64): i32 {
 export function getSettled(keyLength: u32, hidden: f64, seen: f64): i32 {
   if (hidden > 0) bound = <u64>hidden;
   settled = <u64>seen;
-  const status = get(keyLength, -1);
+  const status = get(keyLength, -1, murmur32(scratch + SCRATCH_KEY, keyLength));
   bound = u64.MAX_VALUE;
   settled = 0;
   return status;

@@ -3,7 +3,8 @@
  * reference and block search, a chain of ten dependent cache and TLB misses over a large data set,
  * by two: the hint, then live bit, block head and entry at once, since the hint gives all addresses.
  *
- * A table of lines of eight slots in shared memory, found by the key's hash:
+ * A table of lines of eight slots in shared memory, found by the key's routing hash (murmur3), which a
+ * client thread has before anything else, so that the line is on its way while the call is made:
  *
  *   bits 36..63  address of the raw block, in units of 16
  *   bits 20..35  offset of the entry in it
@@ -25,7 +26,7 @@
  */
 
 import { copyBytes, equalBytes } from './bytes';
-import { xxh64 } from './hash';
+import { murmur32, xxh64 } from './hash';
 import {
   BLOCK_BASE_SEQUENCE,
   BLOCK_COUNT,
@@ -58,8 +59,8 @@ export let hintBlock: u32 = 0;
 
 // @ts-ignore: decorator
 @inline
-function lineOf(base: u32, hash: u64): u32 {
-  return base + ((<u32>hash & load<u32>(H_HINT_MASK)) << LINE_SHIFT);
+function lineOf(base: u32, routing: u32): u32 {
+  return base + ((routing & load<u32>(H_HINT_MASK)) << LINE_SHIFT);
 }
 
 // @ts-ignore: decorator
@@ -108,20 +109,20 @@ function rawOf(hint: u64): u32 {
 /** What touched lines held, so that the loads are not left out as useless. */
 let touched: u32 = 0;
 
-/** Starts bringing the hint for a hash to this core's caches. */
-export function hintTouch(hash: u64): void {
+/** Starts bringing the hint for a routing hash to this core's caches. */
+export function hintTouch(routing: u32): void {
   const base = load<u32>(H_HINT_BASE);
-  if (base) touched = load<u32>(lineOf(base, hash));
+  if (base) touched = load<u32>(lineOf(base, routing));
 }
 
 /**
  * Starts bringing to this core's caches what a lookup of the hash will want: the lines that its hint
  * names. Loads that nothing waits for run beside each other, and beside the search of the memtables.
  */
-export function hintPrefetch(hash: u64): void {
+export function hintPrefetch(hash: u64, routing: u32): void {
   const base = load<u32>(H_HINT_BASE);
   if (!base) return;
-  const hint = hintOf(lineOf(base, hash), hash);
+  const hint = hintOf(lineOf(base, routing), hash);
   const raw = rawOf(hint);
   if (!raw) return;
   const p = raw + (<u32>(hint >> 20) & 0xffff);
@@ -136,10 +137,17 @@ export function hintPrefetch(hash: u64): void {
 }
 
 /** Number of the entry of table `meta` with the newest version of the key, at or below `at`; or -1. */
-export function hintFind(meta: u32, key: u32, keyLength: u32, hash: u64, at: u64): i32 {
+export function hintFind(
+  meta: u32,
+  key: u32,
+  keyLength: u32,
+  hash: u64,
+  routing: u32,
+  at: u64,
+): i32 {
   const base = load<u32>(H_HINT_BASE);
   if (!base) return -1;
-  const hint = hintOf(lineOf(base, hash), hash);
+  const hint = hintOf(lineOf(base, routing), hash);
   if ((hint & TAG_MASK) != tagOf(hash)) return -1;
   const raw = rawOf(hint);
   if (!raw) return -1;
@@ -221,19 +229,20 @@ export function hintNoteAll(raw: u32, room: u32): void {
     previousBytes = suffixBytes;
     if (isSame) continue;
     copyBytes(room + prefixBytes, p, suffixBytes);
-    hintNote(raw, index, xxh64(room, prefixBytes + suffixBytes, 0));
+    const bytes = prefixBytes + suffixBytes;
+    hintNote(raw, index, xxh64(room, bytes, 0), murmur32(room, bytes));
   }
 }
 
-/** Notes that entry `index` of the cached block at `raw` has the key of this hash. */
-export function hintNote(raw: u32, index: u32, hash: u64): void {
+/** Notes that entry `index` of the cached block at `raw` has the key of these hashes. */
+export function hintNote(raw: u32, index: u32, hash: u64, routing: u32): void {
   const base = load<u32>(H_HINT_BASE);
   if (!base || index > INDEX_MAX || (<u32>load<u8>(raw, BLOCK_FLAGS) & BLOCK_FLAG_WIDE) != 0) return;
   const count = <u32>load<u16>(raw, BLOCK_COUNT);
   const offset = <u64>load<u16>(offsetsOf(raw, count) + (index << 1));
   const tag = tagOf(hash);
   const hint = (<u64>(raw >> 4) << 36) | (offset << 20) | (<u64>index << 12) | tag;
-  atomic.store<u64>(placeFor(lineOf(base, hash), tag, hash), hint);
+  atomic.store<u64>(placeFor(lineOf(base, routing), tag, hash), hint);
 }
 
 /** Where a hint goes: over one with its tag, to a free place, over one that leads nowhere, or over any. */

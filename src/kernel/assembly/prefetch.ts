@@ -9,7 +9,7 @@ import { PREFETCH_KEYS_MAX, PREFETCH_KEY_BYTES, SCRATCH_KEY2 } from './layout';
 import { scratch } from './reader';
 
 /**
- * Prefetches for at most PREFETCH_KEYS_MAX keys that stand at SCRATCH_KEY2, each as: length u32, bytes, padding to 4.
+ * Prefetches for at most PREFETCH_KEYS_MAX keys that stand at SCRATCH_KEY2, each as: length u32, routing hash u32, bytes, padding to 4.
  * Two rounds: the hints of all, then what the hints name.
  */
 export function prefetchKeys(count: u32): void {
@@ -19,10 +19,13 @@ export function prefetchKeys(count: u32): void {
   let at = scratch + SCRATCH_KEY2;
   for (let i: u32 = 0; i < count; i++) {
     const length = load<u32>(at);
-    const hash = xxh64(at + 4, length, 0);
-    store<u64>(hashes + (i << 3), hash);
-    hintTouch(hash);
-    at += 4 + ((length + 3) & ~3);
+    hintTouch(load<u32>(at, 4));
+    store<u64>(hashes + (i << 3), xxh64(at + 8, length, 0));
+    at += 8 + ((length + 3) & ~3);
   }
-  for (let i: u32 = 0; i < count; i++) hintPrefetch(load<u64>(hashes + (i << 3)));
+  at = scratch + SCRATCH_KEY2;
+  for (let i: u32 = 0; i < count; i++) {
+    hintPrefetch(load<u64>(hashes + (i << 3)), load<u32>(at, 4));
+    at += 8 + ((load<u32>(at) + 3) & ~3);
+  }
 }
