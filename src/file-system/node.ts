@@ -1,5 +1,6 @@
 /** The file system of the operating system, through Node's synchronous calls. */
 import {
+  close,
   closeSync,
   fdatasync,
   fdatasyncSync,
@@ -116,6 +117,16 @@ class NodeFileHandle implements FileHandle {
   }
 }
 
+/** Undefined: then whoever needs it does without. Windows does not delete a file that is open. */
+function openIfPossible(path: string): number | undefined {
+  if (process.platform === 'win32') return undefined;
+  try {
+    return openSync(path, fsConstants.O_RDONLY | fsConstants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+}
+
 class NodeFileSystem implements FileSystem {
   open(path: string, mode: OpenMode): FileHandle {
     const fd = attempt('open', path, () => openSync(path, OPEN_FLAGS[mode], 0o644));
@@ -126,8 +137,17 @@ class NodeFileSystem implements FileSystem {
     attempt('rename', from, () => renameSync(from, to));
   }
 
+  /**
+   * What the system has of a file in memory goes with its last handle, which takes milliseconds for a
+   * large one: so there is a handle, and another thread closes it.
+   */
   unlink(path: string): void {
-    attempt('unlink', path, () => unlinkSync(path));
+    const fd = openIfPossible(path);
+    try {
+      attempt('unlink', path, () => unlinkSync(path));
+    } finally {
+      if (fd !== undefined) close(fd, () => {});
+    }
   }
 
   mkdir(path: string): boolean {
