@@ -27,7 +27,10 @@ import { Inserted, ycsb } from './ycsb.js';
 const SYNC_RECORDS_MAX = 100_000;
 /** With so many records, popular ones are in the cache before any are measured. */
 const POPULAR_AT_ONCE = 5_000_000;
-const LEARNING_SECONDS = 60;
+/** It goes on until a stretch brings hardly more reads than the one before. */
+const LEARNING_SECONDS = 20;
+const LEARNING_STRETCHES_MAX = 15;
+const LEARNING_GAIN = 1.02;
 
 export async function runRound(kind: StoreKind, options: RoundOptions): Promise<Measurement[]> {
   const round = new Round(kind, options);
@@ -242,13 +245,18 @@ class Round {
     }
   }
 
-  /** Reads until a cache that is smaller than the data has had the time to find out what is popular. */
+  /** Reads until a cache that is smaller than the data has found out what is popular. */
   async #learnPopular(store: BenchStore, choose: KeyChoice): Promise<void> {
     const records = this.#records;
     if (records.count <= POPULAR_AT_ONCE) return;
-    const pace = new Pace({ seconds: LEARNING_SECONDS, operationsMax: FOREVER });
-    pace.start();
-    workloads.readRandomSync(store, { records, pace, version: 0, choose });
+    let before = 0;
+    for (let stretch = 0; stretch < LEARNING_STRETCHES_MAX; stretch++) {
+      const pace = new Pace({ seconds: LEARNING_SECONDS, operationsMax: FOREVER });
+      pace.start();
+      workloads.readRandomSync(store, { records, pace, version: 0, choose });
+      if (pace.operations < before * LEARNING_GAIN) return;
+      before = pace.operations;
+    }
   }
 
   async #awaitedReads(store: BenchStore): Promise<void> {
