@@ -185,12 +185,14 @@ export class DecisionLoop {
     this.#ring(candidates);
   }
 
-  /** Wakes the shards that take part. */
+  /** Wakes the shards that take part, or the client that holds them all and waits. */
   #ring(candidates: readonly Candidate[]): void {
     const { control, ringShard } = this.#options;
     const { transactions } = control;
+    const untold = candidates.filter(({ slot }) => !transactions.tellOwner(slot));
+    if (untold.length === 0) return;
     for (let shard = 0; shard < control.shards; shard++) {
-      for (const { slot } of candidates) {
+      for (const { slot } of untold) {
         if (!transactions.takesPart(slot, shard)) continue;
         ringShard(shard);
         break;

@@ -19,6 +19,7 @@ export interface CommitExports {
     client: number,
     requestId: number,
   ): number;
+  groupPlace(opsBytes: number): number;
   groupBytes(): number;
   groupCommits(): number;
   groupOps(): number;
@@ -43,6 +44,7 @@ export interface CommitExports {
   applyOps(operations: number, operationsBytes: number, sequence: number): number;
   groupPublish(sequence: number): void;
   unsettledFrom(sequence: number): void;
+  unsettledIfNone(sequence: number): number;
   groupAck(): number;
   groupAckRetry(): number;
   dropAcks(): void;

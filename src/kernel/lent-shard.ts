@@ -10,6 +10,12 @@
  *   WRITTEN   all of it stands in the log at `at`, and in the WAL buffer; any part of it may be in the
  *             memtable
  *
+ * The part of a commit over several shards has two more:
+ *
+ *   PREPARED  its PREPARE stands in the log, its operations in the WAL buffer; when the transaction table
+ *             says that it is COMMITTED, any part of it may be in the memtable
+ *   APPLIED   all of it is, and H_UNSETTLED hides it; the shard may have let go of it, or not
+ *
  * A group that stops in WRITING never was: the log is cut back to `at`. One that stops in WRITTEN is
  * applied once more from the WAL buffer, which changes nothing where it had been applied
  * (memtable-node.ts); it may be counted twice.
@@ -20,19 +26,29 @@ import {
   H_LENT_ARENA,
   H_LENT_AT,
   H_LENT_BYTES,
+  H_LENT_CLIENT,
   H_LENT_COMMITS,
   H_LENT_DURABLE_BYTES,
   H_LENT_EPOCH,
   H_LENT_ERRNO,
   H_LENT_FAILURE,
   H_LENT_GROUPS,
+  H_LENT_ID,
   H_LENT_OPERATIONS,
+  H_LENT_OPS,
+  H_LENT_OPS_BYTES,
   H_LENT_OPS_MAX,
   H_LENT_PHASE,
+  H_LENT_RECORD_ID,
+  H_LENT_RECORD_SEQUENCE,
+  H_LENT_RECORD_TIMESTAMP,
+  H_LENT_REQUEST,
   H_LENT_RESERVE,
   H_LENT_SEGMENT,
   H_LENT_SEQUENCE,
+  H_LENT_SLOT,
   H_LENT_TIMESTAMP,
+  H_LENT_WORD,
   LENT_ERRNO_BYTES,
 } from './assembly/layout.js';
 import type { Kernel } from './kernel.js';
@@ -40,6 +56,8 @@ import type { Kernel } from './kernel.js';
 export const LENT_NOTHING = 0;
 export const LENT_WRITING = 1;
 export const LENT_WRITTEN = 2;
+export const LENT_PREPARED = 3;
+export const LENT_APPLIED = 4;
 
 /** A write failed: `ROLL`, the file may not grow any more; `POISON`, what is on the medium is unknown. */
 export const LENT_FAILED_ROLL = 1;
@@ -65,6 +83,30 @@ export interface LentGroup {
   readonly lastSequence: number;
   readonly timestampUs: number;
   readonly epoch: number;
+}
+
+/** The part of a commit over several shards that was written under PREPARE. */
+export interface LentPrepare {
+  readonly slot: number;
+  /** The slot's word when it was PREPARING. */
+  readonly word: number;
+  readonly id: number;
+  /** Its operations, in the shard's memory. */
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** Who is told of it by the worker. */
+export interface LentCaller {
+  readonly client: number;
+  readonly requestId: number;
+}
+
+/** A commit over several shards that is applied, and of which the log says nothing yet. */
+export interface LentRecord {
+  readonly id: number;
+  readonly sequence: number;
+  readonly timestampUs: number;
 }
 
 export class LentShard {
@@ -93,6 +135,7 @@ export class LentShard {
     this.#f64[H_LENT_COMMITS >>> 3] = 0;
     this.#f64[H_LENT_OPERATIONS >>> 3] = 0;
     this.#i32[H_LENT_FAILURE >>> 2] = 0;
+    this.#f64[H_LENT_RECORD_SEQUENCE >>> 3] = 0;
   }
 
   get segment(): number {
@@ -169,16 +212,89 @@ export class LentShard {
   }
 
   /** The group is applied and visible. */
-  endGroup({ commits, operations, bytes, lastSequence, timestampUs, epoch }: LentGroup): void {
+  endGroup(group: LentGroup): void {
+    this.#count(group);
+    this.#f64[H_LENT_SEQUENCE >>> 3] = group.lastSequence;
+    this.setPhase(LENT_NOTHING);
+  }
+
+  #count({
+    commits,
+    operations,
+    bytes,
+    timestampUs,
+    epoch,
+  }: Omit<LentGroup, 'lastSequence'>): void {
     this.#f64[H_LENT_GROUPS >>> 3] = this.groups + 1;
     this.#f64[H_LENT_COMMITS >>> 3] = this.commits + commits;
     this.#f64[H_LENT_OPERATIONS >>> 3] = this.operations + operations;
-    this.#f64[H_LENT_SEQUENCE >>> 3] = lastSequence;
     this.#f64[H_LENT_TIMESTAMP >>> 3] = timestampUs;
     this.#f64[H_LENT_EPOCH >>> 3] = epoch;
     this.#f64[H_LENT_BYTES >>> 3] = this.at + bytes;
-    this.setPhase(LENT_NOTHING);
   }
+
+  // ---- commits over several shards ----------------------------------------------------
+
+  /** The PREPARE stands in the log, in a group of that kind, which changes no memtable by itself. */
+  setPrepared(
+    { slot, word, id, address, bytes }: LentPrepare,
+    group: Omit<LentGroup, 'lastSequence'>,
+  ): void {
+    this.#i32[H_LENT_SLOT >>> 2] = slot;
+    this.#i32[H_LENT_WORD >>> 2] = word;
+    this.#i32[H_LENT_REQUEST >>> 2] = -1;
+    this.#u32[H_LENT_OPS >>> 2] = address;
+    this.#u32[H_LENT_OPS_BYTES >>> 2] = bytes;
+    this.#f64[H_LENT_ID >>> 3] = id;
+    this.#count(group);
+    this.setPhase(LENT_PREPARED);
+    // A COMMIT record that was missing is in the same group. After the phase: rather twice than never.
+    this.#f64[H_LENT_RECORD_SEQUENCE >>> 3] = 0;
+  }
+
+  get prepare(): LentPrepare {
+    return {
+      slot: this.#i32[H_LENT_SLOT >>> 2] as number,
+      word: this.#i32[H_LENT_WORD >>> 2] as number,
+      id: this.#f64[H_LENT_ID >>> 3] as number,
+      address: this.#u32[H_LENT_OPS >>> 2] as number,
+      bytes: this.#u32[H_LENT_OPS_BYTES >>> 2] as number,
+    };
+  }
+
+  /** The worker is to see the commit through, and to answer that request. */
+  handOver({ client, requestId }: LentCaller): void {
+    this.#i32[H_LENT_CLIENT >>> 2] = client;
+    this.#i32[H_LENT_REQUEST >>> 2] = requestId;
+  }
+
+  get caller(): LentCaller | undefined {
+    const requestId = this.#i32[H_LENT_REQUEST >>> 2] as number;
+    if (requestId < 0) return undefined;
+    return { client: this.#i32[H_LENT_CLIENT >>> 2] as number, requestId };
+  }
+
+  /** What was prepared is in the memtable, under that number. */
+  setApplied({ id, sequence, timestampUs }: LentRecord): void {
+    this.#f64[H_LENT_RECORD_ID >>> 3] = id;
+    this.#f64[H_LENT_RECORD_TIMESTAMP >>> 3] = timestampUs;
+    this.#f64[H_LENT_RECORD_SEQUENCE >>> 3] = sequence;
+    this.#f64[H_LENT_SEQUENCE >>> 3] = sequence;
+    this.setPhase(LENT_APPLIED);
+  }
+
+  /** The commit whose COMMIT record is still to be written. */
+  get record(): LentRecord | undefined {
+    const sequence = this.#f64[H_LENT_RECORD_SEQUENCE >>> 3] as number;
+    if (sequence === 0) return undefined;
+    return {
+      id: this.#f64[H_LENT_RECORD_ID >>> 3] as number,
+      sequence,
+      timestampUs: this.#f64[H_LENT_RECORD_TIMESTAMP >>> 3] as number,
+    };
+  }
+
+  // ---- failures -----------------------------------------------------------------------
 
   /** What the worker has to do about a write that failed; 0: nothing. */
   get failure(): number {

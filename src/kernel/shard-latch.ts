@@ -18,8 +18,9 @@
  *    is lent, nothing of the worker's own runs, neither its loop nor its event loop.
  * 2. Whoever finds WANTED gives the shard to the worker: a stream of clients cannot keep it waiting.
  * 3. The holder has nobody above it on its stack, calls no code of the application, and waits for
- *    nothing but one write to a file. So the wait for it is short, unless the disk or the system makes
- *    it long, and then nobody is killed for that.
+ *    nothing but a write to a file, and for some milliseconds at most for the coordinator or for another
+ *    shard's latch. So the wait for it is short, unless the disk or the system makes it long, and then
+ *    nobody is killed for that.
  * 4. A thread that dies is known by its client slot, which is taken from it before anybody else may
  *    have it (ControlBlock.retireClient), or, where the system tells, by its number, before anybody
  *    has noticed (system-threads.ts). The slot is not given to another thread before every shard has
@@ -32,7 +33,7 @@
  * those before it have written.
  */
 
-import { H_LATCH } from './assembly/layout.js';
+import { H_LATCH, H_LATCH_SOON, H_LATCH_WAITERS } from './assembly/layout.js';
 
 export const LATCH_OWNED = 0;
 export const LATCH_LENDABLE = 1;
@@ -43,6 +44,8 @@ const LATCH_WANTED = 0x1000;
 const LATCH_CLIENT_MASK = 0xff;
 
 const WORD = H_LATCH >>> 2;
+const WAITERS = H_LATCH_WAITERS >>> 2;
+const SOON = H_LATCH_SOON >>> 2;
 
 /** Between two looks at whether the holder is alive. */
 const SLICE_MS = 20;
@@ -53,7 +56,18 @@ export type IsAlive = (client: number) => boolean;
 /** The worker, about to block, offers the shard. False: the latch is revoked. */
 export function offerLatch(words: Int32Array): boolean {
   const before = Atomics.compareExchange(words, WORD, LATCH_OWNED, LATCH_LENDABLE);
+  Atomics.store(words, SOON, 1);
+  tellWaiters(words);
   return before === LATCH_OWNED || before === LATCH_LENDABLE;
+}
+
+/** The worker will not offer the shard in the next moments. */
+export function withdrawLatch(words: Int32Array): void {
+  if (Atomics.exchange(words, SOON, 0) !== 0) tellWaiters(words);
+}
+
+function tellWaiters(words: Int32Array): void {
+  if (Atomics.load(words, WAITERS) !== 0) Atomics.notify(words, WORD);
 }
 
 /** A client takes a shard that is on offer. */
@@ -63,15 +77,42 @@ export function takeLatch(words: Int32Array, client: number): boolean {
   return Atomics.compareExchange(words, WORD, LATCH_LENDABLE, taken) === LATCH_LENDABLE;
 }
 
+/**
+ * As `takeLatch`; waits for a worker that has only taken the shard back to look around, which takes it
+ * some microseconds every few milliseconds, or for another client.
+ */
+export function takeLatchSoon(words: Int32Array, client: number, timeoutMs: number): boolean {
+  if (takeLatch(words, client)) return true;
+  if (Atomics.load(words, SOON) === 0) return false;
+  const endMs = performance.now() + timeoutMs;
+  Atomics.add(words, WAITERS, 1);
+  let isTaken = false;
+  for (;;) {
+    const now = Atomics.load(words, WORD);
+    isTaken = takeLatch(words, client);
+    const leftMs = endMs - performance.now();
+    if (isTaken || Atomics.load(words, SOON) === 0 || leftMs <= 0) break;
+    Atomics.wait(words, WORD, now, leftMs);
+  }
+  Atomics.sub(words, WAITERS, 1);
+  return isTaken;
+}
+
 /** Whether a client has the shard at this moment, and will be followed by whoever comes first. */
 export function isLatchHeld(words: Int32Array): boolean {
   return (Atomics.load(words, WORD) & (LATCH_CLIENT | LATCH_WANTED)) === LATCH_CLIENT;
+}
+
+/** Whether it is that client that has the shard. */
+export function holdsLatch(words: Int32Array, client: number): boolean {
+  return (Atomics.load(words, WORD) & ~LATCH_WANTED) === LATCH_CLIENT + client;
 }
 
 /** The client has done; the next may come, unless the worker waits. */
 export function giveBackLatch(words: Int32Array, client: number): void {
   const taken = LATCH_CLIENT + client;
   if (Atomics.compareExchange(words, WORD, taken, LATCH_LENDABLE) !== taken) yieldLatch(words);
+  else tellWaiters(words);
 }
 
 /** The client has left something for the worker: it gets the shard, and has to be woken. */

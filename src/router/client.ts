@@ -17,6 +17,7 @@ import {
   SHARD_READ_ONLY,
   SHARD_SERVING,
 } from './control-block.js';
+import { DirectBatch } from './direct-batch.js';
 import { DirectChoice } from './direct-choice.js';
 import { KeepAlive } from './keep-alive.js';
 import { KeyScratch } from './key-scratch.js';
@@ -68,6 +69,8 @@ export class Client implements RequestListener {
   readonly reads = new ReadsInFlight();
   /** Commits over several shards. */
   readonly commits: CommitState;
+  /** Commits batches over several shards that have been lent. */
+  readonly directBatch = new DirectBatch(this);
   /** Prepares that a shard which was away never got, and has to be let go of in its place. */
   #unsent: UnsentPrepare[] = [];
   readonly #module: WebAssembly.Module;

@@ -225,10 +225,7 @@ export class ControlBlock {
     Atomics.notify(this.#i32, APPLIED >>> 2);
   }
 
-  /**
-   * Hands `count` consecutive sequence numbers to the coordinator and returns the first. They count
-   * as under way until `decisionsAllocated`: by then the transaction table tells of them.
-   */
+  /** As `allocateSequences`, until `decisionsAllocated`: by then the transaction table tells of them. */
   allocateDecisions(count: number): number {
     const last = Atomics.load(this.#i64, LAST >>> 3);
     Atomics.store(this.#i64, DECIDING_MIN >>> 3, last + 1n);
@@ -254,10 +251,13 @@ export class ControlBlock {
     Atomics.store(this.#i64, this.#shardWord64(shard, SHARD_UNRECORDED_MIN), BigInt(sequence));
   }
 
-  /**
-   * Up to this number, and not above `sequence`, every shard's log says what became of the commits
-   * over several shards that it has let go of.
-   */
+  /** As `setUnrecordedMin`, unless a lower number stands there already. */
+  raiseUnrecorded(shard: number, sequence: number): void {
+    const word = this.#shardWord64(shard, SHARD_UNRECORDED_MIN);
+    Atomics.compareExchange(this.#i64, word, 0n, BigInt(sequence));
+  }
+
+  /** Up to this number, at most `sequence`, the logs say what became of commits that were let go of. */
   recordedUpTo(sequence: number): number {
     let recorded = sequence;
     for (let shard = 0; shard < this.shards; shard++) {

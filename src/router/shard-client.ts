@@ -499,6 +499,19 @@ export class ShardClient {
     if (this.#direct.commit(this.#answers) === 'away') this.ring();
   }
 
+  /** What commits here on this thread, unless something that was asked for before has yet to be taken. */
+  get idleDirect(): DirectCommit | undefined {
+    if (this.isDirty || this.#held.isHolding || !this.#requests.isDrained()) return undefined;
+    return this.#direct;
+  }
+
+  /** The id of a request that the shard worker learns of in another way than the ring. */
+  expect(sink: ResponseSink): number {
+    const requestId = this.#answers.expect(sink);
+    this.#listener.requestMade();
+    return requestId;
+  }
+
   /** Whether answers are there already, for `receive` to hand out. */
   get hasReady(): boolean {
     return this.#answers.hasReady;

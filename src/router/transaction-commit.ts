@@ -82,6 +82,10 @@ export function commitTransaction(client: Client, request: CommitRequest): Promi
   for (let shard = 0; shard < client.shards.length; shard++) {
     if (watch.isHung(shard) && takesPart(request, shard)) return Promise.reject(commitTimeout());
   }
+  if (waiting.length === 0 && !request.sync && !isValidated(request)) {
+    const committed = client.directBatch.commit(request, () => nextId(client));
+    if (committed !== undefined) return committed;
+  }
   const promise = newPromise<number>();
   const resolve = resolvePart<number>();
   const reject = rejectPart();

@@ -87,6 +87,8 @@ const SLOT_SEQUENCE = 8;
 const SLOT_PARTICIPANTS = 16;
 const SLOT_UNPREPARED = 24;
 const SLOT_UNAPPLIED = 32;
+/** 1: the owner waits on its thread for the decision. */
+const SLOT_AWAITED = 40;
 const SLOT_REASON = 44;
 const SLOT_TIMESTAMP = 48;
 
@@ -211,11 +213,37 @@ export class TransactionTable {
     words[base + (SLOT_UNPREPARED >>> 2) + 1] = high;
     words[base + (SLOT_UNAPPLIED >>> 2)] = low;
     words[base + (SLOT_UNAPPLIED >>> 2) + 1] = high;
+    words[base + (SLOT_AWAITED >>> 2)] = 0;
     words[base + (SLOT_REASON >>> 2)] = ABORT_UNKNOWN;
     const at = this.#wordAt(slot);
     const word = ((words[at] as number) & ~STATE_MASK) | TRANSACTION_PREPARING;
     Atomics.store(words, at, word);
     return word;
+  }
+
+  /**
+   * The owner holds all participants and waits for the decision on its thread: from now on it is told,
+   * in place of the shards, until `stopAwaiting`.
+   */
+  startAwaiting(slot: number): void {
+    Atomics.store(this.#i32, this.#slotAt(slot, SLOT_AWAITED) >>> 2, 1);
+  }
+
+  /** Whoever changes the slot from here on rings the shards; what was changed before stands in the word. */
+  stopAwaiting(slot: number): void {
+    Atomics.store(this.#i32, this.#slotAt(slot, SLOT_AWAITED) >>> 2, 0);
+  }
+
+  /** Blocks the owner's thread while the slot's word is `word`, for so long at most. */
+  awaitChange(slot: number, word: number, timeoutMs: number): void {
+    Atomics.wait(this.#i32, this.#wordAt(slot), word, timeoutMs);
+  }
+
+  /** Tells an owner that waits on its thread. False: none does, the shards are to be told. */
+  tellOwner(slot: number): boolean {
+    if (Atomics.load(this.#i32, this.#slotAt(slot, SLOT_AWAITED) >>> 2) === 0) return false;
+    Atomics.notify(this.#i32, this.#wordAt(slot));
+    return true;
   }
 
   // ---- changes of state -------------------------------------------------------------

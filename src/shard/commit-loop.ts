@@ -95,7 +95,7 @@ export class CommitLoop {
     this.#room = new MemtableRoom(options);
     this.#connected = new ConnectedClients(options.kernel.i32);
     this.#waiters = new GroupWaiters(options.kernel, (client, requestId, error) => {
-      this.#session(client).responses.error(requestId, error);
+      this.session(client).responses.error(requestId, error);
       this.#touched.add(client);
     });
     options.kernel.exports.groupRecordMax(options.inlineBytesMax);
@@ -131,7 +131,7 @@ export class CommitLoop {
     const takesWrites = !this.#isHolding && !this.#isStopped && !isHeldUp;
     return this.#connected.slots().some((client) => {
       if (!this.#connected.hasRequests(client)) return false;
-      const session = this.#session(client);
+      const session = this.session(client);
       if (this.#isUnanswerable(session) || session.isStalled) return false;
       return takesWrites || !isWriteKind(session.nextKind());
     });
@@ -141,7 +141,7 @@ export class CommitLoop {
   get isPlain(): boolean {
     if (this.isBusy || this.hasUnsent || this.#isStopped) return false;
     if (this.#resumeAtMs > this.#options.nowMs()) return false;
-    return this.#connected.slots().every((client) => this.#session(client).isPlain);
+    return this.#connected.slots().every((client) => this.session(client).isPlain);
   }
 
   /** Milliseconds until held up writes go on; undefined when nothing is held up by time. */
@@ -184,7 +184,7 @@ export class CommitLoop {
 
   /** The client is gone: forgets its requests and answers. Its rings are empty afterwards. */
   releaseClient(client: number): void {
-    const session = this.#session(client);
+    const session = this.session(client);
     this.#options.kernel.exports.groupForget(client);
     this.#options.handler.forget(session);
     this.#options.prepared.releaseClient(session);
@@ -208,7 +208,7 @@ export class CommitLoop {
     this.#ringClients();
   }
 
-  #session(client: number): ClientSession {
+  session(client: number): ClientSession {
     return this.#sessions[client] as ClientSession;
   }
 
@@ -417,7 +417,7 @@ export class CommitLoop {
     for (let i = 0; i < clients.length; i++) {
       const client = clients[(first + i) % clients.length] as number;
       if (!this.#connected.hasRequests(client)) continue;
-      const session = this.#session(client);
+      const session = this.session(client);
       if (session.responses.isBlocked) continue;
       const canWrite = takesWrites && !isFull && this.#large === undefined;
       const outcome = canWrite
@@ -569,7 +569,7 @@ export class CommitLoop {
   #sendWaiting(): boolean {
     let progress = false;
     for (const client of this.#blocked) {
-      const { responses } = this.#session(client);
+      const { responses } = this.session(client);
       if (responses.pump()) {
         this.#touched.add(client);
         progress = true;
@@ -590,7 +590,7 @@ export class CommitLoop {
     if (this.#touched.size === 0) return;
     for (const client of this.#touched) {
       control.ringClient(client);
-      if (this.#session(client).responses.isBlocked) this.#blocked.add(client);
+      if (this.session(client).responses.isBlocked) this.#blocked.add(client);
     }
     this.#touched.clear();
   }

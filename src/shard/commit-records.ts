@@ -15,7 +15,6 @@ import { faultPoint, isWeakened } from '../faults.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { ControlBlock } from '../router/control-block.js';
 import { COMMIT_BODY_BYTES, COMMIT_COMMIT } from '../wal/segment-format.js';
-import type { PreparedCommit } from './prepared-commit.js';
 import type { Staging } from './staging.js';
 import { NOBODY } from './wal-commit.js';
 
@@ -25,7 +24,7 @@ const COUNT_MAX = 1024;
 /** After this time it is tried again to write what the log had no room for. */
 const RETRY_MS = 1000;
 
-interface CommitRecord {
+export interface CommitRecord {
   readonly id: number;
   readonly sequence: number;
   readonly timestampUs: number;
@@ -62,13 +61,22 @@ export class CommitRecords {
   }
 
   /** The commit is applied. Before the shard lets go of it. */
-  add({ id, sequence, timestampUs }: PreparedCommit): void {
+  add({ id, sequence, timestampUs }: CommitRecord): void {
     if (isWeakened('lose-commit-records')) {
       faultPoint('recorded', this.#options.shard);
       return;
     }
     if (this.isEmpty) this.#publish(sequence);
     this.#records.push({ id, sequence, timestampUs });
+  }
+
+  /**
+   * Clients have committed in the worker's place, and written the records that were missing, but for
+   * one.
+   */
+  adopt(record: CommitRecord | undefined): void {
+    if (record !== undefined) this.add(record);
+    else if (this.isEmpty) this.#publish(0);
   }
 
   /** Whether records are to be written even if there is nothing else. */

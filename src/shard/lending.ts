@@ -24,15 +24,20 @@ import { fileError } from '../file-system/file-system.js';
 import { H_WAL_BASE } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
 import {
+  LENT_APPLIED,
   LENT_FAILED_POISON,
   LENT_FAILED_ROLL,
   LENT_NOTHING,
+  LENT_PREPARED,
   LENT_WRITING,
   LENT_WRITTEN,
+  type LentCaller,
+  type LentPrepare,
+  type LentRecord,
   LentShard,
   type LentTerms,
 } from '../kernel/lent-shard.js';
-import { offerLatch, takeBackLatch } from '../kernel/shard-latch.js';
+import { offerLatch, takeBackLatch, withdrawLatch } from '../kernel/shard-latch.js';
 import type { ControlBlock } from '../router/control-block.js';
 import { decodeGroupHeader, GROUP_HEADER_BYTES } from '../wal/segment-format.js';
 import type { Memtables } from './memtables.js';
@@ -53,6 +58,16 @@ export interface ShardLendingOptions {
   readonly groupOpsMax: number;
   /** Whether commits need nothing of the worker but what is in memory and log. */
   readonly isPlain: () => boolean;
+  /** A commit over several shards that a client has prepared, in that segment, and not seen through. */
+  readonly adoptPrepared: (
+    prepare: LentPrepare,
+    caller: LentCaller | undefined,
+    segment: number,
+  ) => void;
+  /** One that it has applied, and may not have let go of. */
+  readonly adoptApplied: (prepare: LentPrepare, sequence: number) => void;
+  /** The one whose COMMIT record is still to be written, if there is one, and after others were. */
+  readonly adoptRecord: (record: LentRecord | undefined) => void;
 }
 
 export class ShardLending {
@@ -70,11 +85,18 @@ export class ShardLending {
    */
   offer(): boolean {
     const { isEnabled, isPlain, kernel } = this.#options;
-    if (!isEnabled || !isPlain()) return false;
-    const terms = this.#terms();
-    if (terms === undefined) return false;
+    const terms = isEnabled && isPlain() ? this.#terms() : undefined;
+    if (terms === undefined) {
+      this.withdraw();
+      return false;
+    }
     this.#lent.begin(terms);
     return offerLatch(kernel.i32);
+  }
+
+  /** The shard will not be offered in the next moments. */
+  withdraw(): void {
+    withdrawLatch(this.#options.kernel.i32);
   }
 
   #terms(): LentTerms | undefined {
@@ -111,7 +133,9 @@ export class ShardLending {
     if (phase === LENT_WRITTEN) this.#complete();
     const hasCommitted = lent.groups > 0;
     if (hasCommitted) commit.adopt(lent);
+    if (hasCommitted) this.#options.adoptRecord(lent.record);
     if (phase === LENT_WRITING) this.#undo(failure !== LENT_FAILED_POISON);
+    if (phase === LENT_PREPARED || phase === LENT_APPLIED) this.#adopt(phase);
     if (failure !== 0) commit.adoptFailure(this.#error(), failure === LENT_FAILED_ROLL);
     return hasCommitted;
   }
@@ -125,6 +149,22 @@ export class ShardLending {
     if (isCut) commit.cutBack(this.#lent.at);
     control.sequencesApplied(shard);
     this.#lent.setPhase(LENT_NOTHING);
+  }
+
+  /** A commit over several shards was left where it was: it is the worker's from now on. */
+  #adopt(phase: number): void {
+    const { control, shard, kernel, adoptApplied, adoptPrepared } = this.#options;
+    const lent = this.#lent;
+    const { prepare } = lent;
+    control.sequencesApplied(shard);
+    if (phase === LENT_APPLIED) adoptApplied(prepare, lent.lastSequence);
+    else if (control.transactions.concerns(prepare.slot, prepare.word, shard)) {
+      // The owner may have died waiting: what is decided from here on, the shards are told.
+      control.transactions.stopAwaiting(prepare.slot);
+      adoptPrepared(prepare, lent.caller, lent.segment);
+    }
+    kernel.exports.groupBegin();
+    lent.setPhase(LENT_NOTHING);
   }
 
   /** The group is in the log: it is applied, once more where that had been done. */

@@ -206,6 +206,26 @@ export class PreparedCommits {
     if (commit.session !== undefined) commit.session.undecided++;
   }
 
+  /**
+   * A client has written its PREPARE: takes it up where it is (lending.ts). When it is committed, some of
+   * it may be in the memtable: it stays hidden, whatever else is released before it is applied.
+   */
+  adopt(commit: PreparedCommit): void {
+    const { slot, word } = commit;
+    const sequence = this.#options.control.transactions.committedSequence(slot, word);
+    if (sequence > 0) this.#unreleased.add({ slot, word, sequence });
+    this.add(commit);
+    this.vote(commit);
+  }
+
+  /** A client has applied it, and may have died before it let go of it. */
+  adoptApplied(slot: number, word: number, sequence: number): void {
+    const { control, shard } = this.#options;
+    this.#unreleased.add({ slot, word, sequence });
+    control.letGo(slot, word, shard);
+    this.#unreleased.look();
+  }
+
   /** What was gathered is in `segment` of the log, durably if that was wanted: votes for it. */
   written(segment: number): void {
     for (const commit of this.#commits) {

@@ -3,6 +3,7 @@
  * that the kernel leaves to it.
  */
 
+import { assert } from '../assert.js';
 import { InvalidArgumentError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import {
@@ -14,6 +15,7 @@ import {
   REQUEST_WRITE,
 } from '../kernel/assembly/layout.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { LentPrepare } from '../kernel/lent-shard.js';
 import {
   checkLists,
   decodePrepare,
@@ -199,6 +201,27 @@ export class RecordIntake {
     prepared.add(commit);
     if (!isBlind) validation.hold(commit, head, block + rangesAt - from);
     return 'gathered';
+  }
+
+  /** Takes up a blind commit that a client has prepared in the worker's place, and written to `segment`. */
+  adopt(
+    { slot, word, id, address, bytes }: LentPrepare,
+    session: ClientSession | undefined,
+    requestId: number,
+    segment: number,
+  ): void {
+    const { prepared, blocks } = this.#options;
+    const commit = new PreparedCommit({ slot, word, id }, session, requestId, false);
+    const block = blocks.keep(slot, address, bytes);
+    // Without memory for it the shard starts anew, and finds it in the log.
+    assert(block !== 0, 'there is memory for what a client has prepared');
+    commit.block = block;
+    commit.address = block;
+    commit.bytes = bytes;
+    commit.lockAt = block;
+    commit.lockBytes = bytes;
+    commit.segment = segment;
+    prepared.adopt(commit);
   }
 
   /**

@@ -100,6 +100,7 @@ export class ShardDriver {
   async #park(shard: Shard, seen: number): Promise<boolean> {
     const { i32 } = this.#kernel;
     const timeoutMs = Math.min(PARKED_MS_MAX, shard.wakesInMs() ?? PARKED_MS_MAX);
+    shard.lending.withdraw();
     Atomics.store(i32, this.#sleeping, 1);
     const wait = shard.loop.hasRequests
       ? undefined

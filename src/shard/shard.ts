@@ -149,6 +149,12 @@ export class Shard {
       isEnabled: config.directCommits && config.walSync !== 'sync' && !config.readOnly,
       groupOpsMax: config.groupOpsMax,
       isPlain: () => this.#isPlain(),
+      adoptPrepared: (prepare, caller, segment) => {
+        const session = caller && this.loop.session(caller.client);
+        intake.adopt(prepare, session, caller?.requestId ?? 0, segment);
+      },
+      adoptApplied: ({ slot, word }, sequence) => state.prepared.adoptApplied(slot, word, sequence),
+      adoptRecord: (record) => state.commitRecords.adopt(record),
     });
   }
 
@@ -294,7 +300,7 @@ export class Shard {
    */
   #isPlain(): boolean {
     const { prepared } = this.state;
-    if (!this.loop.isPlain || !prepared.isEmpty || prepared.hasUnreleased) return false;
+    if (!this.loop.isPlain || !prepared.isEmpty) return false;
     if (this.#refusal() !== undefined || this.flusher.failure !== undefined) return false;
     return this.#delayMs(1) === 0;
   }

@@ -114,6 +114,25 @@ describe('puts that are awaited one by one', () => {
     await db.close();
   });
 
+  it('leave the event loop its turns, as batches over several shards', async () => {
+    const db = await LightningDb.open(directory.path, { ...small, memtableSize: 32 << 20 });
+    let batches = 0;
+    const write = async (): Promise<void> => {
+      const batch = db.batch();
+      for (let i = 0; i < 8; i++) batch.put(`key-${i}`, String(batches));
+      await batch.write();
+      batches++;
+    };
+    while (batches < 2000) await write();
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    // Not how long it takes, but how many of them there are to a turn.
+    while (turns < 40 && batches < 22_000) await write();
+    clearInterval(timer);
+    expect(turns).toBeGreaterThanOrEqual(40);
+    await db.close();
+  });
+
   it('are seen by scans and snapshots of their moment only', async () => {
     const db = await LightningDb.open(directory.path, small);
     const keys = ['a', 'b', 'c', 'd', 'e', 'f'];

@@ -57,7 +57,13 @@ async function sayHeld(db) {
   process.exit(0);
 }
 
-const db = await LightningDb.open(path, { shards: 2, cacheSize: 16 << 20, walSyncMode });
+// By way of the workers: direct-committer.mjs is for the other.
+const db = await LightningDb.open(path, {
+  shards: 2,
+  cacheSize: 16 << 20,
+  walSyncMode,
+  directCommits: false,
+});
 if (mode === 'thread') {
   await write(db, 'first');
   await writeFromThread(db);

@@ -277,7 +277,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a power loss is taken for the death of the process',
-    caughtBy: '2/periodic/power-synced/198',
+    caughtBy: '1/async/power-random/154',
     fileSystem: (fs) => {
       const identity = Buffer.alloc(16, 7);
       return delegate(fs, { systemIdentity: () => identity });

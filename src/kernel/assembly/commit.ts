@@ -276,6 +276,11 @@ export function groupAppend(
   return addCommit(opsPtr, opsBytes, opCount, kind, id, client, requestId) ? 0 : MALFORMED;
 }
 
+/** Where the operations of the next commit go, if the group takes so many bytes of them; else 0. */
+export function groupPlace(opsBytes: u32): u32 {
+  return hasPlace(opsBytes) ? bodyEnd + COMMIT_HEADER_BYTES : 0;
+}
+
 /** Bytes of the group, header included. */
 export function groupBytes(): u32 {
   return bodyEnd - load<u32>(H_WAL_BASE);
@@ -398,6 +403,13 @@ function areCommits(at: u32, end: u32, count: u32): bool {
 export function groupPublish(sequence: f64): void {
   // What came in under a smaller number is hidden by H_UNSETTLED until it may be seen.
   if (<u64>sequence > load<u64>(H_VISIBLE)) atomic.store<u64>(H_VISIBLE, <u64>sequence);
+}
+
+/** As `unsettledFrom`, unless reads ask from some lower number on already: then 0. */
+export function unsettledIfNone(sequence: f64): i32 {
+  if (load<u64>(H_UNSETTLED) != u64.MAX_VALUE) return 0;
+  atomic.store<u64>(H_UNSETTLED, <u64>sequence);
+  return 1;
 }
 
 /** From `sequence` on, latest reads ask the transaction table; negative: no read has to. */

@@ -7,6 +7,7 @@ export {
   groupBegin,
   groupBound,
   groupBytes,
+  groupPlace,
   groupBytesWanted,
   groupCollect,
   groupCommits,
@@ -20,6 +21,7 @@ export {
   groupSeal,
   groupSync,
   unsettledFrom,
+  unsettledIfNone,
 } from './commit';
 export { applyOps, groupApply, setActiveMemtable } from './apply';
 export {

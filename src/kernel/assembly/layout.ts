@@ -97,6 +97,9 @@ export const H_CONNECTED: u32 = HEADER + 896;
 
 /** i32, atomic: who may change the shard's memory and its log now; LATCH_*. */
 export const H_LATCH: u32 = HEADER + 1024;
+/** i32, atomic: clients that wait for the latch to be on offer; 1 while the worker is about to offer it again. */
+export const H_LATCH_WAITERS: u32 = HEADER + 1028;
+export const H_LATCH_SOON: u32 = HEADER + 1032;
 /** i32, atomic: how far the group has come that the holder of the latch is committing; LENT_*. */
 export const H_LENT_PHASE: u32 = HEADER + 1088;
 /** i32: LENT_FAILED_*: what the worker has to do about a write that failed, and the errno (ASCII, 0 ends it). */
@@ -121,6 +124,21 @@ export const H_LENT_COMMITS: u32 = HEADER + 1192;
 export const H_LENT_OPERATIONS: u32 = HEADER + 1200;
 /** f64: where the group goes that is under way. */
 export const H_LENT_AT: u32 = HEADER + 1208;
+/** Of the commit over several shards that the holder has under way: i32 slot, i32 word of the slot. */
+export const H_LENT_SLOT: u32 = HEADER + 1216;
+export const H_LENT_WORD: u32 = HEADER + 1220;
+/** i32: client slot and request id of whoever is to be told of it; below 0: nobody. */
+export const H_LENT_CLIENT: u32 = HEADER + 1224;
+export const H_LENT_REQUEST: u32 = HEADER + 1228;
+/** u32: where its operations stand in the WAL buffer, and their bytes. */
+export const H_LENT_OPS: u32 = HEADER + 1232;
+export const H_LENT_OPS_BYTES: u32 = HEADER + 1236;
+/** f64: its transaction id. */
+export const H_LENT_ID: u32 = HEADER + 1240;
+/** f64: id, sequence (0: there is none) and time of the commit whose COMMIT record is to be written. */
+export const H_LENT_RECORD_ID: u32 = HEADER + 1248;
+export const H_LENT_RECORD_SEQUENCE: u32 = HEADER + 1256;
+export const H_LENT_RECORD_TIMESTAMP: u32 = HEADER + 1264;
 
 // ---- readers ----------------------------------------------------------------
 
