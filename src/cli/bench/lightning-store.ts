@@ -1,6 +1,6 @@
 /** Lightning DB as the workloads see it: Buffers in, Buffers out. */
 
-import { LightningDb, type LightningDbHandle, VERSION } from '../../index.js';
+import { type Batch, LightningDb, type LightningDbHandle, VERSION } from '../../index.js';
 import type { Records } from './records.js';
 import type {
   BatchSink,
@@ -74,10 +74,13 @@ export class LightningStore implements BenchStore {
   readonly threadRoles: readonly string[];
   readonly db: LightningDb<Buffer, Buffer>;
   readonly #path: string;
+  /** Those of which one is made while the other is written. */
+  #batches: readonly [Batch<Buffer, Buffer>, Batch<Buffer, Buffer>];
 
   constructor(db: LightningDb<Buffer, Buffer>, path: string, shards: number) {
     this.db = db;
     this.#path = path;
+    this.#batches = [db.batch(), db.batch()];
     // In the order in which they are started.
     this.threadRoles = ['coordinator', ...Array.from({ length: shards }, () => 'shard')];
   }
@@ -107,8 +110,9 @@ export class LightningStore implements BenchStore {
   }
 
   writeBatch(fill: (sink: BatchSink) => void): Promise<void> {
-    const batch = this.db.batch();
-    fill(batch);
+    const [batch, other] = this.#batches;
+    this.#batches = [other, batch];
+    fill(batch.clear());
     return batch.write();
   }
 
