@@ -6,6 +6,7 @@
  */
 
 import { existsSync, readlinkSync } from 'node:fs';
+import { constants, getPriority, setPriority } from 'node:os';
 
 const UNKNOWN = 0;
 
@@ -17,6 +18,21 @@ export function systemThreadId(): number {
   } catch {
     // No /proc here, or not the one of this process.
     return UNKNOWN;
+  }
+}
+
+/**
+ * Lowers the calling thread's priority by so many steps of niceness, below the other threads of the
+ * process. Nothing happens where threads have no priorities of their own, or that is not allowed.
+ */
+export function lowerThreadPriority(steps: number): void {
+  const id = systemThreadId();
+  try {
+    // Numbers from the /proc of another namespace are those of somebody else's threads.
+    if (id === UNKNOWN || readlinkSync('/proc/self') !== String(process.pid)) return;
+    setPriority(id, Math.min(getPriority(id) + steps, constants.priority.PRIORITY_LOW));
+  } catch {
+    // It stays what it is.
   }
 }
 

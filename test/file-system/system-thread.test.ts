@@ -1,6 +1,12 @@
+import { readdirSync } from 'node:fs';
+import { getPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
-import { isSystemThreadGone, systemThreadId } from '../../src/file-system/system-thread.js';
+import {
+  isSystemThreadGone,
+  lowerThreadPriority,
+  systemThreadId,
+} from '../../src/file-system/system-thread.js';
 
 const SAY_ID = `
   const { parentPort } = require('node:worker_threads');
@@ -22,6 +28,17 @@ describe.skipIf(process.platform !== 'linux')('a thread, as the system sees it',
     worker.postMessage('end');
     await ended;
     expect(isSystemThreadGone(id)).toBe(true);
+  });
+
+  it('can give way to the others', () => {
+    const niceness = (): number => getPriority(systemThreadId());
+    const before = niceness();
+    const others = readdirSync('/proc/self/task').map(Number);
+    const rest = others.filter((id) => id !== systemThreadId());
+    const unchanged = rest.map((id) => getPriority(id));
+    lowerThreadPriority(1);
+    expect(niceness()).toBe(Math.min(before + 1, 19));
+    expect(rest.map((id) => getPriority(id))).toEqual(unchanged);
   });
 
   it('of which nothing is known is not taken for gone', () => {
