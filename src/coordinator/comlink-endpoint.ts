@@ -13,12 +13,16 @@ type Listener =
   | ((event: { data: unknown }) => void)
   | { handleEvent(event: { data: unknown }): void };
 
-/** Adapts the endpoint. Listening references it: call its `unref` afterwards if it must not. */
-export function comlinkEndpoint(endpoint: MessageEndpoint): Endpoint {
+/**
+ * Adapts the endpoint. Listening references it: call its `unref` afterwards if it must not. `posted` is
+ * called after each message: it wakes a receiver that blocks its thread.
+ */
+export function comlinkEndpoint(endpoint: MessageEndpoint, posted?: () => void): Endpoint {
   const listeners = new Map<Listener, (message: unknown) => void>();
   const adapter = {
     postMessage(message: unknown, transferList?: readonly never[]): void {
       endpoint.postMessage(message, transferList);
+      posted?.();
     },
     addEventListener(_type: string, listener: Listener): void {
       const forward = (data: unknown): void => {

@@ -23,6 +23,7 @@ import { nodeFileSystem } from '../file-system/node.js';
 import { adoptSystemIdentity } from '../file-system/system-identity.js';
 import { systemThreadId } from '../file-system/system-thread.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
+import { ringDoorbell } from '../kernel/doorbell.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
 import { AttachedThreads, type AttachService } from '../router/attached-threads.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
@@ -87,9 +88,9 @@ class ShardConnection {
   readonly #rejects = new Set<(error: unknown) => void>();
   #isGone = false;
 
-  constructor(port: MessagePort, jobs: JobService) {
+  constructor(port: MessagePort, jobs: JobService, words: Int32Array) {
     this.#port = port;
-    const endpoint = comlinkEndpoint(port);
+    const endpoint = comlinkEndpoint(port, () => ringDoorbell(words));
     expose(jobs, endpoint);
     this.#remote = wrap<ShardService>(endpoint);
     port.once('close', () => this.#end());
@@ -256,7 +257,7 @@ export class Coordinator {
       run: (job) => this.#runShardJob(shard, job),
       cover: (sequence) => outcomeOf(() => this.#cover(sequence)),
     };
-    connected.link = new ShardConnection(port, jobs);
+    connected.link = new ShardConnection(port, jobs, connected.words);
   }
 
   #runShardJob(shard: number, job: Job): ReturnType<JobService['run']> {

@@ -16,6 +16,8 @@ export interface SpawnOptions {
   readonly name: string;
   readonly workerData: unknown;
   readonly transferList: readonly Transferable[];
+  /** After each message to the worker: wakes one that blocks its thread. */
+  readonly posted?: () => void;
 }
 
 /** What a message may carry away; node's types name them in several places. */
@@ -39,7 +41,7 @@ export class EngineWorker<Control extends object> {
   #end: WorkerEnd | undefined;
   #ending = false;
 
-  constructor({ location, name, workerData, transferList }: SpawnOptions) {
+  constructor({ location, name, workerData, transferList, posted }: SpawnOptions) {
     const worker = new Worker(location, {
       name,
       workerData,
@@ -50,7 +52,7 @@ export class EngineWorker<Control extends object> {
     });
     this.#worker = worker;
     this.#calls = new PendingCalls(worker);
-    this.#control = wrap<Control>(comlinkEndpoint(worker as MessageEndpoint));
+    this.#control = wrap<Control>(comlinkEndpoint(worker as MessageEndpoint, posted));
     let failure: unknown;
     worker.on('error', (error: unknown) => {
       failure = error;

@@ -21,6 +21,7 @@ import type { Durability, JobRunner } from './shard-options.js';
 
 export class CoordinatorJobs implements JobRunner, Durability {
   readonly #service: ShardService;
+  readonly #posted: () => void;
   #port: MessagePort | undefined;
   #remote: Remote<JobService> | undefined;
   /** Ends jobs under way when the coordinator goes. */
@@ -31,9 +32,10 @@ export class CoordinatorJobs implements JobRunner, Durability {
   #ended: LightningError | undefined;
   #isClosed = false;
 
-  /** `service` is what the coordinator may call. */
-  constructor(service: ShardService) {
+  /** `service` is what the coordinator may call; `posted` wakes it after each message. */
+  constructor(service: ShardService, posted: () => void) {
     this.#service = service;
+    this.#posted = posted;
   }
 
   /** Takes up the connection to a (new) coordinator. */
@@ -43,7 +45,7 @@ export class CoordinatorJobs implements JobRunner, Durability {
       return;
     }
     this.#disconnect('Another coordinator has taken over');
-    const endpoint = comlinkEndpoint(port);
+    const endpoint = comlinkEndpoint(port, this.#posted);
     expose(this.#service, endpoint);
     this.#remote = wrap<JobService>(endpoint);
     this.#port = port;

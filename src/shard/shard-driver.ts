@@ -20,10 +20,11 @@ import type { Shard } from './shard.js';
 /** Busy time between two visits to the event loop. */
 const BUSY_MS_MAX = 1;
 /**
- * Length of one blocking wait. An end that lies nearer than the system's next tick (4 ms, as a rule)
- * would make it program a timer for each wait, which costs more than the wake-up itself.
+ * Length of one blocking wait; messages end it, since who sends them rings. An end that lies nearer than
+ * the system's next tick (4 ms, as a rule) would make it program a timer for each wait, which costs more
+ * than the wake-up itself.
  */
-const SLICE_MS = 4;
+const SLICE_MS = 16;
 /** How long after the last request the thread blocks before it parks. */
 const LINGER_MS = 8;
 /** Longest time parked: a safety net, not a poll. */
@@ -60,18 +61,22 @@ export class ShardDriver {
     await visitEventLoop();
     let visitedMs = performance.now();
     let workedMs = visitedMs;
+    let isRung = false;
     while (!this.#stopped) {
       const seen = Atomics.load(this.#kernel.i32, this.#doorbell);
       const worked = shard.turn();
       const nowMs = performance.now();
       if (worked) workedMs = nowMs;
-      if (nowMs - visitedMs >= BUSY_MS_MAX) {
+      if (nowMs - visitedMs >= BUSY_MS_MAX || (isRung && !worked)) {
+        isRung = false;
         await visitEventLoop();
         visitedMs = performance.now();
       } else if (worked && shard.hasMoreToDo) {
         // On with it.
       } else if (nowMs - workedMs < LINGER_MS) {
         if (this.#block(shard, seen)) workedMs = performance.now();
+        // Whoever rang without a request has sent a message.
+        isRung = Atomics.load(this.#kernel.i32, this.#doorbell) !== seen;
       } else if (await this.#park(shard, seen)) {
         visitedMs = performance.now();
       }

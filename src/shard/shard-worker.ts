@@ -80,7 +80,8 @@ class ShardWorker {
       check: (board): Promise<Outcome<CheckReport>> => outcomeOf(() => this.check(board)),
       stats: (): Promise<Outcome<ShardStats>> => outcomeOf(() => this.stats()),
     };
-    this.#jobs = new CoordinatorJobs(service);
+    const { transactions } = new ControlBlock(init.control);
+    this.#jobs = new CoordinatorJobs(service, () => transactions.ring());
   }
 
   get shard(): Shard {
