@@ -41,6 +41,8 @@ import {
 
 /** Longest wait for the decision; no shorter than the system's tick (shard-driver.ts). */
 const DECISION_MS_MAX = 8;
+/** Most batches that go another way after one that was not decided in that time. */
+const PAUSE_MAX = 1024;
 /** Batches that are awaited one after the other leave the event loop a turn at least so often. */
 const EVENT_LOOP_MS_MAX = 4;
 
@@ -61,6 +63,9 @@ export class DirectBatch {
   readonly #choice = new DirectChoice();
   /** When the first batch of this turn of the event loop was committed; 0: none was. */
   #turnMs = 0;
+  /** Batches that go by way of the workers, since the coordinator was slow; twice as many each time. */
+  #pause = 0;
+  #pauseLast = 0;
 
   constructor(client: Client) {
     this.#client = client;
@@ -71,6 +76,10 @@ export class DirectBatch {
    * workers, and nothing was done. `nextId` makes a transaction id.
    */
   commit({ parts }: CommitRequest, nextId: () => number): Promise<number> | undefined {
+    if (this.#pause > 0) {
+      this.#pause--;
+      return undefined;
+    }
     const participants = this.#participants(parts);
     if (participants === undefined) return undefined;
     const operations = participants.reduce((sum, { part }) => sum + part.count, 0);
@@ -154,6 +163,7 @@ export class DirectBatch {
     transactions.ring();
     const state = stateOf(this.#awaitDecision(prepared));
     if (state === TRANSACTION_COMMITTED) {
+      this.#pauseLast = 0;
       const sequence = transactions.sequence(slot);
       const timestampUs = transactions.timestampUs(slot);
       const full = participants.filter(({ direct }) => !direct.apply(sequence, timestampUs));
@@ -165,6 +175,8 @@ export class DirectBatch {
       for (const { direct } of participants) direct.giveBack();
       return this.#committed(sequence);
     }
+    this.#pauseLast = Math.min(Math.max(this.#pauseLast * 2, 1), PAUSE_MAX);
+    this.#pause = this.#pauseLast;
     return this.#handOver(prepared, participants);
   }
 

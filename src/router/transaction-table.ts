@@ -334,12 +334,15 @@ export class TransactionTable {
 
   /**
    * The shard has applied the commit, or dropped the aborted one. True when that made the slot free,
-   * and so the commit visible: those who wait are to be told.
+   * and so the commit visible: those who wait are to be told. May be repeated: whoever took the last
+   * bit may have died before it freed the slot.
    */
   letGo(slot: number, word: number, shard: number): boolean {
-    if (!this.concerns(slot, word, shard)) return false;
-    if (!this.#takeBit(slot, SLOT_UNAPPLIED, shard)) return false;
-    return this.#free(slot, word);
+    if (!isSameCommit(this.word(slot), word)) return false;
+    const isLast = this.unapplied(slot, shard)
+      ? this.#takeBit(slot, SLOT_UNAPPLIED, shard)
+      : this.#isEmpty(slot, SLOT_UNAPPLIED);
+    return isLast && this.#free(slot, word);
   }
 
   /** Frees a slot that its owner claimed and never filled in: the owner is dead. */

@@ -162,6 +162,9 @@ export class ShardLending {
       // The owner may have died waiting: what is decided from here on, the shards are told.
       control.transactions.stopAwaiting(prepare.slot);
       adoptPrepared(prepare, lent.caller, lent.segment);
+    } else {
+      // It was aborted, and its client may have died before the slot was free.
+      control.letGo(prepare.slot, prepare.word, shard);
     }
     kernel.exports.groupBegin();
     lent.setPhase(LENT_NOTHING);
