@@ -23,7 +23,7 @@ import { nodeFileSystem } from '../file-system/node.js';
 import { adoptSystemIdentity } from '../file-system/system-identity.js';
 import { systemThreadId } from '../file-system/system-thread.js';
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
-import { ringDoorbell } from '../kernel/doorbell.js';
+import { announceMessage } from '../kernel/doorbell.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
 import { AttachedThreads, type AttachService } from '../router/attached-threads.js';
 import { ControlBlock, DATABASE_OPENING } from '../router/control-block.js';
@@ -90,7 +90,7 @@ class ShardConnection {
 
   constructor(port: MessagePort, jobs: JobService, words: Int32Array) {
     this.#port = port;
-    const endpoint = comlinkEndpoint(port, () => ringDoorbell(words));
+    const endpoint = comlinkEndpoint(port, () => announceMessage(words));
     expose(jobs, endpoint);
     this.#remote = wrap<ShardService>(endpoint);
     port.once('close', () => this.#end());

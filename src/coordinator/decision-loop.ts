@@ -249,15 +249,9 @@ export class DecisionLoop {
         Atomics.store(words, sleeping, 1);
         Atomics.wait(words, at, seen, SLICE_MS);
         Atomics.store(words, sleeping, 0);
-        // Whoever rang with nothing to be decided has sent a message.
-        if (!this.turn()) {
-          await visitEventLoop();
-          visitedMs = performance.now();
-          continue;
-        }
-        workedMs = performance.now();
       }
-      if (performance.now() - visitedMs < BUSY_MS_MAX) continue;
+      const hasMessage = this.#options.control.transactions.takeAnnouncement();
+      if (!hasMessage && performance.now() - visitedMs < BUSY_MS_MAX) continue;
       await visitEventLoop();
       visitedMs = performance.now();
     }

@@ -24,7 +24,7 @@ import type {
 import { ClosedError, serializeError } from '../errors.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
 import { nodeFileSystem } from '../file-system/node.js';
-import { ringDoorbell } from '../kernel/doorbell.js';
+import { announceMessage } from '../kernel/doorbell.js';
 import { revokeLatch } from '../kernel/shard-latch.js';
 import {
   createShardMemory,
@@ -331,7 +331,7 @@ export class Supervisor {
       name: `lightning-db shard ${shard}`,
       workerData,
       transferList: [coordinator],
-      posted: () => ringDoorbell(new Int32Array(memory.buffer)),
+      posted: () => announceMessage(new Int32Array(memory.buffer)),
     });
   }
 

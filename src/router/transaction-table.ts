@@ -72,6 +72,7 @@ const READY_WORDS = TRANSACTION_SLOTS / 32;
 const DOORBELL = 64;
 const SLEEPING = 68;
 const HIGH_WATER = 128;
+const MAIL = 72;
 const RETAINED = 132;
 const DOUBTED = 136;
 const NEXT_ID = 256;
@@ -445,6 +446,20 @@ export class TransactionTable {
     const at = (this.#base + DOORBELL) >>> 2;
     Atomics.add(this.#i32, at, 1);
     if (Atomics.load(this.#i32, at + 1) !== 0) Atomics.notify(this.#i32, at);
+  }
+
+  /** A message was posted to the coordinator: makes it visit its event loop. */
+  announceMessage(): void {
+    Atomics.store(this.#i32, (this.#base + MAIL) >>> 2, 1);
+    this.ring();
+  }
+
+  /** Whether a message was posted to the coordinator since the last call. */
+  takeAnnouncement(): boolean {
+    const at = (this.#base + MAIL) >>> 2;
+    if (Atomics.load(this.#i32, at) === 0) return false;
+    Atomics.store(this.#i32, at, 0);
+    return true;
   }
 
   /** The coordinator's side of its doorbell; the word behind it says that it sleeps. */

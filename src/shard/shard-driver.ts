@@ -14,6 +14,7 @@
  * after the publication and sees the request.
  */
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
+import { takeAnnouncement } from '../kernel/doorbell.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Shard } from './shard.js';
 
@@ -61,22 +62,21 @@ export class ShardDriver {
     await visitEventLoop();
     let visitedMs = performance.now();
     let workedMs = visitedMs;
-    let isRung = false;
+    let hasMessage = false;
     while (!this.#stopped) {
       const seen = Atomics.load(this.#kernel.i32, this.#doorbell);
       const worked = shard.turn();
       const nowMs = performance.now();
       if (worked) workedMs = nowMs;
-      if (nowMs - visitedMs >= BUSY_MS_MAX || (isRung && !worked)) {
-        isRung = false;
+      if (nowMs - visitedMs >= BUSY_MS_MAX || hasMessage) {
+        hasMessage = false;
         await visitEventLoop();
         visitedMs = performance.now();
       } else if (worked && shard.hasMoreToDo) {
         // On with it.
       } else if (nowMs - workedMs < LINGER_MS) {
         if (this.#block(shard, seen)) workedMs = performance.now();
-        // Whoever rang without a request has sent a message.
-        isRung = Atomics.load(this.#kernel.i32, this.#doorbell) !== seen;
+        hasMessage = takeAnnouncement(this.#kernel.i32);
       } else if (await this.#park(shard, seen)) {
         visitedMs = performance.now();
       }

@@ -81,7 +81,7 @@ class ShardWorker {
       stats: (): Promise<Outcome<ShardStats>> => outcomeOf(() => this.stats()),
     };
     const { transactions } = new ControlBlock(init.control);
-    this.#jobs = new CoordinatorJobs(service, () => transactions.ring());
+    this.#jobs = new CoordinatorJobs(service, () => transactions.announceMessage());
   }
 
   get shard(): Shard {

@@ -140,6 +140,9 @@ export const H_LENT_RECORD_ID: u32 = HEADER + 1248;
 export const H_LENT_RECORD_SEQUENCE: u32 = HEADER + 1256;
 export const H_LENT_RECORD_TIMESTAMP: u32 = HEADER + 1264;
 
+/** i32, atomic: 1 when a message was posted to the worker, which it finds in its event loop. */
+export const H_MAIL: u32 = HEADER + 1280;
+
 // ---- readers ----------------------------------------------------------------
 
 /** Client slots, the shard worker's own (slot 0) included. */
