@@ -24,7 +24,8 @@ import { LightningError, NoSpaceError } from '../errors.js';
 import { faultPoint, isFaultDue, strike } from '../faults.js';
 import { shardFileName } from '../file-system/file-names.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
-import { H_DOORBELL, H_WAL_BASE } from '../kernel/assembly/layout.js';
+import { H_WAL_BASE } from '../kernel/assembly/layout.js';
+import { ringDoorbell } from '../kernel/doorbell.js';
 import type { Kernel } from '../kernel/kernel.js';
 import {
   LENT_FAILED_POISON,
@@ -247,8 +248,7 @@ export class DirectCommit {
     if (!holdsLatch(i32, client)) return;
     this.#hasHidden = false;
     yieldLatch(i32);
-    Atomics.add(i32, H_DOORBELL >>> 2, 1);
-    Atomics.notify(i32, H_DOORBELL >>> 2);
+    ringDoorbell(i32);
   }
 
   // ---- the file -----------------------------------------------------------------------

@@ -15,7 +15,6 @@ import { LightningError, ShardUnavailableError } from '../errors.js';
 import { nodeFileSystem } from '../file-system/node.js';
 import {
   H_ARENA_BYTES,
-  H_DOORBELL,
   H_HEARTBEAT,
   H_HINT_BASE,
   H_HINT_MASK,
@@ -32,6 +31,7 @@ import {
   SCRATCH_OUT,
   SCRATCH_RESULT,
 } from '../kernel/assembly/layout.js';
+import { ringDoorbell } from '../kernel/doorbell.js';
 import { Kernel } from '../kernel/kernel.js';
 import { GET_UNSETTLED, getSettled } from '../kernel/settled-read.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
@@ -520,16 +520,12 @@ export class ShardClient {
   /** Wakes the shard worker if it sleeps. Whatever it is to see must be published before. */
   ring(): void {
     const words = this.kernel.i32;
-    if (Atomics.load(words, H_SLEEPING >>> 2) === 0) return;
-    Atomics.add(words, H_DOORBELL >>> 2, 1);
-    Atomics.notify(words, H_DOORBELL >>> 2);
+    if (Atomics.load(words, H_SLEEPING >>> 2) !== 0) ringDoorbell(words);
   }
 
   /** Makes the shard worker take a turn, whether it sleeps or is about to. */
   wake(): void {
-    const words = this.kernel.i32;
-    Atomics.add(words, H_DOORBELL >>> 2, 1);
-    Atomics.notify(words, H_DOORBELL >>> 2);
+    ringDoorbell(this.kernel.i32);
   }
 
   // ---- responses ----------------------------------------------------------------

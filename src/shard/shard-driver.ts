@@ -14,7 +14,7 @@
  * after the publication and sees the request.
  */
 import { H_DOORBELL, H_SLEEPING } from '../kernel/assembly/layout.js';
-import { takeAnnouncement } from '../kernel/doorbell.js';
+import { ringDoorbell, takeAnnouncement } from '../kernel/doorbell.js';
 import type { Kernel } from '../kernel/kernel.js';
 import type { Shard } from './shard.js';
 
@@ -45,9 +45,7 @@ export class ShardDriver {
 
   /** Something happened outside the rings: the shard is to take a turn. */
   wake(): void {
-    const { i32 } = this.#kernel;
-    Atomics.add(i32, this.#doorbell, 1);
-    Atomics.notify(i32, this.#doorbell);
+    ringDoorbell(this.#kernel.i32);
   }
 
   /** The loop ends before its next turn. */
