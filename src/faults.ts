@@ -37,7 +37,9 @@ export type Weakening =
   | 'skip-wounding'
   | 'lose-commit-records'
   | 'release-early'
-  | 'snapshot-at-last';
+  | 'snapshot-at-last'
+  /** None of the protocol's: the coordinator decides everything itself. */
+  | 'keep-log';
 
 interface Fault {
   readonly action: string;

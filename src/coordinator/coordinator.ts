@@ -178,7 +178,10 @@ export class Coordinator {
     };
     const directory = `${path}/${COORDINATOR_DIRECTORY}`;
     if (config.readOnly) return CommitDurability.read(options, directory);
-    const isRunning = this.#control.databaseState() !== DATABASE_OPENING;
+    const control = this.#control;
+    const isRunning = control.databaseState() !== DATABASE_OPENING;
+    // The dead one may have lent its log.
+    control.transactions.lentLog.takeBack((client) => control.isClientAlive(client));
     this.#durability = CommitDurability.open(options, directory, isRunning);
     if (isRunning) this.#decide(this.#durability.log);
     else this.#beginOpening(directory);

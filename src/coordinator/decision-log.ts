@@ -11,6 +11,8 @@
  *   the loss of power. When it threw `NoSpaceError` nothing was appended; after anything else the
  *   outcome is unknown until the database is opened again, and nothing more is appended.
  * - A mark that was appended is durable, and the newest mark of the log is the one in force.
+ * - While nobody here uses the log, clients may append decisions to it (`lendTo`, router/lent-log.ts). What
+ *   they appended is taken up before anything else is done.
  * - In a run that syncs its decisions, zeros may follow the frames in the file (zeros-ahead.ts). They
  *   count for nothing.
  *
@@ -19,19 +21,23 @@
  * When the power failed, nothing is written before every shard has cut its log (`cutSequence`) and
  * `settle` is called: until then, each open comes to the same cut.
  */
-import { LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
+import { CorruptionError, LightningError, NoSpaceError, ReadOnlyError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { Ballast } from '../file-system/ballast.js';
 import { TEMPORARY_SUFFIX } from '../file-system/file-names.js';
-import type { FileHandle, FileSystem } from '../file-system/file-system.js';
+import { type FileHandle, type FileSystem, fileError } from '../file-system/file-system.js';
 import { ZerosAhead } from '../file-system/zeros-ahead.js';
+import type { IsAlive } from '../kernel/latch.js';
+import type { LentLog } from '../router/lent-log.js';
 import {
   type Decision,
+  decodeFrame,
   encodeDecisions,
   encodeLogHeader,
   encodeMark,
   encodeRetained,
   type FramePlace,
+  frameAt,
   LOG_HEADER_BYTES,
   MARK_EVERYTHING,
 } from './log-format.js';
@@ -45,6 +51,8 @@ import {
 
 /** A segment that has grown to this is replaced by a new one. */
 const SEGMENT_BYTES_MAX = 4 * 1024 * 1024;
+/** What clients may append before it is taken up: some milliseconds of work. */
+const LENT_BYTES_MAX = 64 * 1024;
 
 export interface DecisionLogOptions {
   readonly fs: FileSystem;
@@ -63,6 +71,13 @@ export interface DecisionLogOptions {
   readonly onPoison?: (error: unknown) => void;
   /** A segment is full: a barrier would let decisions be forgotten. */
   readonly onFull?: () => void;
+}
+
+export interface LogLending {
+  readonly lentLog: LentLog;
+  readonly isAlive: IsAlive;
+  /** A client left a decision in the middle: it is to be decided again, before anything else is. */
+  readonly onLeft: () => void;
 }
 
 export class DecisionLog {
@@ -85,6 +100,10 @@ export class DecisionLog {
   #isFullTold = false;
   #mark: number;
   #poison: unknown;
+  #lending: LogLending | undefined;
+  #isLent = false;
+  /** How many uses are under way. */
+  #holds = 0;
 
   private constructor(
     options: DecisionLogOptions,
@@ -152,19 +171,112 @@ export class DecisionLog {
     }
   }
 
+  // ---- lending ------------------------------------------------------------------------
+
+  /** From now on the log is lent to clients while it is not held. */
+  lendTo(lending: LogLending): void {
+    this.#lending = lending;
+    if (this.#holds === 0) this.#offer();
+  }
+
+  stopLending(): void {
+    this.hold();
+    this.#lending = undefined;
+    this.letGo();
+  }
+
+  /** Nobody else decides, or appends, until `letGo`. What clients have appended is taken up. */
+  hold(): void {
+    if (this.#holds++ === 0) this.#takeBack();
+  }
+
+  letGo(): void {
+    if (--this.#holds === 0) this.#offer();
+  }
+
+  #held<T>(use: () => T): T {
+    this.hold();
+    try {
+      return use();
+    } finally {
+      this.letGo();
+    }
+  }
+
+  #offer(): void {
+    const lending = this.#lending;
+    if (lending === undefined || this.#file === undefined || this.#poison !== undefined) return;
+    this.#isLent = true;
+    lending.lentLog.offer({
+      segment: this.#segment,
+      bytes: this.#bytes,
+      durableBytes: this.#durableBytes,
+      limitBytes: Math.min(this.#rotateBytes, this.#bytes + LENT_BYTES_MAX),
+    });
+  }
+
+  #takeBack(): void {
+    const lending = this.#lending;
+    if (!this.#isLent || lending === undefined) return;
+    const { lentLog, isAlive, onLeft } = lending;
+    this.#isLent = false;
+    const isWhole = lentLog.takeBack(isAlive);
+    this.#adopt(lentLog.bytes);
+    const { failure } = lentLog;
+    if (failure !== undefined) {
+      this.#poisoned(fileError({ code: failure }, 'write', this.#file?.path ?? ''));
+    }
+    if (!isWhole) onLeft();
+  }
+
+  /** Takes up the decisions that clients have appended up to `end`. */
+  #adopt(end: number): void {
+    const start = this.#bytes;
+    if (end === start || this.#file === undefined) return;
+    const { path } = this.#file;
+    try {
+      const bytes = Buffer.allocUnsafe(end - start);
+      const length = this.#file.read(bytes, start);
+      while (this.#bytes < end) {
+        const frame = frameAt(bytes.subarray(0, length), this.#segment, this.#bytes, start);
+        const content = frame && decodeFrame(frame, path, this.#bytes);
+        if (frame === undefined || content?.kind !== 'decision') {
+          throw new CorruptionError('What was written to the coordinator log cannot be read back', {
+            file: path,
+            offset: this.#bytes,
+          });
+        }
+        this.#decisions.set(content.decision.id, content.decision);
+        this.#bytes += frame.bytes;
+      }
+    } catch (error) {
+      if (!(error instanceof LightningError)) throw error;
+      // They are in force, and would be forgotten with the segment.
+      this.#poisoned(error);
+    }
+  }
+
+  // ---- what is appended ---------------------------------------------------------------
+
   /** Their transactions take place from now on. See the head of this file for what may go wrong. */
   appendDecisions(decisions: readonly Decision[], isSync: boolean): void {
-    const file = this.#writable();
-    this.#append(file, (place) => encodeDecisions(decisions, place));
-    // Also before the sync: if that fails, they may be in force all the same.
-    for (const decision of decisions) this.#decisions.set(decision.id, decision);
-    faultPoint('decision-appended');
-    if (isSync) this.sync();
-    this.#rotateIfFull();
+    this.#held(() => {
+      const file = this.#writable();
+      this.#append(file, (place) => encodeDecisions(decisions, place));
+      // Also before the sync: if that fails, they may be in force all the same.
+      for (const decision of decisions) this.#decisions.set(decision.id, decision);
+      faultPoint('decision-appended');
+      if (isSync) this.sync();
+      this.#rotateIfFull();
+    });
   }
 
   /** Makes every decision appended so far durable. A failure poisons the log. */
   sync(): void {
+    this.#held(() => this.#sync());
+  }
+
+  #sync(): void {
     const file = this.#writable();
     if (this.#durableBytes === this.#bytes) return;
     const bytes = this.#bytes;
@@ -182,17 +294,19 @@ export class DecisionLog {
    * is in force. The thread is not held up by the sync.
    */
   async appendMark(sequence: number): Promise<void> {
-    const file = this.#writable();
-    this.#appendMarkFrame(file, sequence);
-    this.#mark = sequence;
-    const bytes = this.#bytes;
+    const { file, bytes } = this.#held(() => {
+      const segment = this.#writable();
+      this.#appendMarkFrame(segment, sequence);
+      this.#mark = sequence;
+      return { file: segment, bytes: this.#bytes };
+    });
     try {
       await file.datasyncLater();
     } catch (error) {
       throw this.#poisoned(error);
     }
     if (this.#file === file) this.#durableBytes = Math.max(this.#durableBytes, bytes);
-    if (this.#isFull && this.#bytes >= 2 * this.#rotateBytes) this.#tryRotate();
+    if (this.#isFull && this.#bytes >= 2 * this.#rotateBytes) this.#held(() => this.#tryRotate());
   }
 
   /**
@@ -200,25 +314,32 @@ export class DecisionLog {
    * what it wrote about that is durable. A full segment is left for one that begins without them.
    */
   forget(sequence: number): void {
-    for (const [id, decision] of this.#decisions) {
-      if (decision.sequence > sequence) break;
-      this.#decisions.delete(id);
-    }
-    if (this.#isFull) this.#tryRotate();
+    this.#held(() => {
+      for (const [id, decision] of this.#decisions) {
+        if (decision.sequence > sequence) break;
+        this.#decisions.delete(id);
+      }
+      if (this.#isFull) this.#tryRotate();
+    });
   }
 
   /** Goes on in a new segment. `NoSpaceError`: goes on in the old one. */
   rotate(): void {
-    this.#writable();
-    this.#startSegment();
+    this.#held(() => {
+      this.#writable();
+      this.#startSegment();
+    });
   }
 
   /** Nothing is to be decided any more: gives back what the file is longer than the frames. */
   trim(): void {
-    if (this.#poison === undefined) this.#ahead?.trim(this.#bytes);
+    this.#held(() => {
+      if (this.#poison === undefined) this.#ahead?.trim(this.#bytes);
+    });
   }
 
   close(): void {
+    this.stopLending();
     this.#file?.close();
     this.#file = undefined;
     this.#poison ??= new ReadOnlyError('The coordinator log is closed');

@@ -13,7 +13,9 @@
  * 3. After a failed write nothing is decided any more, by any coordinator: what was not appended is
  *    aborted. When the outcome of the write is unknown, the commits become UNKNOWN, and the next open
  *    of the database finds out.
- * 4. Commits that the loop of a dead coordinator left DECIDING are decided again, under their numbers.
+ * 4. Commits that the loop of a dead coordinator, or a client, left DECIDING are decided again, under
+ *    their numbers. Here is decided, and the log written, only while the log is held: else it is lent to
+ *    clients (router/lent-log.ts).
  * 5. Of two commits of one client, of which the later one goes to all shards of the earlier one, and
  *    maybe more, the earlier one has the lower number. Every shard votes for them in that order, so when
  *    the later one is prepared, the earlier one is. But who votes last marks the slot a moment after,
@@ -21,7 +23,8 @@
  */
 
 import { NoSpaceError } from '../errors.js';
-import { faultPoint } from '../faults.js';
+import { faultPoint, isWeakened } from '../faults.js';
+import { areThreadEndsKnown } from '../file-system/system-thread.js';
 import type { ControlBlock } from '../router/control-block.js';
 import {
   ABORT_LOG,
@@ -77,13 +80,26 @@ export class DecisionLoop {
   /** Takes over from a coordinator that died, if there was one, and decides until `stop`. */
   start(): void {
     this.takeOver();
+    this.lendLog();
     this.#ended = this.#run();
+  }
+
+  /** Clients that hold all participants of a commit decide it themselves, but not where each is synced. */
+  lendLog(): void {
+    const { control, log, syncAlways } = this.#options;
+    if (syncAlways || !areThreadEndsKnown() || isWeakened('keep-log')) return;
+    log.lendTo({
+      lentLog: control.transactions.lentLog,
+      isAlive: (client) => control.isClientAlive(client),
+      onLeft: () => this.takeOver(),
+    });
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#options.control.transactions.ring();
     await this.#ended;
+    this.#options.log.stopLending();
   }
 
   // ---- decisions ----------------------------------------------------------------------
@@ -92,15 +108,18 @@ export class DecisionLoop {
   turn(): boolean {
     const { transactions } = this.#options.control;
     if (!transactions.hasReady) return false;
-    const candidates = this.#takeCandidates();
-    if (candidates.length === 0) return false;
-    faultPoint('all-prepared');
-    if (this.#options.log.poison !== undefined || transactions.areOutcomesUnknown) {
-      this.#abort(candidates);
-    } else {
-      this.#append(this.#allocate(candidates));
+    const { log } = this.#options;
+    log.hold();
+    try {
+      const candidates = this.#takeCandidates();
+      if (candidates.length === 0) return false;
+      faultPoint('all-prepared');
+      if (log.poison !== undefined || transactions.areOutcomesUnknown) this.#abort(candidates);
+      else this.#append(this.#allocate(candidates));
+      return true;
+    } finally {
+      log.letGo();
     }
-    return true;
   }
 
   /** What is marked as ready, and what its clients asked for before and is prepared; by age. */
@@ -201,8 +220,8 @@ export class DecisionLoop {
   }
 
   /**
-   * After another coordinator died: decides again what that left DECIDING, looks at all that may be
-   * ready, and tells the shards what they may not have been told.
+   * After another coordinator died, or a client that decided: decides again what that left DECIDING, looks
+   * at all that may be ready, and tells the shards what they may not have been told.
    */
   takeOver(): void {
     const { control } = this.#options;

@@ -180,13 +180,19 @@ export interface FrameAt {
   readonly payload: Buffer;
 }
 
-/** The frame at `offset` of a segment; undefined when there is no whole one. */
-export function frameAt(bytes: Buffer, segment: number, offset: number): FrameAt | undefined {
-  if (offset + FRAME_HEAD_BYTES > bytes.length) return undefined;
-  const payloadBytes = bytes.readUInt32LE(offset + 8);
-  const end = offset + FRAME_HEAD_BYTES + payloadBytes;
+/** The frame at `offset` of a segment, of which `bytes` begin at `start`; undefined: there is no whole one. */
+export function frameAt(
+  bytes: Buffer,
+  segment: number,
+  offset: number,
+  start = 0,
+): FrameAt | undefined {
+  const at = offset - start;
+  if (at + FRAME_HEAD_BYTES > bytes.length) return undefined;
+  const payloadBytes = bytes.readUInt32LE(at + 8);
+  const end = at + FRAME_HEAD_BYTES + payloadBytes;
   if (payloadBytes > FRAME_PAYLOAD_BYTES_MAX || end > bytes.length) return undefined;
-  const frame = bytes.subarray(offset, end);
+  const frame = bytes.subarray(at, end);
   if (frame.readBigUInt64LE(0) !== checksumOf(frame, segment, offset)) return undefined;
   return {
     bytes: frame.length,

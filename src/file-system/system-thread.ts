@@ -36,6 +36,11 @@ export function lowerThreadPriority(steps: number): void {
   }
 }
 
+/** Whether the system tells that a thread has ended. */
+export function areThreadEndsKnown(): boolean {
+  return systemThreadId() !== UNKNOWN;
+}
+
 /** Whether a thread of this process, of that number, has ended. False when nothing is known. */
 export function isSystemThreadGone(id: number): boolean {
   if (id === UNKNOWN || existsSync(`/proc/self/task/${id}`)) return false;

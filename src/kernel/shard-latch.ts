@@ -1,6 +1,6 @@
 /**
- * The latch of a shard: who may change the shard's memory and its log at this moment. One word in the
- * shard's memory (H_LATCH).
+ * The latch of a shard (latch.ts): who may change the shard's memory and its log at this moment. One word
+ * in the shard's memory (H_LATCH).
  *
  *   OWNED      the shard worker, and nobody else: so it begins, and so it is while the worker works
  *   LENDABLE   nobody: the worker blocks and offers the shard to whichever client comes first
@@ -28,34 +28,31 @@
  *    it back.
  * 5. The latch of a worker that died is revoked before anybody reads or syncs the log for it: what a
  *    client has committed in the old memory until then stands in the log, and later nothing does.
- *
- * Every change is a sequentially consistent read-modify-write, so whoever has the shard sees all that
- * those before it have written.
  */
 
 import { H_LATCH, H_LATCH_SOON, H_LATCH_WAITERS } from './assembly/layout.js';
-
-export const LATCH_OWNED = 0;
-export const LATCH_LENDABLE = 1;
-export const LATCH_REVOKED = 2;
-/** Plus the number of a client slot. */
-const LATCH_CLIENT = 0x100;
-const LATCH_WANTED = 0x1000;
-const LATCH_CLIENT_MASK = 0xff;
+import {
+  giveBackAt,
+  type IsAlive,
+  LATCH_CLIENT,
+  LATCH_CLIENT_MASK,
+  LATCH_LENDABLE,
+  LATCH_OWNED,
+  LATCH_REVOKED,
+  LATCH_WANTED,
+  offerAt,
+  takeAt,
+  takeBackAt,
+  yieldAt,
+} from './latch.js';
 
 const WORD = H_LATCH >>> 2;
 const WAITERS = H_LATCH_WAITERS >>> 2;
 const SOON = H_LATCH_SOON >>> 2;
 
-/** Between two looks at whether the holder is alive. */
-const SLICE_MS = 20;
-
-/** Whether the thread behind a client slot is alive. */
-export type IsAlive = (client: number) => boolean;
-
 /** The worker, about to block, offers the shard. False: the latch is revoked. */
 export function offerLatch(words: Int32Array): boolean {
-  const before = Atomics.compareExchange(words, WORD, LATCH_OWNED, LATCH_LENDABLE);
+  const before = offerAt(words, WORD);
   Atomics.store(words, SOON, 1);
   tellWaiters(words);
   return before === LATCH_OWNED || before === LATCH_LENDABLE;
@@ -72,9 +69,7 @@ function tellWaiters(words: Int32Array): void {
 
 /** A client takes a shard that is on offer. */
 export function takeLatch(words: Int32Array, client: number): boolean {
-  if (Atomics.load(words, WORD) !== LATCH_LENDABLE) return false;
-  const taken = LATCH_CLIENT + client;
-  return Atomics.compareExchange(words, WORD, LATCH_LENDABLE, taken) === LATCH_LENDABLE;
+  return takeAt(words, WORD, client);
 }
 
 /**
@@ -110,15 +105,12 @@ export function holdsLatch(words: Int32Array, client: number): boolean {
 
 /** The client has done; the next may come, unless the worker waits. */
 export function giveBackLatch(words: Int32Array, client: number): void {
-  const taken = LATCH_CLIENT + client;
-  if (Atomics.compareExchange(words, WORD, taken, LATCH_LENDABLE) !== taken) yieldLatch(words);
-  else tellWaiters(words);
+  if (giveBackAt(words, WORD, client)) tellWaiters(words);
 }
 
 /** The client has left something for the worker: it gets the shard, and has to be woken. */
 export function yieldLatch(words: Int32Array): void {
-  const before = Atomics.exchange(words, WORD, LATCH_OWNED);
-  if ((before & LATCH_WANTED) !== 0) Atomics.notify(words, WORD);
+  yieldAt(words, WORD);
 }
 
 /**
@@ -126,16 +118,7 @@ export function yieldLatch(words: Int32Array): void {
  * has died.
  */
 export function takeBackLatch(words: Int32Array, isAlive: IsAlive): boolean {
-  for (;;) {
-    const now = Atomics.compareExchange(words, WORD, LATCH_LENDABLE, LATCH_OWNED);
-    if ((now & LATCH_CLIENT) === 0) return true;
-    const wanted = now | LATCH_WANTED;
-    if (now !== wanted && Atomics.compareExchange(words, WORD, now, wanted) !== now) continue;
-    const outcome = Atomics.wait(words, WORD, wanted, SLICE_MS);
-    if (outcome !== 'timed-out' || isAlive(now & LATCH_CLIENT_MASK)) continue;
-    Atomics.store(words, WORD, LATCH_OWNED);
-    return false;
-  }
+  return takeBackAt(words, WORD, isAlive);
 }
 
 /**

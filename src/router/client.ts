@@ -9,6 +9,8 @@
 import { ClosedError, LightningError } from '../errors.js';
 import { armFaults } from '../faults.js';
 import { shardDirectoryName } from '../file-system/file-names.js';
+import { nodeFileSystem } from '../file-system/node.js';
+import { COORDINATOR_DIRECTORY } from '../version/database-file.js';
 import type { ClientDoorbell } from './client-doorbell.js';
 import {
   type AcquiredSnapshot,
@@ -19,6 +21,7 @@ import {
 } from './control-block.js';
 import { DirectBatch } from './direct-batch.js';
 import { DirectChoice } from './direct-choice.js';
+import { DirectDecision } from './direct-decision.js';
 import { KeepAlive } from './keep-alive.js';
 import { KeyScratch } from './key-scratch.js';
 import { shardOf } from './murmur3.js';
@@ -70,7 +73,7 @@ export class Client implements RequestListener {
   /** Commits over several shards. */
   readonly commits: CommitState;
   /** Commits batches over several shards that have been lent. */
-  readonly directBatch = new DirectBatch(this);
+  readonly directBatch: DirectBatch;
   /** Prepares that a shard which was away never got, and has to be let go of in its place. */
   #unsent: UnsentPrepare[] = [];
   readonly #module: WebAssembly.Module;
@@ -106,11 +109,23 @@ export class Client implements RequestListener {
       shard.connect(module, memory, generation);
       return shard;
     });
+    this.directBatch = new DirectBatch(this, this.#newDirectDecision(files));
     this.commits = newCommitState({ transactions: control.transactions, shards: this.shards });
     this.#doorbell = control.clientDoorbell(slot);
     this.#pump = new ResponsePump(this.#doorbell, this.shards, this.keepAlive, () =>
       this.checkShards(),
     );
+  }
+
+  #newDirectDecision(files: ClientFiles | undefined): DirectDecision | undefined {
+    if (files?.directCommits !== true) return undefined;
+    return new DirectDecision({
+      fs: nodeFileSystem,
+      directory: `${files.directory}/${COORDINATOR_DIRECTORY}`,
+      client: this.slot,
+      control: this.control,
+      wallMs: Date.now,
+    });
   }
 
   /** The shard of the key in the scratch. */
@@ -345,6 +360,7 @@ export class Client implements RequestListener {
       shard.failAll();
       shard.close();
     }
+    this.directBatch.close();
     this.commits.watch.close();
     this.#pump.stop();
     this.keepAlive.close();

@@ -49,6 +49,8 @@ export class CoordinatorStandIn {
 
   start(): void {
     const { control } = this.#options;
+    // Nobody decides any more.
+    control.transactions.lentLog.takeBack((client) => control.isClientAlive(client));
     this.#settle();
     // The dead one may have been about to publish the numbers of commits that are aborted now.
     control.decisionsAllocated();

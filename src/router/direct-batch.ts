@@ -4,7 +4,8 @@
  * By way of the workers such a batch wakes every participant twice, and the coordinator and the client
  * once each: more than the work of a thousand records. When the workers of all participants sleep and
  * have lent their shards (shard/lending.ts), the client does what each of them would do: it writes the
- * part to that shard's log under PREPARE, votes, and, when the coordinator has decided, applies it.
+ * part to that shard's log under PREPARE, votes, decides if the coordinator has lent its log
+ * (direct-decision.ts), else waits for the coordinator, and applies it.
  * Nothing else is different: the same records, the same slot of the transaction table, the same
  * decision in the coordinator's log, which is the commit. So recovery knows nothing of it.
  *
@@ -28,6 +29,7 @@ import type { CommitRequest } from './commit-request.js';
 import { CommitSink } from './commit-sink.js';
 import { DirectChoice } from './direct-choice.js';
 import type { DirectCommit } from './direct-commit.js';
+import type { DirectDecision } from './direct-decision.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { type ShardClient, unavailable } from './shard-client.js';
 import {
@@ -60,6 +62,7 @@ interface Prepared {
 
 export class DirectBatch {
   readonly #client: Client;
+  readonly #decision: DirectDecision | undefined;
   readonly #choice = new DirectChoice();
   /** When the first batch of this turn of the event loop was committed; 0: none was. */
   #turnMs = 0;
@@ -67,8 +70,15 @@ export class DirectBatch {
   #pause = 0;
   #pauseLast = 0;
 
-  constructor(client: Client) {
+  /** `decision`: decides while the coordinator has lent its log; without it, the coordinator does. */
+  constructor(client: Client, decision?: DirectDecision) {
     this.#client = client;
+    this.#decision = decision;
+  }
+
+  /** Lets go of files. */
+  close(): void {
+    this.#decision?.close();
   }
 
   /**
@@ -159,8 +169,10 @@ export class DirectBatch {
     const { control } = this.#client;
     const { transactions } = control;
     transactions.startAwaiting(slot);
-    for (const { shard } of participants) transactions.prepared(slot, shard.shard);
-    transactions.ring();
+    if (this.#decision?.decide(slot, word) !== true) {
+      for (const { shard } of participants) transactions.prepared(slot, shard.shard);
+      transactions.ring();
+    }
     const state = stateOf(this.#awaitDecision(prepared));
     if (state === TRANSACTION_COMMITTED) {
       this.#pauseLast = 0;

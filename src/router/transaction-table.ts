@@ -17,7 +17,7 @@
  *
  * Who moves it: the owner claims, fills in, and makes it PREPARING. Anybody may abort it while it is
  * PREPARING: a shard that refuses, a write that wounds it, the owner, the coordinator. The
- * coordinator alone decides. Who takes the last bit out of `unapplied` frees it.
+ * coordinator decides, or a client to which it has lent its log (lent-log.ts). Who takes the last bit out of `unapplied` frees it.
  *
  * Invariants:
  * 1. The number S of a commit is allocated while `decidingMin` says so (control-block.ts), then the
@@ -32,6 +32,7 @@
  */
 
 import { isWeakened } from '../faults.js';
+import { LentLog } from './lent-log.js';
 
 export const TRANSACTION_SLOTS = 256;
 
@@ -77,6 +78,7 @@ const RETAINED = 132;
 const DOUBTED = 136;
 const NEXT_ID = 256;
 const COUNTERS = 320;
+const LENT_LOG = 384;
 const HEAD_BYTES = 512;
 
 /** Words close together: who computes the stable sequence looks through them. */
@@ -127,6 +129,7 @@ export interface TransactionCounts {
 
 export class TransactionTable {
   static readonly BYTES = SLOTS + TRANSACTION_SLOTS * SLOT_BYTES;
+  readonly lentLog: LentLog;
   readonly #i32: Int32Array;
   readonly #f64: Float64Array;
   readonly #i64: BigInt64Array;
@@ -138,6 +141,7 @@ export class TransactionTable {
     this.#f64 = new Float64Array(buffer);
     this.#i64 = new BigInt64Array(buffer);
     this.#base = base;
+    this.lentLog = new LentLog(buffer, base + LENT_LOG);
   }
 
   // ---- words ------------------------------------------------------------------------
@@ -303,6 +307,13 @@ export class TransactionTable {
     if (!this.#takeBit(slot, SLOT_UNPREPARED, shard)) return false;
     this.markReady(slot);
     return true;
+  }
+
+  /** All participants have prepared, and the caller decides: nobody is to be rung. */
+  preparedByAll(slot: number): void {
+    const at = this.#slotAt(slot, SLOT_UNPREPARED) >>> 2;
+    Atomics.store(this.#i32, at, 0);
+    Atomics.store(this.#i32, at + 1, 0);
   }
 
   /** The coordinator is to look at the slot. */

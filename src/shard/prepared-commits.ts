@@ -216,6 +216,9 @@ export class PreparedCommits {
     if (sequence > 0) this.#unreleased.add({ slot, word, sequence });
     this.add(commit);
     this.vote(commit);
+    // It may have died deciding it, with the coordinator's log in its hands (router/lent-log.ts).
+    this.#options.control.transactions.markReady(slot);
+    this.#isCoordinatorDue = true;
   }
 
   /** A client has applied it, and may have died before it let go of it. */

@@ -3,18 +3,22 @@
  * shards "sleep" while it does so, and the coordinator decides when it is rung, or does not.
  */
 
-import { H_LATCH } from '../../src/kernel/assembly/layout.js';
+import { deserializeError } from '../../src/errors.js';
+import type { FileSystem } from '../../src/file-system/file-system.js';
+import { H_LATCH, RESPONSE_ERROR } from '../../src/kernel/assembly/layout.js';
 import type { Kernel } from '../../src/kernel/kernel.js';
+import { LATCH_OWNED } from '../../src/kernel/latch.js';
 import { LentShard } from '../../src/kernel/lent-shard.js';
-import { LATCH_OWNED } from '../../src/kernel/shard-latch.js';
 import { BatchPart } from '../../src/router/batch-part.js';
 import type { Client } from '../../src/router/client.js';
 import { DirectBatch } from '../../src/router/direct-batch.js';
 import type { DirectCommit } from '../../src/router/direct-commit.js';
+import { DirectDecision } from '../../src/router/direct-decision.js';
 import type { ResponseSink } from '../../src/router/response-sink.js';
 import type { StringBuffer } from '../../src/router/string-buffer.js';
 import { stateOf, TRANSACTION_FREE } from '../../src/router/transaction-table.js';
-import type { LocalDatabase, Part } from '../durability/local-database.js';
+import { COORDINATOR_DIRECTORY } from '../../src/version/database-file.js';
+import { DATABASE_PATH, type LocalDatabase, type Part } from '../durability/local-database.js';
 import { encodeOperations, type Operation, TestClient, type TestShard } from '../shard/harness.js';
 
 /** Of what the workers are to answer. */
@@ -33,7 +37,12 @@ export class DirectClient {
   /** When it is rung. */
   onRing: () => void;
 
-  constructor(db: LocalDatabase, kernelOf = (shard: TestShard): Kernel => shard.instantiate()) {
+  /** `fs`: it decides itself while the coordinator lends its log. */
+  constructor(
+    db: LocalDatabase,
+    kernelOf = (shard: TestShard): Kernel => shard.instantiate(),
+    fs?: FileSystem,
+  ) {
     const { control } = db;
     this.#db = db;
     // The first one is that of the shards' test clients.
@@ -61,7 +70,12 @@ export class DirectClient {
         wake() {},
       })),
     };
-    this.#batches = new DirectBatch(client as unknown as Client);
+    const directory = `${DATABASE_PATH}/${COORDINATOR_DIRECTORY}`;
+    const options = { directory, client: this.slot, control, wallMs: () => 1e12 };
+    this.#batches = new DirectBatch(
+      client as unknown as Client,
+      fs && new DirectDecision({ fs, ...options }),
+    );
   }
 
   /** Hands out what the workers have answered to what was handed over to them. */
@@ -70,6 +84,10 @@ export class DirectClient {
       const answer = this.answers[shard]?.poll(REQUEST_ID);
       if (answer === undefined) continue;
       this.#sinks.delete(shard);
+      if (answer.kind === RESPONSE_ERROR) {
+        sink.fail(deserializeError(JSON.parse(answer.payload.toString())));
+        continue;
+      }
       sink.respond(answer.kind, answer.payload as StringBuffer, 0, answer.payload.length);
     }
   }

@@ -21,6 +21,8 @@ function place() {
   const rung = new Set<number>();
   const log = {
     poison: undefined,
+    hold: () => undefined,
+    letGo: () => undefined,
     appendDecisions: (decisions: readonly Decision[]) => void written.push(...decisions),
   } as unknown as DecisionLog;
   const loop = new DecisionLoop({

@@ -46,6 +46,8 @@ export interface LocalDatabaseOptions {
   readonly plant?: Changes;
   /** Clients commit themselves whenever a shard can be lent. */
   readonly direct?: boolean;
+  /** The coordinator lends its log, as it does outside of tests. */
+  readonly lendsLog?: boolean;
 }
 
 let opens = 0;
@@ -140,13 +142,16 @@ export class LocalDatabase {
   }
 
   #newLoop({ log }: CommitDurability): DecisionLoop {
-    return new DecisionLoop({
+    const { config, lendsLog = false } = this.#options;
+    const loop = new DecisionLoop({
       control: this.control,
       log,
-      syncAlways: this.#options.config.walSync === 'sync',
+      syncAlways: config.walSync === 'sync',
       nowUs: () => 1e15,
       ringShard: () => {},
     });
+    if (lendsLog) loop.lendLog();
+    return loop;
   }
 
   async #openShards(cutSequence: number | undefined): Promise<void> {
@@ -193,7 +198,9 @@ export class LocalDatabase {
 
   /** The coordinator dies, and another takes its place. */
   replaceCoordinator(): void {
-    this.#durability?.log.close();
+    const { control } = this;
+    if (this.#options.lendsLog !== true) this.#durability?.log.close();
+    control.transactions.lentLog.takeBack((client) => control.isClientAlive(client));
     this.#durability = CommitDurability.open(this.#durabilityOptions, COORDINATOR_PATH, true);
     this.#decisions = this.#newLoop(this.#durability);
     this.#decisions.takeOver();

@@ -1,12 +1,10 @@
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { H_LATCH } from '../../src/kernel/assembly/layout.js';
+import { LATCH_LENDABLE, LATCH_OWNED, LATCH_REVOKED } from '../../src/kernel/latch.js';
 import {
   giveBackLatch,
   isLatchHeld,
-  LATCH_LENDABLE,
-  LATCH_OWNED,
-  LATCH_REVOKED,
   offerLatch,
   revokeLatch,
   takeBackLatch,

@@ -13,8 +13,8 @@ import {
   REQUEST_PREPARE,
   REQUEST_WRITE,
 } from '../../src/kernel/assembly/layout.js';
+import { LATCH_LENDABLE, LATCH_OWNED } from '../../src/kernel/latch.js';
 import { LENT_WRITING, LENT_WRITTEN, LentShard } from '../../src/kernel/lent-shard.js';
-import { LATCH_LENDABLE, LATCH_OWNED } from '../../src/kernel/shard-latch.js';
 import {
   encodePrepareHead,
   newPrepareHead,
