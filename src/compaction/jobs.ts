@@ -30,6 +30,8 @@ export interface MergeJob {
   readonly retention: Retention;
   /** Whether the output is the bottom run: such a merge can wait longest. */
   readonly isBottom: boolean;
+  /** Bytes of all the tables that the compaction replaces, of which this may be one job of many. */
+  readonly compactionBytes: number;
 }
 
 /** Every byte of a file is checked. */

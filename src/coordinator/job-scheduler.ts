@@ -1,8 +1,9 @@
 /**
  * Which job runs next: a queue by priority in front of the pool.
  *
- * Flushes go first, since writes may wait for them; then merges of young runs, which are short and
- * keep reads fast; then merges into the bottom run; then checks. Bulk loads have a queue of their own.
+ * Flushes go first, since writes may wait for them; then merges of young runs, which keep reads fast, and
+ * of those the smallest: a large one is many jobs, and runs would gather behind it until writes stop; then
+ * merges into the bottom run; then checks. Bulk loads have a queue of their own.
  *
  * The pool has one thread more than jobs other than flushes may take, so that a flush never waits for
  * one. While there are flushes, whose threads also wait for the medium, the others take one thread
@@ -20,7 +21,7 @@ import { type Outcome, unwrap } from './control-plane.js';
 import type { JobResult, JobThreadData, PostedJob, ShardMemory } from './jobs.js';
 import type { VerifyDatabaseJob } from './verify-database.js';
 
-const PRIORITY_YOUNG_MERGE = 3;
+/** Young merges have up to one more. */
 const PRIORITY_BOTTOM_MERGE = 2;
 const PRIORITY_OTHER = 1;
 
@@ -106,7 +107,7 @@ export class JobScheduler {
     }
     let priority = PRIORITY_OTHER;
     if (job.kind === 'merge') {
-      priority = job.isBottom ? PRIORITY_BOTTOM_MERGE : PRIORITY_YOUNG_MERGE;
+      priority = job.isBottom ? PRIORITY_BOTTOM_MERGE : youngMergePriority(job.compactionBytes);
     }
     return this.#enqueue(this.#others, { job }, job.shard, priority);
   }
@@ -191,4 +192,9 @@ export class JobScheduler {
     }
     return jobs;
   }
+}
+
+/** From just above that of bottom merges to that of the smallest. */
+function youngMergePriority(compactionBytes: number): number {
+  return PRIORITY_BOTTOM_MERGE + 1 / (1 + compactionBytes / 2 ** 20);
 }

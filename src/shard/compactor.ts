@@ -360,14 +360,15 @@ export class Compactor {
     const underWay = new Set<Promise<void>>();
     let bytes = 0;
     let failure: { readonly error: unknown } | undefined;
-    let waitingBytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+    const totalBytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+    let waitingBytes = totalBytes;
     this.#runningBytes += waitingBytes;
     for (const part of parts) {
       while (underWay.size > 0 && bytes + part.bytes > bytesMax) await Promise.race(underWay);
       if (failure !== undefined || this.#isClosed) break;
       bytes += part.bytes;
       waitingBytes -= part.bytes;
-      const running: Promise<void> = this.#runPart(choice, part)
+      const running: Promise<void> = this.#runPart(choice, part, totalBytes)
         .catch((error: unknown) => {
           failure ??= { error };
         })
@@ -384,10 +385,11 @@ export class Compactor {
     if (failure !== undefined) throw failure.error;
   }
 
-  async #runPart(choice: Choice, part: PlanPart): Promise<void> {
+  /** `totalBytes`: of all parts. */
+  async #runPart(choice: Choice, part: PlanPart, totalBytes: number): Promise<void> {
     const live = this.#state.options.control.liveSnapshots();
     const retention = { ...live, bottom: choice.isBottom };
-    const results = await this.#runJobs(part, retention, choice.isBottom);
+    const results = await this.#runJobs(part, retention, totalBytes);
     await this.#warm(part, results);
     this.#install(choice, part, results);
     const tables = results.flatMap((result) => result.tables);
@@ -397,10 +399,10 @@ export class Compactor {
   }
 
   /** All results, or none: when a job fails, what the others made is deleted. */
-  async #runJobs(part: PlanPart, retention: Retention, isBottom: boolean): Promise<BuildResult[]> {
+  async #runJobs(part: PlanPart, retention: Retention, totalBytes: number): Promise<BuildResult[]> {
     const { jobs } = this.#state.options;
     const outcomes = await Promise.allSettled(
-      part.jobs.map((merge) => jobs.merge(this.#job(merge, retention, isBottom))),
+      part.jobs.map((merge) => jobs.merge(this.#job(merge, retention, totalBytes))),
     );
     const results: BuildResult[] = [];
     let failure: { readonly error: unknown } | undefined;
@@ -413,7 +415,7 @@ export class Compactor {
     throw failure.error;
   }
 
-  #job(merge: MergePlan, retention: Retention, isBottom: boolean): MergeJob {
+  #job(merge: MergePlan, retention: Retention, compactionBytes: number): MergeJob {
     const { tables, options } = this.#state;
     const { start, end, cuts } = merge;
     return {
@@ -427,7 +429,8 @@ export class Compactor {
       },
       target: reserveTables(this.#state, merge.tableIds),
       retention,
-      isBottom,
+      isBottom: retention.bottom,
+      compactionBytes,
     };
   }
 

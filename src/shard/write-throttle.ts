@@ -21,6 +21,9 @@ const MEMTABLE_FILL_SLOW = 0.6;
 /** A single delay stays short, so that a stall that ends is noticed soon. */
 export const DELAY_MS_MAX = 20;
 const FLUSH_BYTES_PER_MS_DEFAULT = 50_000;
+/** Eight runs later: writes come at a tenth of what flushes could take. */
+const RUN_FACTOR_FIRST = 0.2;
+const RUN_FACTOR_STEP = 1.5;
 
 /** Milliseconds to wait before the next group is taken; 0 while there is no pressure. */
 export function writeDelayMs(pressure: WritePressure): number {
@@ -41,7 +44,11 @@ function memtableFactor({ memtableFill }: WritePressure): number {
   return (memtableFill - MEMTABLE_FILL_SLOW) / (1 - MEMTABLE_FILL_SLOW);
 }
 
-function runFactor({ runs, runsSlow, runsStop }: WritePressure): number {
-  if (runs < runsSlow) return 0;
-  return (runs - runsSlow + 1) / Math.max(1, runsStop - runsSlow);
+/**
+ * Merges fall behind: they, not flushes, say how fast writes may come, and how fast that is depends on how
+ * large the shard has grown. So each run more slows writes by as large a part: somewhere before the stop, runs
+ * are made as slowly as merges take them away.
+ */
+function runFactor({ runs, runsSlow }: WritePressure): number {
+  return runs < runsSlow ? 0 : RUN_FACTOR_FIRST * RUN_FACTOR_STEP ** (runs - runsSlow);
 }

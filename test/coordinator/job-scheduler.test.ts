@@ -30,7 +30,7 @@ const verify = (path: string, shard = 0) =>
     expected: { blocks: 0, bytes: 0 },
   }) as const;
 
-const merge = (path: string): MergeJob => ({
+const merge = (path: string, changes: Partial<MergeJob> = {}): MergeJob => ({
   kind: 'merge',
   shard: 0,
   input: { runs: [[{ id: 1, path }]] },
@@ -45,6 +45,8 @@ const merge = (path: string): MergeJob => ({
   },
   retention: { horizon: 0, snapshots: [], bottom: false },
   isBottom: false,
+  compactionBytes: 0,
+  ...changes,
 });
 
 describe('JobScheduler', () => {
@@ -91,6 +93,26 @@ describe('JobScheduler', () => {
     const after = verifyFour();
     expect([scheduler.queued, scheduler.running]).toEqual([2, 2]);
     await Promise.all(after);
+    await scheduler.close();
+  });
+
+  it('runs jobs of small merges before those of large ones, and of bottom merges', async () => {
+    const scheduler = new JobScheduler({ threads: 1, worker, module });
+    const ended: string[] = [];
+    const run = async (name: string, changes: Partial<MergeJob>): Promise<void> => {
+      await scheduler
+        .runShardJob(merge(join(root, 'missing'), changes), shardMemory)
+        .catch(() => {});
+      ended.push(name);
+    };
+    const jobs = [
+      run('first', {}),
+      ...[1, 2].map((i) => run(`bottom ${i}`, { isBottom: true, compactionBytes: 1000 })),
+      ...[1, 2].map((i) => run(`large ${i}`, { compactionBytes: 600 * 2 ** 20 })),
+      run('small', { compactionBytes: 40 * 2 ** 20 }),
+    ];
+    await Promise.all(jobs);
+    expect(ended).toEqual(['first', 'small', 'large 1', 'large 2', 'bottom 1', 'bottom 2']);
     await scheduler.close();
   });
 

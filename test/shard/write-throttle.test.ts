@@ -34,7 +34,13 @@ describe('writes', () => {
 
   it('are delayed more and more as runs gather, and stop when a scan could not open more', () => {
     expect(delay({ runs: 20 })).toBeGreaterThan(0);
-    expect(delay({ runs: 27 })).toBeGreaterThan(delay({ runs: 22 }));
+    const delays = [20, 21, 22, 23, 24, 25, 26, 27].map((runs) => delay({ runs }));
+    for (let i = 1; i < delays.length; i++) {
+      expect((delays[i] as number) / (delays[i - 1] as number)).toBeCloseTo(1.5, 5);
+    }
+    // From a part of the time that a flush of it takes to many times that.
+    expect(delays[0]).toBeCloseTo(0.4, 5);
+    expect(delays[7]).toBeGreaterThan(5);
     expect(isStopped({ ...AT_EASE, runs: 27 })).toBe(false);
     expect(isStopped({ ...AT_EASE, runs: 28 })).toBe(true);
   });
