@@ -88,6 +88,33 @@ describe('a synchronous read of what is not cached', () => {
     await db.close();
   });
 
+  it('hands over, once the cache is full, one in four of what is read for the first time', async () => {
+    const count = 60_000;
+    const small = { shards: 1, cacheSize: 4 << 20 };
+    await create(count, small);
+    const db = await LightningDb.open(directory.path, small);
+    const inserts = async (): Promise<number> => {
+      // The shard takes what was handed to it.
+      for (let i = 0; i < 4; i++) await db.put(`after-${i}`, '');
+      const { shards } = await db.stats();
+      return shards.reduce((sum, { cache }) => sum + cache.inserts, 0);
+    };
+    const readFrom = (first: number, reads: number): void => {
+      // Not the same block again soon.
+      for (let i = 0; i < reads; i++) {
+        const id = (first + i * 20) % count;
+        expect(db.getSync(keyOf(id))).toBe(valueAt(id));
+      }
+    };
+    readFrom(0, 2900);
+    const before = await inserts();
+    readFrom(1, 2500);
+    const share = ((await inserts()) - before) / 2500;
+    expect(share).toBeGreaterThan(0.15);
+    expect(share).toBeLessThan(0.35);
+    await db.close();
+  });
+
   it('has no old version cached as the newest, whatever was read before it', async () => {
     const count = 40_000;
     const small = { shards: 1, cacheSize: 4 << 20 };
