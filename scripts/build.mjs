@@ -4,7 +4,7 @@
  *   kernel.wasm                          AssemblyScript, by asc
  *   index.js index.cjs                   the library
  *   index.d.ts index.d.cts               its types
- *   workers/{shard,coordinator,job}.cjs  entries of the worker threads
+ *   workers/{shard,coordinator,job,load}.cjs  entries of the worker threads
  *   workers/LICENSES                     of the packages that are part of those
  *   cli.js bench-client.js               the command line, a consumer of index.js, and what its
  *                                        benchmark runs on further threads
@@ -114,7 +114,7 @@ async function buildLibrary() {
 async function buildOpeningWorkers() {
   const { metafile } = await build({
     ...common,
-    entryPoints: ['workers/shard.ts', 'workers/coordinator.ts'],
+    entryPoints: ['workers/shard.ts', 'workers/coordinator.ts', 'workers/load.ts'],
     packages: 'bundle',
     external: ['piscina'],
     format: 'cjs',

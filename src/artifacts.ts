@@ -16,6 +16,7 @@ export interface Artifacts {
   readonly shardWorker: URL;
   readonly coordinatorWorker: URL;
   readonly jobWorker: URL;
+  readonly loadWorker: URL;
 }
 
 /** Locates the built files. Throws `LIGHTNING_NOT_FOUND` naming the first that is missing. */
@@ -28,6 +29,7 @@ export function findArtifacts(workerDirectory?: string): Artifacts {
     shardWorker: new URL('shard.cjs', workers),
     coordinatorWorker: new URL('coordinator.cjs', workers),
     jobWorker: new URL('job.cjs', workers),
+    loadWorker: new URL('load.cjs', workers),
   };
   for (const location of Object.values(artifacts)) {
     if (existsSync(location)) continue;

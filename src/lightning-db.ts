@@ -1,8 +1,7 @@
 /** The database as an application sees it. */
 
-import { bulkLoad } from './bulk-load/bulk-load.js';
 import { checkBulkLoadOptions } from './bulk-load/check-options.js';
-import { databaseTarget } from './bulk-load/database-target.js';
+import { loadIntoDatabase } from './bulk-load/database-target.js';
 import {
   type BulkLoadOptions,
   type BulkLoadResult,
@@ -138,19 +137,9 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     const resolved = resolveConfig(config);
     if (resolved.readOnly) throw new ReadOnlyError('Cannot load into a database opened "readOnly"');
     checkSourceExists(source);
-    const startedAtMs = performance.now();
     const letGo = awaitReader(source);
     try {
-      const database = await openDatabase(path, resolved, config);
-      try {
-        return await bulkLoad(
-          databaseTarget(database, performance.now() - startedAtMs),
-          source,
-          load,
-        );
-      } finally {
-        await database.close();
-      }
+      return await loadIntoDatabase({ path, config: resolved, encodings: config }, source, load);
     } finally {
       letGo();
     }

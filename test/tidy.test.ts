@@ -52,6 +52,7 @@ const ENTRIES = [
   'workers/shard.ts',
   'workers/coordinator.ts',
   'workers/job.ts',
+  'workers/load.ts',
 ];
 
 /** A file that is longer should have become two. */

@@ -1,4 +1,4 @@
-import { workerData } from 'piscina';
+import { workerData } from 'node:worker_threads';
 import type { JobThreadData, PostedJob } from '../src/coordinator/jobs.js';
 import { JobThread } from '../src/coordinator/jobs.js';
 import { nodeFileSystem } from '../src/file-system/node.js';

@@ -56,7 +56,9 @@ export async function bulkLoad(
   const path = pathOf(source);
   const rejects = new RejectLog(options, path ?? STREAM_NAME);
   const progress = new LoadProgress(options, target.config.shards, target.openMs);
-  const commit = await target.nextCommit();
+  // The database may be still on its way to open.
+  const commit = target.nextCommit();
+  commit.catch(() => {});
   let phase: TablePhase | undefined;
   const session = new LoadSession({
     target,
@@ -67,7 +69,11 @@ export async function bulkLoad(
     tuning,
     spill: async (chunks) => phase?.spill(chunks),
   });
-  phase = new TablePhase(session, commit.sequence);
+  phase = new TablePhase(
+    session,
+    commit.then(({ sequence }) => sequence),
+  );
+  commit.catch((error: unknown) => session.fail(error));
   const onAbort = (): void => session.fail(abortedError());
   options.signal?.addEventListener('abort', onAbort, { once: true });
   try {
@@ -82,7 +88,7 @@ export async function bulkLoad(
     const tables = await withFailure(session, phase.finish(chunks));
     session.checkAborted();
     progress.enter('link');
-    await link(session, tables, commit);
+    await link(session, tables, await commit);
     progress.enter('done');
     return resultOf(session, { tables, format, spills: phase.spillCount });
   } catch (error) {

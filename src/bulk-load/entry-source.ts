@@ -107,6 +107,8 @@ class EntrySink {
   readonly #writer: ChunkWriter;
   readonly #queue: { readonly slot: number; readonly sorted: Promise<ChunkResult> }[] = [];
   #slot: number;
+  /** Whether there was more than one chunk. */
+  #hasMany = false;
   /** Number of the entry being added, from 1. */
   #number = 0;
 
@@ -189,6 +191,9 @@ class EntrySink {
   }
 
   async #nextChunk(): Promise<void> {
+    // Chunks one after the other keep one thread busy; at the end there is work for all.
+    if (!this.#hasMany) this.#session.target.expectJobs(this.#session.jobs);
+    this.#hasMany = true;
     this.#sort();
     // Not more than the jobs can work off.
     while (this.#queue.length > this.#session.jobs) await this.#acceptNext();

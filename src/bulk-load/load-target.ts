@@ -6,7 +6,7 @@ import type { LinkIntent } from '../version/link-intent.js';
 import type { BulkJob, BulkJobResult } from './load-jobs.js';
 
 export interface BulkLoadTarget {
-  /** How long it took to open the database: part of the load's time. */
+  /** How long it took to open the database, as far as the load had to wait: part of its time. */
   readonly openMs: number;
   /** Directory of the database. */
   readonly path: string;
@@ -18,13 +18,18 @@ export interface BulkLoadTarget {
   readonly valueEncoding: ResolvedEncoding<unknown>;
   /** The compiled kernel. */
   readonly module: WebAssembly.Module;
-  /** Threads of the pool. */
+  /** How many jobs can run side by side. */
   readonly jobThreads: number;
-  /** Runs a job in the pool; jobs start in the order of the calls. */
+  /** Runs a job on another thread; jobs start in the order of the calls. */
   runJob<J extends BulkJob>(job: J): Promise<BulkJobResult<J>>;
+  /** There will soon be so many jobs at a time, or as many as can run: their threads may start. */
+  expectJobs(count: number): void;
   /** Reserves consecutive file numbers in a shard; returns the first. They need not survive a crash. */
   reserveFiles(shard: number, count: number): Promise<number>;
-  /** The sequence number and timestamp of the load: above those of every commit so far. */
+  /**
+   * The sequence number and timestamp of the load: above those of every commit so far. Rejects when the
+   * database cannot be opened.
+   */
   nextCommit(): Promise<{ readonly sequence: number; readonly timestampUs: number }>;
   /** Every shard writes its memtables to tables: what they hold is older than the load. */
   flush(): Promise<void>;

@@ -36,15 +36,17 @@ type SpilledRun = readonly SpilledTable[];
 
 export class TablePhase {
   readonly #session: LoadSession;
-  readonly #sequence: number;
+  /** Known when the database is open. */
+  readonly #sequence: Promise<number>;
   readonly #createdAtMs = Date.now();
   /** Per shard, oldest first. */
   readonly #spills: SpilledRun[][];
   #spillCount = 0;
 
-  constructor(session: LoadSession, sequence: number) {
+  constructor(session: LoadSession, sequence: Promise<number>) {
     this.#session = session;
     this.#sequence = sequence;
+    sequence.catch(() => {});
     this.#spills = Array.from({ length: session.shards }, () => []);
   }
 
@@ -106,6 +108,7 @@ export class TablePhase {
     const { shard, runs, part, parts, bytes, isFinal } = build;
     const { memory, layout, runner, kernel, progress } = this.#session;
     const target = await this.#target(shard, bytes, isFinal);
+    const sequence = await this.#sequence;
     let watch: NodeJS.Timeout | undefined;
     let word = 0;
     let seen = 0;
@@ -128,7 +131,7 @@ export class TablePhase {
           runs,
           part,
           parts,
-          sequence: this.#sequence,
+          sequence,
           target,
         };
       });
@@ -214,6 +217,7 @@ export class TablePhase {
     const bytes = runs.flat().reduce((sum, info) => sum + info.rawBytes, 0);
     const entries = runs.flat().reduce((sum, info) => sum + info.entries, 0);
     const ranges = divideByKey(runs.flat(), this.#partsFor(bytes));
+    const sequence = await this.#sequence;
     const results = await Promise.all(
       ranges.map(async ({ start, end }) => {
         const target = await this.#target(shard, bytes, isFinal);
@@ -221,7 +225,7 @@ export class TablePhase {
           kind: 'bulk-merge',
           input: { runs: refs, start, end },
           target,
-          sequence: this.#sequence,
+          sequence,
         });
         this.#session.checkAborted();
         this.#session.progress.addMerged(entries / ranges.length);

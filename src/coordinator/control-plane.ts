@@ -13,11 +13,9 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { ResolvedConfig } from '../config.js';
 import { deserializeError, type SerializedError, serializeError } from '../errors.js';
 import type { LinkIntent } from '../version/link-intent.js';
-import type { JobResult } from './jobs.js';
 
 /** A result that keeps its error's class and code across threads. */
 export type Outcome<T> =
@@ -259,8 +257,6 @@ export interface CoordinatorControl {
   stats(): Promise<Outcome<CoordinatorStats>>;
   /** Verifies what belongs to no shard. `board`: of a `CheckBoard`. */
   check(board?: SharedArrayBuffer): Promise<Outcome<CheckReport>>;
-  /** Runs a job of a bulk load in the pool. */
-  runBulkJob(job: BulkJob): Promise<Outcome<JobResult>>;
   /** A shard's worker is gone: end its jobs. */
   shardDown(shard: number): Promise<Outcome<void>>;
   /** A shard has a new worker and memory: connect to it, tell the attached threads. */

@@ -9,7 +9,6 @@
 
 import type { MessagePort } from 'node:worker_threads';
 import { expose, type Remote, wrap } from 'comlink';
-import type { BulkJob } from '../bulk-load/load-jobs.js';
 import { CheckBoard } from '../compaction/check-board.js';
 import type { Job } from '../compaction/jobs.js';
 import {
@@ -49,7 +48,6 @@ import type { DecisionLog } from './decision-log.js';
 import { DecisionLoop } from './decision-loop.js';
 import { CommitDurability, type DurabilityOptions } from './durability.js';
 import { JobScheduler } from './job-scheduler.js';
-import type { JobResult } from './jobs.js';
 import type { JobService, ShardService } from './shard-link.js';
 
 /** How soon a client that commits in the memory of a worker that died is looked at again. */
@@ -64,7 +62,6 @@ export function startCoordinator(init: CoordinatorInit, parentPort: MessagePort)
     settle: () => outcomeOf(() => coordinator.settle()),
     stats: () => outcomeOf(() => coordinator.stats()),
     check: (board) => outcomeOf(() => coordinator.check(board)),
-    runBulkJob: (job) => outcomeOf(() => coordinator.runBulkJob(job)),
     shardDown: (shard) => outcomeOf(() => coordinator.shardDown(shard)),
     shardRestarted: (restart, port) => outcomeOf(() => coordinator.shardRestarted(restart, port)),
     beginClose: () => outcomeOf(() => coordinator.beginClose()),
@@ -246,10 +243,6 @@ export class Coordinator {
       if (problems.length > 0 && log !== undefined && log.segment !== place?.segment) continue;
       return { problems, tables: 0, blocks: 0, entries: 0, bytes };
     }
-  }
-
-  async runBulkJob(job: BulkJob): Promise<JobResult> {
-    return this.#open().runBulkJob(job);
   }
 
   // ---- shards -------------------------------------------------------------------------

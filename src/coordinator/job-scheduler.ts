@@ -3,16 +3,15 @@
  *
  * Flushes go first, since writes may wait for them; then merges of young runs, which keep reads fast, and
  * of those the smallest: a large one is many jobs, and runs would gather behind it until writes stop; then
- * merges into the bottom run; then checks. Bulk loads have a queue of their own.
+ * merges into the bottom run; then checks.
  *
  * The pool has one thread more than jobs other than flushes may take, so that a flush never waits for
  * one. While there are flushes, whose threads also wait for the medium, the others take one thread
- * less: writes wait for flushes. When there are none, as at the end of a load, they take all.
+ * less: writes wait for flushes. When there are none, they take all.
  */
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type { Piscina } from 'piscina';
-import type { BulkJob } from '../bulk-load/load-jobs.js';
 import type { Job, VerifyResult } from '../compaction/jobs.js';
 import { newRateLimit } from '../compaction/rate-limit.js';
 import { LightningError } from '../errors.js';
@@ -54,7 +53,6 @@ export class JobScheduler {
   #pool: Promise<Pool> | undefined;
   readonly #flushes: PQueue;
   readonly #others: PQueue;
-  readonly #loads: PQueue;
   readonly #shards = new Map<number, ShardJobs>();
   readonly #threads: number;
   /** Queued and running. */
@@ -82,17 +80,14 @@ export class JobScheduler {
     };
     this.#flushes = new PQueue({ concurrency: poolThreads });
     this.#others = new PQueue({ concurrency: threads });
-    // A load has the database to itself: there is no flush that would wait for it.
-    // One more than there are cores: tables are written to the medium while others are built.
-    this.#loads = new PQueue({ concurrency: poolThreads });
   }
 
   get queued(): number {
-    return this.#flushes.size + this.#others.size + this.#loads.size;
+    return this.#flushes.size + this.#others.size;
   }
 
   get running(): number {
-    return this.#flushes.pending + this.#others.pending + this.#loads.pending;
+    return this.#flushes.pending + this.#others.pending;
   }
 
   /** Runs a shard's job when its turn comes; `memory` is that of the shard. */
@@ -115,10 +110,6 @@ export class JobScheduler {
   async runCheck(job: VerifyDatabaseJob): Promise<VerifyResult> {
     const result = await this.#enqueue(this.#others, { job }, NO_SHARD, PRIORITY_OTHER);
     return result as VerifyResult;
-  }
-
-  async runBulkJob(job: BulkJob): Promise<JobResult> {
-    return this.#enqueue(this.#loads, { job }, NO_SHARD, 0);
   }
 
   /** Drops a shard's queued jobs and waits for the running ones: they still write its files. */

@@ -5,8 +5,6 @@
  * that the thread has flushed, until that shard gets a new one.
  */
 
-import type { BulkJob, BulkJobResult } from '../bulk-load/load-jobs.js';
-import { runBulkJob } from '../bulk-load/run-job.js';
 import { CheckBoard } from '../compaction/check-board.js';
 import { flushMemtable } from '../compaction/flush-memtable.js';
 import { JOB_MEMORY_BYTES } from '../compaction/job-memory.js';
@@ -22,7 +20,7 @@ import { type VerifyDatabaseJob, verifyDatabase } from './verify-database.js';
 
 /** A job as it is posted to the pool. */
 export interface PostedJob {
-  readonly job: Job | BulkJob | VerifyDatabaseJob;
+  readonly job: Job | VerifyDatabaseJob;
   /** For a flush: the memory of its shard, and which one that is. */
   readonly shardMemory?: ShardMemory;
 }
@@ -32,7 +30,7 @@ export interface ShardMemory {
   readonly generation: number;
 }
 
-export type JobResult = BuildResult | VerifyResult | BulkJobResult<BulkJob>;
+export type JobResult = BuildResult | VerifyResult;
 
 /** `workerData` of a pool thread. */
 export interface JobThreadData {
@@ -95,11 +93,6 @@ export class JobThread {
         );
       case 'verify-database':
         return { problems: verifyDatabase(fs, job) };
-      default:
-        return runBulkJob(
-          { fs, module: this.#module, privateKernel: () => this.#ownKernel() },
-          job,
-        );
     }
   }
 

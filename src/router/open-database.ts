@@ -3,7 +3,7 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { threadId } from 'node:worker_threads';
-import { findArtifacts } from '../artifacts.js';
+import { type Artifacts, findArtifacts } from '../artifacts.js';
 import type { CheckBoard } from '../compaction/check-board.js';
 import { type ResolvedConfig, withShards } from '../config.js';
 import type { CheckReport } from '../coordinator/control-plane.js';
@@ -31,28 +31,61 @@ import { Supervisor } from './supervisor.js';
 /** How long requests under way may hold up a close before they are rejected. */
 const DRAIN_MS_MAX = 30_000;
 
+/** A database that is locked, and known for what it is: its threads are still to be started. */
+export interface IdentifiedDatabase {
+  readonly directory: string;
+  readonly id: string;
+  readonly config: ResolvedConfig;
+  readonly artifacts: Artifacts;
+  /** The compiled kernel. */
+  readonly module: WebAssembly.Module;
+  readonly lock: DatabaseLock;
+}
+
 export async function openDatabase(
   path: string,
   config: ResolvedConfig,
   encodings: SessionEncodings,
 ): Promise<OpenDatabase> {
+  return startDatabase(await identifyDatabase(path, config), encodings);
+}
+
+/** The first half of an open. What it returns goes to `startDatabase`, which lets go of the lock. */
+export async function identifyDatabase(
+  path: string,
+  config: ResolvedConfig,
+): Promise<IdentifiedDatabase> {
   const artifacts = findArtifacts(config.workerDirectory);
   const compiling = Kernel.compile(artifacts.kernel);
   const directory = resolve(path);
   prepareDirectory(directory, config);
   const lock = lockDatabase(directory, config);
   let database: OpenedDatabase | undefined;
-  let supervisor: Supervisor | undefined;
   try {
     database = identify(directory, config);
     const resolved = withShards(config, database.shards);
     const module = await compiling;
-    const control = ControlBlock.create(resolved.shards);
+    return { directory, id: database.id, config: resolved, artifacts, module, lock };
+  } catch (error) {
+    if (database === undefined) lock.abandon();
+    else lock.release();
+    throw error;
+  }
+}
+
+/** The second half. */
+export async function startDatabase(
+  { directory, id, config, artifacts, module, lock }: IdentifiedDatabase,
+  encodings: SessionEncodings,
+): Promise<OpenDatabase> {
+  let supervisor: Supervisor | undefined;
+  try {
+    const control = ControlBlock.create(config.shards);
     const holder: { client?: Client } = {};
     supervisor = new Supervisor({
       path: directory,
-      databaseId: database.id,
-      config: resolved,
+      databaseId: id,
+      config,
       artifacts,
       module,
       control,
@@ -65,21 +98,20 @@ export async function openDatabase(
     const slot = control.claimClient(threadId, systemThreadId());
     holder.client = new Client(control, slot, module, supervisor.connections, {
       directory,
-      directCommits: resolved.directCommits,
+      directCommits: config.directCommits,
     });
-    const session = new Session(holder.client, resolved, encodings);
+    const session = new Session(holder.client, config, encodings);
     const handle = newHandle({
-      databaseId: database.id,
+      databaseId: id,
       directory,
       control: control.buffer,
       module,
-      config: resolved,
+      config,
     });
     return new OpenDatabase({ directory, module, session, supervisor, lock, handle });
   } catch (error) {
     await supervisor?.terminate();
-    if (database === undefined) lock.abandon();
-    else lock.release();
+    lock.release();
     throw error;
   }
 }

@@ -15,7 +15,6 @@ import type {
   CoordinatorControl,
   CoordinatorInit,
   CoordinatorStats,
-  Outcome,
   RecoveredLog,
   ShardControl,
   ShardInit,
@@ -68,10 +67,6 @@ const REVOKE_MS = 1;
 const REVOKE_MS_MAX = 5000;
 /** How long the end of the coordinator may hold up a close. */
 const COORDINATOR_CLOSE_MS_MAX = 30_000;
-
-export type BulkJob = Parameters<CoordinatorControl['runBulkJob']>[0];
-export type BulkJobResult = OutcomeValue<Awaited<ReturnType<CoordinatorControl['runBulkJob']>>>;
-type OutcomeValue<O> = O extends Outcome<infer T> ? T : never;
 
 export interface SupervisorOptions {
   readonly path: string;
@@ -192,19 +187,14 @@ export class Supervisor {
     return coordinator.call((control) => control.stats());
   }
 
-  // ---- bulk load ------------------------------------------------------------------------
-
-  async runBulkJob(job: BulkJob): Promise<BulkJobResult> {
-    const coordinator = this.#presentCoordinator();
-    return coordinator.call((control) => control.runBulkJob(job));
-  }
-
   #presentCoordinator(): EngineWorker<CoordinatorControl> {
     if (this.#coordinator !== undefined) return this.#coordinator;
     if (this.#closing) throw new ClosedError();
     const reason = this.#options.control.coordinator.fencedReason();
     throw reason === undefined ? coordinatorAway() : coordinatorFenced(reason);
   }
+
+  // ---- bulk load ------------------------------------------------------------------------
 
   async reserveFiles(shard: number, count: number): Promise<number> {
     const running = this.#shards[shard];

@@ -77,6 +77,8 @@ export class LocalTarget implements BulkLoadTarget {
     return result as BulkJobResult<J>;
   }
 
+  expectJobs(): void {}
+
   async reserveFiles(shard: number, count: number): Promise<number> {
     const first = this.#nextFile[shard] as number;
     this.#nextFile[shard] = first + count;

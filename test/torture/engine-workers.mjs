@@ -100,6 +100,7 @@ module.exports = async (posted) => {
 };
 `,
     );
+    copyFileSync(new URL('workers/load.cjs', DIST), join(this.#directory, 'load.cjs'));
     copyFileSync(new URL('kernel.wasm', DIST), join(this.#directory, 'kernel.wasm'));
     this.#channel.unref();
   }
