@@ -14,7 +14,11 @@ import { WorkArea } from './work-area.js';
 const LIST_ENTRY_BYTES = 8;
 
 /** Merges runs in the load's memory into tables. Deletes what it wrote when it throws. */
-export function runBuildJob(fs: FileSystem, kernel: Kernel, job: BuildJob): TablesResult {
+export async function runBuildJob(
+  fs: FileSystem,
+  kernel: Kernel,
+  job: BuildJob,
+): Promise<TablesResult> {
   const { exports } = kernel;
   const { runs, part, parts, sequence } = job;
   const work = new WorkArea(job.layout, job.work);
@@ -28,7 +32,7 @@ export function runBuildJob(fs: FileSystem, kernel: Kernel, job: BuildJob): Tabl
   exports.runsOpen(list, runs.length, state);
   const count = (field: number): number => kernel.f64[(state + field) >>> 3] as number;
   const progress = progressWord(job.work);
-  const tables = write(fs, kernel, work, job.target, () => {
+  const tables = await write(fs, kernel, work, job.target, () => {
     const status = exports.runsMerge(sequence);
     kernel.u32[progress] = count(RUNS_EMITTED) + count(RUNS_DROPPED);
     if (status === JOB_DRAIN && isAbortRequested(kernel.i32)) throw abortedError();
@@ -37,18 +41,18 @@ export function runBuildJob(fs: FileSystem, kernel: Kernel, job: BuildJob): Tabl
   return { tables, duplicates: count(RUNS_DROPPED) };
 }
 
-function write(
+async function write(
   fs: FileSystem,
   kernel: Kernel,
   work: WorkArea,
   target: TableTarget,
   step: () => number,
-): TablesResult['tables'] {
+): Promise<TablesResult['tables']> {
   const writer = new TableWriter(fs, kernel, work.rest(), target);
   try {
     const status = writer.run(step);
     if (status !== JOB_DONE) throw new Error(`A table could not be built: status ${status}`);
-    return writer.finish();
+    return await writer.finishLater();
   } catch (error) {
     writer.abort();
     throw error;

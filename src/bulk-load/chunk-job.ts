@@ -21,7 +21,19 @@ export function runChunkJob(fs: FileSystem, kernel: Kernel, job: ChunkJob): Chun
   const work = new WorkArea(job.layout, job.work);
   const parsed = job.input === undefined ? undefined : parse(fs, kernel, work, job, job.input);
   if (isAbortRequested(kernel.i32)) throw abortedError();
-  return { ...(parsed ?? NOTHING_PARSED), ...sort(kernel, work, job) };
+  const sorted = sort(kernel, work, job);
+  const runs = job.packAt === undefined ? sorted.runs : packRuns(kernel, sorted.runs, job.packAt);
+  return { ...(parsed ?? NOTHING_PARSED), ...sorted, runs };
+}
+
+/** Moves runs to the heap, each behind the other. Returns where they are then. */
+export function packRuns(kernel: Kernel, runs: readonly RunPlace[], address: number): RunPlace[] {
+  let end = address;
+  return runs.map(({ address: from, records }) => {
+    const run = { address: end, records };
+    end = kernel.exports.runPack(from, records, end) >>> 0;
+    return run;
+  });
 }
 
 type Parsed = Omit<ChunkResult, 'runs' | 'duplicates' | 'packedBytes'>;

@@ -72,6 +72,32 @@ export class ChunkStore {
     this.#placing.catch(this.#options.onFailure);
   }
 
+  /**
+   * Gives the next chunk of the source its place in the heap before it is sorted, since no more than
+   * `bytes` will come of it. `sort` brings it there; its slot is free again afterwards.
+   */
+  sortInto<R extends { readonly runs: readonly RunPlace[] }>(
+    slot: number,
+    bytes: number,
+    sort: (address: number) => Promise<R>,
+  ): Promise<R> {
+    const sorted = this.#placing.then(async () => {
+      const address = await this.#allocate(bytes);
+      const result = sort(address);
+      const packed = result.then(({ runs }) => ({ runs, bytes }));
+      packed.catch(this.#options.onFailure);
+      this.#packed.push(packed);
+      return { result };
+    });
+    this.#placing = sorted.then(() => {});
+    this.#placing.catch(this.#options.onFailure);
+    return sorted.then(async ({ result }) => {
+      const value = await result;
+      this.releaseSlot(slot);
+      return value;
+    });
+  }
+
   /** All chunks that are not spilled, oldest first, once they are in the heap. */
   async finish(): Promise<readonly PackedChunk[]> {
     await this.#placing;

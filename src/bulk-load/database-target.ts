@@ -30,11 +30,10 @@ export async function loadIntoDatabase(
   const valueEncoding = resolveEncoding('valueEncoding', encodings.valueEncoding);
   const identified = await identifyDatabase(database.path, database.config);
   const { artifacts, config, directory, module } = identified;
-  // One more than there are cores: tables are written to the medium while others are built.
   const threads = new LoadThreads({
     location: artifacts.loadWorker,
     module,
-    threads: Math.min(config.compactionThreads, LOAD_JOBS_MAX) + 1,
+    threads: Math.min(config.compactionThreads, LOAD_JOBS_MAX),
   });
   const opening = startDatabase(identified, encodings);
   // It is awaited by whoever needs it, and at the end.

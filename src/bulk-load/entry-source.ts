@@ -12,7 +12,6 @@ import { ParseError } from '../errors.js';
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '../limits.js';
 import { ADDED, CHUNK_FULL, ChunkWriter, KEY_TOO_LONG } from './chunk-writer.js';
 import { RecordFault } from './formats/json-record.js';
-import type { ChunkResult } from './load-jobs.js';
 import { slotAddress } from './load-memory.js';
 import type { LoadSession } from './load-session.js';
 import { STREAM_NAME } from './reject-log.js';
@@ -105,7 +104,8 @@ function closedEarly(): ParseError {
 class EntrySink {
   readonly #session: LoadSession;
   readonly #writer: ChunkWriter;
-  readonly #queue: { readonly slot: number; readonly sorted: Promise<ChunkResult> }[] = [];
+  /** Chunks that are being sorted. */
+  readonly #queue: Promise<void>[] = [];
   #slot: number;
   /** Whether there was more than one chunk. */
   #hasMany = false;
@@ -147,7 +147,7 @@ class EntrySink {
         keyEncoding.kind === 'buffer' &&
         valueEncoding.kind === 'buffer'
       ) {
-        return this.#writer.add(key, value) === ADDED;
+        return this.#writer.addBytes(key, value) === ADDED;
       }
     }
     return false;
@@ -207,18 +207,14 @@ class EntrySink {
     const { progress } = this.#session;
     progress.bytes += this.#writer.payloadBytes;
     this.#writer.finish();
-    const records = this.#writer.count;
-    const sorted = this.#session
-      .runChunk(this.#slot, undefined)
-      .then((result) => ({ ...result, records }));
+    const { count: records, payloadBytes } = this.#writer;
+    const sorted = this.#session.sortChunk(this.#slot, { records, payloadBytes });
     sorted.catch(() => {});
-    this.#queue.push({ slot: this.#slot, sorted });
+    this.#queue.push(sorted);
   }
 
   async #acceptNext(): Promise<void> {
-    const chunk = this.#queue.shift();
-    if (chunk === undefined) return;
-    this.#session.addChunk(chunk.slot, await chunk.sorted);
+    await this.#queue.shift();
     this.#session.checkAborted();
   }
 

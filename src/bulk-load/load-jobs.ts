@@ -2,7 +2,8 @@
  * What the main thread and the pool's threads say to each other during a bulk load: plain data.
  *
  *   bulk-scan   reads a piece of a file and counts its quotation marks
- *   bulk-chunk  parses a piece of text into a slot, or takes a slot that is filled, and sorts it
+ *   bulk-chunk  parses a piece of text into a slot, or takes a slot that is filled, and sorts it; and
+ *               packs it, where its place in the heap is known before
  *   bulk-pack   moves the runs of a sorted slot to the heap
  *   bulk-build  merges packed runs into tables of one shard
  *   bulk-merge  merges spilled tables of one shard
@@ -83,6 +84,8 @@ export interface ChunkJob extends JobInMemory {
         readonly blobs: readonly BlobNumbers[];
       }
     | undefined;
+  /** Where the runs go in the heap; undefined: they stay in the slot. */
+  readonly packAt: number | undefined;
 }
 
 /**

@@ -21,13 +21,13 @@ const PROGRESS_BASE = 8192;
 const PROGRESS_LINE_BYTES = 64;
 
 /** Entries are gathered in chunks of this size: large enough for few runs, small enough to overlap. */
-const SLOT_BYTES_MAX = 16 * MIB;
+const SLOT_BYTES_MAX = 8 * MIB;
 const SLOT_BYTES_MIN = 4 * MIB;
 const SLOTS_PER_MEMORY = 16;
 /** Runs in the heap start at multiples of this. */
 export const RUN_ALIGNMENT = 16;
 /** A piece of input. */
-export const RANGE_BYTES = 8 * MIB;
+export const RANGE_BYTES = 4 * MIB;
 export const RANGE_BYTES_MIN = 1 * MIB;
 /** Longest record of a text: what a text area has beyond a piece. */
 export const RECORD_BYTES_MAX = 32 * MIB;

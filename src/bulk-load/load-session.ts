@@ -2,6 +2,7 @@
 
 import type { FileSystem } from '../file-system/file-system.js';
 import { nodeFileSystem } from '../file-system/node.js';
+import { RUN_RECORD_BYTES } from '../kernel/assembly/load-layout.js';
 import { Kernel } from '../kernel/kernel.js';
 import { valueInlineBytesMax } from '../kernel/shard-memory.js';
 import { AreaPool } from './area-pool.js';
@@ -16,6 +17,7 @@ import {
   planLoadLayout,
   RANGE_BYTES,
   RANGE_BYTES_MIN,
+  RUN_ALIGNMENT,
 } from './load-memory.js';
 import type { BulkLoadTarget } from './load-target.js';
 import type { BulkLoadOptions } from './options.js';
@@ -135,8 +137,29 @@ export class LoadSession {
     return this.store.acquireSlot();
   }
 
-  /** Runs a job that parses into or sorts a slot. */
+  /** Runs a job that parses into a slot, and sorts it. */
   runChunk(slot: number, input: ChunkJob['input']): Promise<ChunkResult> {
+    return this.#runChunk(slot, input, undefined);
+  }
+
+  /** Takes over the next chunk in the order of the source: a filled slot with so many bytes of entries. */
+  async sortChunk(
+    slot: number,
+    chunk: { readonly records: number; readonly payloadBytes: number },
+  ): Promise<void> {
+    const { records, payloadBytes } = chunk;
+    const bytes = packedBytesMax(this.shards, records, payloadBytes);
+    const result = await this.store.sortInto(slot, bytes, (address) =>
+      this.#runChunk(slot, undefined, address),
+    );
+    this.progress.addChunk({ ...result, records });
+  }
+
+  #runChunk(
+    slot: number,
+    input: ChunkJob['input'],
+    packAt: number | undefined,
+  ): Promise<ChunkResult> {
     const { memory, layout, shards } = this;
     return this.runner.runInArea<ChunkJob>((work) => ({
       kind: 'bulk-chunk',
@@ -146,10 +169,11 @@ export class LoadSession {
       work,
       shards,
       input,
+      packAt,
     }));
   }
 
-  /** Takes over the next chunk in the order of the source. */
+  /** Takes over the next chunk in the order of the source, which is sorted. */
   addChunk(slot: number, { runs, packedBytes, duplicates, records }: ChunkResult): void {
     this.progress.addChunk({ runs, duplicates, records });
     this.store.add({ slot, runs, packedBytes });
@@ -160,4 +184,9 @@ export class LoadSession {
     const job = { kind: 'bulk-pack', memory, layout, runs, address } as const;
     return (await this.runner.run<PackJob>(job)).runs;
   }
+}
+
+/** Most bytes of the heap that the runs of a chunk take. */
+function packedBytesMax(shards: number, records: number, payloadBytes: number): number {
+  return records * RUN_RECORD_BYTES + payloadBytes + shards * RUN_ALIGNMENT;
 }

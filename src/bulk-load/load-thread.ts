@@ -24,9 +24,14 @@ export interface LoadThreadControl {
 
 export function startLoadThread({ module }: LoadThreadData, parentPort: MessagePort): void {
   let privateKernel: Kernel | undefined;
+  let loadKernel: Kernel | undefined;
   const host: JobHost = {
     fs: nodeFileSystem,
-    module,
+    // The thread works for one load, whose jobs are all over one memory.
+    kernelOf: (memory) => {
+      loadKernel ??= new Kernel(module, memory);
+      return loadKernel;
+    },
     privateKernel: () => {
       privateKernel ??= new Kernel(module, createJobMemory(JOB_MEMORY_BYTES));
       return privateKernel;

@@ -24,6 +24,8 @@ const TABLE_IDS_SPARE = 16;
 /** Runs that one merge takes; more are merged in rounds. */
 const MERGE_RUNS_MAX = MERGE_SOURCES_MAX / 2;
 const MERGED_SHARE_INTERVAL_MS = 100;
+/** The medium takes tables while they are being built, so that little is left to wait for at the end. */
+const SYNC_BEHIND_BYTES = 4 * 1024 * 1024;
 
 interface SpilledTable {
   readonly info: TableInfo;
@@ -107,7 +109,10 @@ export class TablePhase {
   }): Promise<TablesResult> {
     const { shard, runs, part, parts, bytes, isFinal } = build;
     const { memory, layout, runner, kernel, progress } = this.#session;
-    const target = await this.#target(shard, bytes, isFinal);
+    const target: TableTarget = {
+      ...(await this.#target(shard, bytes, isFinal)),
+      syncBehindBytes: SYNC_BEHIND_BYTES,
+    };
     const sequence = await this.#sequence;
     let watch: NodeJS.Timeout | undefined;
     let word = 0;

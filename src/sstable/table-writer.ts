@@ -5,6 +5,9 @@
  * A table appears as `NNNNNNNNNN.table` only when all its bytes are on the medium, unless it is not to
  * be durable. The caller syncs the directory before it relies on the names. After an error `abort`
  * deletes what was written.
+ *
+ * Who ends with `finishLater` may have the medium take what is written while more of it is made:
+ * `syncBehindBytes`.
  */
 
 import { assert } from '../assert.js';
@@ -41,6 +44,11 @@ export interface TableTarget {
   readonly filterBitsPerKey: number;
   /** Whether a table is on the medium before it has its name. Default: true. */
   readonly durable?: boolean | undefined;
+  /**
+   * After so many bytes each the thread asks for them to be on the medium, and does not wait; tables get
+   * their names all together at the end, which is `finishLater`. Undefined: each is waited for.
+   */
+  readonly syncBehindBytes?: number | undefined;
   /** Default: now. */
   readonly createdAtMs?: number | undefined;
 }
@@ -56,6 +64,12 @@ interface Finished {
   readonly path: string;
 }
 
+/** A table that is written, but perhaps not on the medium, and has no name. */
+interface Unnamed extends Finished {
+  readonly file: FileHandle;
+  readonly syncs: readonly Promise<void>[];
+}
+
 export class TableWriter {
   readonly #fs: FileSystem;
   readonly #kernel: Kernel;
@@ -63,10 +77,14 @@ export class TableWriter {
   readonly #target: TableTarget;
   readonly #beforeWrite: (bytes: number) => void;
   readonly #finished: Finished[] = [];
+  readonly #unnamed: Unnamed[] = [];
   #id: number;
   #file: FileHandle | undefined;
   #fileBytes = 0;
   #bytesWritten = 0;
+  /** Of the file that is open, with `syncBehindBytes`: if any of them fails, the table is worth nothing. */
+  #syncs: Promise<void>[] = [];
+  #syncedBytes = 0;
 
   /**
    * The region has at least 6 MiB; the kernel's builder is this writer's until it is finished.
@@ -112,15 +130,34 @@ export class TableWriter {
     }
   }
 
-  /** Ends the last table. Returns all of them, in key order. */
+  /** Ends the last table. Returns all of them, in key order. Not with `syncBehindBytes`. */
   finish(): TableInfo[] {
     this.#finishTable();
+    assert(this.#unnamed.length === 0, 'tables have their names');
+    return this.#finished.map(({ info }) => info);
+  }
+
+  /** As `finish`, once the tables are on the medium. */
+  async finishLater(): Promise<TableInfo[]> {
+    this.#finishTable();
+    for (const { syncs } of this.#unnamed) await Promise.all(syncs);
+    for (let next = this.#unnamed[0]; next !== undefined; next = this.#unnamed[0]) {
+      const { file, info, path } = next;
+      file.close();
+      this.#fs.rename(file.path, path);
+      this.#unnamed.shift();
+      this.#finished.push({ info, path });
+    }
     return this.#finished.map(({ info }) => info);
   }
 
   /** Deletes everything this writer has written. Never throws: the error that led here counts. */
   abort(): void {
     const paths = this.#finished.map(({ path }) => path);
+    for (const { file } of this.#unnamed.splice(0)) {
+      paths.push(file.path);
+      file.close();
+    }
     if (this.#file !== undefined) {
       paths.push(this.#file.path);
       this.#file.close();
@@ -171,6 +208,17 @@ export class TableWriter {
     this.#file.write(bytes, this.#fileBytes);
     this.#fileBytes += bytes.length;
     this.#bytesWritten += bytes.length;
+    const { syncBehindBytes, durable } = this.#target;
+    if (syncBehindBytes === undefined || durable === false) return;
+    if (this.#fileBytes - this.#syncedBytes >= syncBehindBytes) this.#syncBehind(this.#file);
+  }
+
+  #syncBehind(file: FileHandle): void {
+    const sync = file.datasyncLater();
+    // It is awaited at the end.
+    sync.catch(() => {});
+    this.#syncs.push(sync);
+    this.#syncedBytes = this.#fileBytes;
   }
 
   #create(): FileHandle {
@@ -223,15 +271,27 @@ export class TableWriter {
       propertiesOffset + properties.length,
     );
     this.#write(Buffer.concat([properties, footer]));
-    if (this.#target.durable !== false) this.#file.datasync();
-    const bytes = this.#fileBytes;
-    const path = this.#path();
-    const temporary = this.#file.path;
-    this.#file.close();
-    this.#fs.rename(temporary, path);
+    this.#finishFile(this.#file, {
+      info: { ...described, bytes: this.#fileBytes },
+      path: this.#path(),
+    });
     this.#file = undefined;
     this.#fileBytes = 0;
-    this.#finished.push({ info: { ...described, bytes }, path });
+    this.#syncs = [];
+    this.#syncedBytes = 0;
+  }
+
+  #finishFile(file: FileHandle, finished: Finished): void {
+    const { syncBehindBytes, durable } = this.#target;
+    if (syncBehindBytes !== undefined && durable !== false) {
+      if (this.#syncedBytes < this.#fileBytes) this.#syncBehind(file);
+      this.#unnamed.push({ ...finished, file, syncs: this.#syncs });
+      return;
+    }
+    if (durable !== false) file.datasync();
+    file.close();
+    this.#fs.rename(file.path, finished.path);
+    this.#finished.push(finished);
   }
 
   /** The table's properties, from the builder's state. */

@@ -8,6 +8,7 @@ import { runBulkJob } from '../../src/bulk-load/run-job.js';
 import { resolveEncoding } from '../../src/encoding/encoding.js';
 import { shardDirectoryName, shardFileName } from '../../src/file-system/file-names.js';
 import { nodeFileSystem } from '../../src/file-system/node.js';
+import { Kernel } from '../../src/kernel/kernel.js';
 import { type LinkIntent, linkEdit } from '../../src/version/link-intent.js';
 import { Version } from '../../src/version/version.js';
 import { TableView } from '../sstable/table-view.js';
@@ -70,8 +71,12 @@ export class LocalTarget implements BulkLoadTarget {
     this.jobs.push(job);
     await new Promise((resolve) => setImmediate(resolve));
     await this.#options.onJob?.(job);
-    const result = runBulkJob(
-      { fs: nodeFileSystem, module: kernelModule, privateKernel: () => loadKernel(96 * MIB) },
+    const result = await runBulkJob(
+      {
+        fs: nodeFileSystem,
+        kernelOf: (memory) => new Kernel(kernelModule, memory),
+        privateKernel: () => loadKernel(96 * MIB),
+      },
       structuredClone(job),
     );
     return result as BulkJobResult<J>;

@@ -76,6 +76,7 @@ function parsePiece({ input, format, stop, first, inQuotes, final }: Piece): unk
   const piece = { text: TEXT, offset: 0, loaded: input.length, path: undefined };
   const result = runChunkJob(fs, kernel, {
     kind: 'bulk-chunk',
+    packAt: undefined,
     memory,
     layout,
     slot: SLOT,

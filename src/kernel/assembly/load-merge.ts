@@ -6,7 +6,8 @@
  * lies in the caller's room, so that several threads may merge different parts of the same runs.
  *
  * The merge is a loser tree over the first 8 bytes of each run's next key behind the prefix that all
- * keys share; bytes are compared only where those are equal.
+ * keys share; bytes are compared only where those are equal. Who wins a game cannot be foreseen, so that
+ * what follows from it takes no branch.
  */
 
 import { commonPrefix, compareBytes, headOf } from './bytes';
@@ -33,6 +34,11 @@ const SOURCE_HEAD: u32 = 0; // u64
 const SOURCE_CURSOR: u32 = 8; // u32
 const SOURCE_END: u32 = 12; // u32
 const SOURCE_BYTES: u32 = 16;
+
+/** The loser of a game: the head of its key, and which source it is. */
+const LOSER_HEAD: u32 = 0; // u64
+const LOSER_SOURCE: u32 = 8; // u32
+const LOSER_SHIFT: u32 = 4;
 
 let state: u32 = 0;
 let sources: u32 = 0;
@@ -146,7 +152,7 @@ function lowerBound(base: u32, count: u32, record: u32): u32 {
 
 /** Bytes of room that a merge of this many runs needs. */
 export function runsRoom(runs: u32): u32 {
-  return RUNS_STATE_BYTES + leavesFor(runs) * (SOURCE_BYTES + 12);
+  return RUNS_STATE_BYTES + leavesFor(runs) * (SOURCE_BYTES + (1 << LOSER_SHIFT) + 8);
 }
 
 function leavesFor(runs: u32): u32 {
@@ -174,16 +180,18 @@ export function runsOpen(list: u32, runs: u32, room: u32): void {
     loadHead(source);
   }
   // Winners of all games, bottom-up, behind the tree of losers; then only the losers are kept.
-  const winners = tree + (ways << 2);
+  const winners = tree + (ways << LOSER_SHIFT);
   for (let i: u32 = 0; i < ways; i++) store<u32>(winners + ((ways + i) << 2), i);
   for (let node = ways - 1; node > 0; node--) {
     const a = load<u32>(winners + (node << 3));
     const b = load<u32>(winners + (node << 3) + 4);
     const aWins = beats(a, b);
+    const loser = aWins ? b : a;
     store<u32>(winners + (node << 2), aWins ? a : b);
-    store<u32>(tree + (node << 2), aWins ? b : a);
+    store<u64>(tree + (node << LOSER_SHIFT), headOfSource(loser), LOSER_HEAD);
+    store<u32>(tree + (node << LOSER_SHIFT), loser, LOSER_SOURCE);
   }
-  store<u32>(tree, ways > 1 ? load<u32>(winners + 4) : 0);
+  store<u32>(tree, ways > 1 ? load<u32>(winners + 4) : 0, LOSER_SOURCE);
 }
 
 /** Bytes that all keys share: those that the first and last keys of all runs share. */
@@ -221,9 +229,13 @@ function loadHead(source: u32): void {
 
 // @ts-ignore: decorator
 @inline
+function headOfSource(source: u32): u64 {
+  return load<u64>(sources + source * SOURCE_BYTES + SOURCE_HEAD);
+}
+
 function beats(a: u32, b: u32): bool {
-  const headA = load<u64>(sources + a * SOURCE_BYTES + SOURCE_HEAD);
-  const headB = load<u64>(sources + b * SOURCE_BYTES + SOURCE_HEAD);
+  const headA = headOfSource(a);
+  const headB = headOfSource(b);
   return headA == headB ? beatsByKey(a, b) : headA < headB;
 }
 
@@ -247,7 +259,7 @@ export function runsMerge(sequence: f64): i32 {
   const number = <u64>sequence;
   let emitted = load<f64>(state + RUNS_EMITTED);
   let dropped = load<f64>(state + RUNS_DROPPED);
-  let winner = load<u32>(tree);
+  let winner = load<u32>(tree, LOSER_SOURCE);
   let status: i32 = JOB_DONE;
   for (;;) {
     const source = sources + winner * SOURCE_BYTES;
@@ -275,15 +287,23 @@ export function runsMerge(sequence: f64): i32 {
     }
     store<u32>(source + SOURCE_CURSOR, record + RUN_RECORD_BYTES);
     loadHead(source);
+    let best = load<u64>(source + SOURCE_HEAD);
     for (let node = (winner + ways) >> 1; node > 0; node >>= 1) {
-      const rival = load<u32>(tree + (node << 2));
-      if (beats(rival, winner)) {
-        store<u32>(tree + (node << 2), winner);
-        winner = rival;
-      }
+      const game = tree + (node << LOSER_SHIFT);
+      const rivalHead = load<u64>(game, LOSER_HEAD);
+      const rival = load<u32>(game, LOSER_SOURCE);
+      let rivalWins = <u32>(rivalHead < best);
+      if (rivalHead == best) rivalWins = <u32>beatsByKey(rival, winner);
+      // They change places, or not.
+      const heads = (rivalHead ^ best) & (0 - <u64>rivalWins);
+      const both = (rival ^ winner) & (0 - rivalWins);
+      store<u64>(game, rivalHead ^ heads, LOSER_HEAD);
+      store<u32>(game, rival ^ both, LOSER_SOURCE);
+      best ^= heads;
+      winner ^= both;
     }
   }
-  store<u32>(tree, winner);
+  store<u32>(tree, winner, LOSER_SOURCE);
   store<f64>(state + RUNS_EMITTED, emitted);
   store<f64>(state + RUNS_DROPPED, dropped);
   return status;

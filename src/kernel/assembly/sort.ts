@@ -113,16 +113,8 @@ export function chunkSort(chunk: u32, shards: u32, temporary: u32, out: u32): u3
   const unordered = histogram + HISTOGRAM_BYTES;
   const shardOf = unordered + count * ITEM_BYTES;
 
-  makeItems(chunk + CHUNK_HEAD_BYTES, count, unordered);
   for (let s: u32 = 0; s < shards; s++) store<u64>(out + (s << 3), 0);
-  for (let i: u32 = 0; i < count; i++) {
-    const item = unordered + i * ITEM_BYTES;
-    const hash = murmur32(load<u32>(item + ITEM_KEY), keyLengthOf(i));
-    const shard = <u32>((<u64>hash * <u64>shards) >> 32);
-    store<u8>(shardOf + i, <u8>shard);
-    const counter = out + (shard << 3) + 4;
-    store<u32>(counter, load<u32>(counter) + 1);
-  }
+  makeItems(chunk + CHUNK_HEAD_BYTES, count, unordered, shards, shardOf, out);
 
   // The first word of each pair is the address where the shard's next item goes.
   let base = items;
@@ -179,10 +171,19 @@ export function runPack(run: u32, records: u32, to: u32): u32 {
 }
 
 /**
- * Writes an item per entry and sets `prefixBytes`. One pass as a rule: the prefix of some keys is tried,
- * and only a key that does not have it makes the pass start again with less.
+ * Writes an item per entry and sets `prefixBytes`; says in `shardOf` which shard each entry belongs to, and
+ * counts them in the second words of `out`. One pass as a rule, since all of a chunk's keys are a cache miss
+ * each: the prefix of some keys is tried, and only a key that does not have it makes the pass start again
+ * with less.
  */
-function makeItems(firstKey: u32, count: u32, items: u32): void {
+function makeItems(
+  firstKey: u32,
+  count: u32,
+  items: u32,
+  shards: u32,
+  shardOf: u32,
+  out: u32,
+): void {
   let prefix: u32 = 0;
   if (count) {
     prefix = keyLengthOf(0);
@@ -215,6 +216,12 @@ function makeItems(firstKey: u32, count: u32, items: u32): void {
       store<u64>(item + ITEM_HEAD, headOf(key + prefix, keyLength - prefix));
       store<u32>(item + ITEM_KEY, key);
       store<u32>(item + ITEM_ENTRY, i);
+      if (attempt == 0) {
+        const shard = <u32>((<u64>murmur32(key, keyLength) * <u64>shards) >> 32);
+        store<u8>(shardOf + i, <u8>shard);
+        const counter = out + (shard << 3) + 4;
+        store<u32>(counter, load<u32>(counter) + 1);
+      }
       key += keyLength + valueLengthOf(i);
     }
   }
