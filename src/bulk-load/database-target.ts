@@ -29,31 +29,38 @@ export async function loadIntoDatabase(
   const keyEncoding = resolveEncoding('keyEncoding', encodings.keyEncoding);
   const valueEncoding = resolveEncoding('valueEncoding', encodings.valueEncoding);
   const identified = await identifyDatabase(database.path, database.config);
-  const { artifacts, config, directory, module } = identified;
-  const threads = new LoadThreads({
-    location: artifacts.loadWorker,
-    module,
-    threads: Math.min(config.compactionThreads, LOAD_JOBS_MAX),
-  });
   const opening = startDatabase(identified, encodings);
   // It is awaited by whoever needs it, and at the end.
   opening.catch(() => {});
-  const target: BulkLoadTarget = {
-    openMs: performance.now() - startedAtMs,
-    path: directory,
-    config,
-    keyEncoding,
-    valueEncoding,
-    module,
-    jobThreads: config.compactionThreads,
-    runJob: async <J extends BulkJob>(job: J) => (await threads.run(job)) as BulkJobResult<J>,
-    expectJobs: (count) => threads.startThreads(count),
-    ...whenOpen(opening),
-  };
+  let threads: LoadThreads | undefined;
   try {
+    const { artifacts, config, directory, module } = identified;
+    const started = new LoadThreads({
+      location: artifacts.loadWorker,
+      module,
+      threads: Math.min(config.compactionThreads, LOAD_JOBS_MAX),
+    });
+    threads = started;
+    const target: BulkLoadTarget = {
+      openMs: performance.now() - startedAtMs,
+      path: directory,
+      config,
+      keyEncoding,
+      valueEncoding,
+      module,
+      jobThreads: config.compactionThreads,
+      runJob: async <J extends BulkJob>(job: J) => (await started.run(job)) as BulkJobResult<J>,
+      expectJobs: (count) => started.startThreads(count),
+      ...whenOpen(opening),
+    };
     return await bulkLoad(target, source, options);
   } finally {
-    await Promise.all([threads.end(), opening.then((it) => it.close())]);
+    const ended = threads?.end();
+    try {
+      await (await opening).close();
+    } finally {
+      await ended;
+    }
   }
 }
 

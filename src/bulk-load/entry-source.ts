@@ -107,8 +107,8 @@ class EntrySink {
   /** Chunks that are being sorted. */
   readonly #queue: Promise<void>[] = [];
   #slot: number;
-  /** Whether there was more than one chunk. */
-  #hasMany = false;
+  /** Full ones so far. */
+  #chunks = 0;
   /** Number of the entry being added, from 1. */
   #number = 0;
 
@@ -191,9 +191,8 @@ class EntrySink {
   }
 
   async #nextChunk(): Promise<void> {
-    // Chunks one after the other keep one thread busy; at the end there is work for all.
-    if (!this.#hasMany) this.#session.target.expectJobs(this.#session.jobs);
-    this.#hasMany = true;
+    // They come one after the other and keep few threads busy, but become tables all at once.
+    this.#session.target.expectJobs(++this.#chunks + 1);
     this.#sort();
     // Not more than the jobs can work off.
     while (this.#queue.length > this.#session.jobs) await this.#acceptNext();

@@ -1,6 +1,6 @@
 /** Loads into whole databases, through the public surface. */
 
-import { createReadStream, readdirSync, writeFileSync } from 'node:fs';
+import { createReadStream, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type BulkLoadProgress, LightningDb } from 'lightning-db';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type TemporaryDirectory, temporaryDirectory } from '../api/temporary-directory.js';
@@ -140,6 +140,21 @@ describe('LightningDb.bulkLoad', () => {
     const source = createReadStream(`${directory.path}/missing.csv`);
     await expect(LightningDb.bulkLoad(path, source)).rejects.toMatchObject({ code: 'ENOENT' });
     expect([...(await contents())]).toEqual([]);
+  });
+
+  it('of a database that does not open fails like its open, and lets go of it', async () => {
+    await (await LightningDb.open(path, { shards: 2 })).close();
+    const current = `${path}/${readdirSync(path).find((name) => name.startsWith('shard'))}/CURRENT`;
+    const bytes = readFileSync(current);
+    writeFileSync(current, 'damaged');
+    const source = Array.from({ length: 50_000 }, (_, i) => [`k${i}`, 'v'.repeat(300)] as const);
+    for (let i = 0; i < 2; i++) {
+      await expect(LightningDb.bulkLoad(path, source)).rejects.toMatchObject({
+        code: 'LIGHTNING_CORRUPTION',
+      });
+    }
+    writeFileSync(current, bytes);
+    expect(await contents()).toEqual(new Map());
   });
 
   it('refuses a database that is open, and options that mean nothing', async () => {

@@ -147,6 +147,47 @@ describe('a chunk', () => {
     expect(sortChunk(kernel, 1).runs[0]).toHaveLength(added);
   });
 
+  it('takes bytes together, and strings between them', () => {
+    const random = fc.sample(fc.uint8Array({ maxLength: 300 }), { numRuns: 4000, seed: 7 });
+    const entries: Entry[] = random.map((value, i) => [
+      Buffer.from(`${(i * 7919) % 4001}`.repeat(1 + (i % 9))),
+      i % 500 === 0 ? Buffer.alloc(i * 3 + 1, 'large') : value,
+    ]);
+    const writer = new ChunkWriter(kernel, LIMITS);
+    // Wherever the chunk begins, words are copied.
+    writer.begin(CHUNK, CHUNK_BYTES);
+    for (const [i, [key, value]] of entries.entries()) {
+      const isText = i % 97 === 0;
+      const status = isText
+        ? writer.add(key.toString(), `${i}`)
+        : writer.addBytes(key as Uint8Array, value as Uint8Array);
+      expect(status).toBe(ADDED);
+      if (isText) entries[i] = [key, Buffer.from(`${i}`)];
+    }
+    writer.finish();
+    const { runs } = sortChunk(kernel, 3);
+    expect(hex(runs)).toEqual(expected(entries, 3));
+  });
+
+  it('is full for bytes where it is full for others', () => {
+    const fill = (add: 'add' | 'addBytes', valueBytes: number): [number, number] => {
+      const writer = new ChunkWriter(kernel, LIMITS);
+      writer.begin(CHUNK, 256 * 1024);
+      let status: number = ADDED;
+      const value = Buffer.alloc(valueBytes, 'v');
+      for (let i = 0; status === ADDED; i++) status = writer[add](Buffer.from(`k${i}`), value);
+      expect(status).toBe(CHUNK_FULL);
+      writer.finish();
+      return [writer.count, writer.payloadBytes];
+    };
+    for (const bytes of [0, 1, 200, 5000])
+      expect(fill('addBytes', bytes)).toEqual(fill('add', bytes));
+    const writer = new ChunkWriter(kernel, { keyBytesMax: 10, valueBytesMax: 20 });
+    writer.begin(CHUNK, CHUNK_BYTES);
+    expect(writer.addBytes(Buffer.alloc(11), Buffer.alloc(1))).toBe(KEY_TOO_LONG);
+    expect(writer.addBytes(Buffer.alloc(1), Buffer.alloc(21))).toBe(VALUE_LARGE);
+  });
+
   it('keeps strings apart that would be one character together', () => {
     const entries: Entry[] = [
       ['a\ud83d', '\ude00b'],
