@@ -35,10 +35,12 @@ export async function loadIntoDatabase(
   let threads: LoadThreads | undefined;
   try {
     const { artifacts, config, directory, module } = identified;
+    const jobs = Math.min(config.compactionThreads, LOAD_JOBS_MAX);
     const started = new LoadThreads({
       location: artifacts.loadWorker,
       module,
-      threads: Math.min(config.compactionThreads, LOAD_JOBS_MAX),
+      threads: jobs,
+      threadsMax: jobs + 1,
     });
     threads = started;
     const target: BulkLoadTarget = {

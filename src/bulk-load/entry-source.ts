@@ -192,7 +192,7 @@ class EntrySink {
 
   async #nextChunk(): Promise<void> {
     // They come one after the other and keep few threads busy, but become tables all at once.
-    this.#session.target.expectJobs(++this.#chunks + 1);
+    this.#session.target.expectJobs(Math.min(++this.#chunks + 1, this.#session.jobs));
     this.#sort();
     // Not more than the jobs can work off.
     while (this.#queue.length > this.#session.jobs) await this.#acceptNext();

@@ -22,7 +22,10 @@ export interface BulkLoadTarget {
   readonly jobThreads: number;
   /** Runs a job on another thread; jobs start in the order of the calls. */
   runJob<J extends BulkJob>(job: J): Promise<BulkJobResult<J>>;
-  /** There will soon be so many jobs at a time, or as many as can run: their threads may start. */
+  /**
+   * There will soon be so many jobs at a time: their threads may start. One more than `jobThreads` is of use
+   * where jobs wait for the medium.
+   */
   expectJobs(count: number): void;
   /** Reserves consecutive file numbers in a shard; returns the first. They need not survive a crash. */
   reserveFiles(shard: number, count: number): Promise<number>;

@@ -21,6 +21,7 @@ interface QueuedJob {
 export class LoadThreads {
   readonly #location: URL;
   readonly #data: LoadThreadData;
+  readonly #threadsWanted: number;
   readonly #threadsMax: number;
   readonly #threads: EngineWorker<LoadThreadControl>[] = [];
   readonly #queue: QueuedJob[] = [];
@@ -30,15 +31,20 @@ export class LoadThreads {
   #starting = 0;
   #isEnded = false;
 
-  /** `threads`: as many as there are at most. The first one is started at once. */
+  /**
+   * `threads`: as many as jobs start by themselves; `threadsMax`: as may be asked for. The first one is
+   * started at once.
+   */
   constructor(options: {
     readonly location: URL;
     readonly module: WebAssembly.Module;
     readonly threads: number;
+    readonly threadsMax: number;
   }) {
     this.#location = options.location;
     this.#data = { module: options.module };
-    this.#threadsMax = options.threads;
+    this.#threadsWanted = options.threads;
+    this.#threadsMax = options.threadsMax;
     this.startThreads(1);
   }
 
@@ -52,8 +58,9 @@ export class LoadThreads {
     return new Promise((resolve, reject) => {
       this.#queue.push({ job, resolve, reject });
       const wake = this.#wakes.shift();
+      const { length } = this.#threads;
       if (wake !== undefined) wake();
-      else if (this.#queue.length > this.#starting) this.startThreads(this.#threads.length + 1);
+      else if (this.#queue.length > this.#starting && length < this.#threadsWanted) this.#start();
     });
   }
 

@@ -74,6 +74,8 @@ export class TablePhase {
       return Promise.all(this.#spills.map((_, shard) => this.#build(shard, chunks, true)));
     }
     await this.spill(chunks);
+    // Their threads wait for the medium, unlike those that build tables from memory.
+    this.#session.target.expectJobs(this.#session.jobs + 1);
     return Promise.all(this.#spills.map((spills, shard) => this.#mergeSpills(shard, spills)));
   }
 

@@ -22,7 +22,12 @@ let threads: LoadThreads;
 afterEach(() => threads.end());
 
 function start(count: number, location = built): LoadThreads {
-  threads = new LoadThreads({ location, module: kernelModule, threads: count });
+  threads = new LoadThreads({
+    location,
+    module: kernelModule,
+    threads: count,
+    threadsMax: count + 1,
+  });
   return threads;
 }
 
@@ -67,9 +72,10 @@ describe('the threads of a load', () => {
     const started = async (): Promise<number> =>
       (await import('node:fs')).readFileSync(join(root, 'started')).length;
     expect(await started()).toBe(1);
-    threads.startThreads(9);
-    await Promise.all([run(scan(path, 0)), run(scan(path, 1)), run(scan(path, 2))]);
+    await Promise.all(Array.from({ length: 9 }, () => run(scan(path))));
     await expect.poll(started).toBe(3);
+    threads.startThreads(9);
+    await expect.poll(started).toBe(4);
   });
 
   it('that die fail the job that they had, and say why', async () => {
