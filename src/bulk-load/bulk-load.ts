@@ -1,5 +1,5 @@
 /**
- * Bulk load: parse and sort in the pool, build tables outside WAL and memtable, link them at once.
+ * Bulk load: parse and sort on threads of its own, build tables outside WAL and memtable, link them at once.
  *
  *   source → slots of memory, sorted by shard and key → tables of one run per shard → link intent
  *

@@ -1,4 +1,4 @@
-/** Hands jobs to the pool, a work area each where they need one, and ends all of them after a failure. */
+/** Hands jobs to other threads, a work area each where they need one, and ends all of them after a failure. */
 
 import { AreaPool } from './area-pool.js';
 import type { BulkJob, BulkJobResult } from './load-jobs.js';

@@ -1,5 +1,5 @@
 /**
- * What the main thread and the pool's threads say to each other during a bulk load: plain data.
+ * What the main thread and the load's threads say to each other during a bulk load: plain data.
  *
  *   bulk-scan   reads a piece of a file and counts its quotation marks
  *   bulk-chunk  parses a piece of text into a slot, or takes a slot that is filled, and sorts it; and

@@ -1,10 +1,10 @@
 /**
  * The threads of one bulk load, at the service of whoever drives it.
  *
- * Not those of the database's pool: starting a thread takes some 20 ms of CPU, a twentieth of what a
- * million records take, so that these start while the database is still being opened, with nothing in
- * them that a load does not need, and as many as have something to do. Nobody waits for the database
- * meanwhile that they would have to give way to.
+ * Not those of the database's pool: starting a thread takes some 20 ms of CPU, as much as 20,000 records,
+ * so that these start while the database is still being opened, with nothing in them that a load does not
+ * need, and as many as have something to do. Nobody waits for the database meanwhile that they would have
+ * to give way to.
  */
 
 import { ClosedError, LightningError, ShardUnavailableError } from '../errors.js';

@@ -1,5 +1,5 @@
 /**
- * A plain file of lines or separated values: pool threads read and parse ranges of it side by side.
+ * A plain file of lines or separated values: threads read and parse ranges of it side by side.
  *
  * Where records begin in a range is a guess: behind the first newline, outside of quotation marks by
  * the count of those before. In a well-formed file the guess is right. Whether it was is known when

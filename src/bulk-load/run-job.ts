@@ -1,4 +1,4 @@
-/** Runs a job of a bulk load on a pool thread. */
+/** Runs a job of a bulk load on one of its threads. */
 
 import type { FileSystem } from '../file-system/file-system.js';
 import type { Kernel } from '../kernel/kernel.js';

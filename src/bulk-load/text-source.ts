@@ -1,6 +1,6 @@
 /**
  * Text that comes as a stream: unpacked files, JSON arrays, standard input. The main thread copies it
- * into text areas and cuts it between records; pool threads parse.
+ * into text areas and cuts it between records; other threads parse.
  *
  * Separated values are parsed one piece after the other, each to its last whole record, since only
  * the parser knows where records end in text that may be damaged; sorting and unpacking go on beside
