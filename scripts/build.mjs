@@ -1,14 +1,14 @@
 /**
  * Builds the package into dist/:
  *
- *   kernel.wasm                          AssemblyScript, by asc
- *   index.js index.cjs                   the library
- *   index.d.ts index.d.cts               its types
- *   workers/{shard,coordinator,job,load}.cjs  entries of the worker threads
- *   workers/LICENSES                     of the packages that are part of those
- *   cli.js bench-client.js               the command line, a consumer of index.js, and what its
- *                                        benchmark runs on further threads
- *   dev/                                 demonstration and benchmarks; not published
+ *   kernel.wasm               AssemblyScript, by asc
+ *   index.js index.cjs        the library
+ *   index.d.ts index.d.cts    its types
+ *   workers/*.cjs             entries of the worker threads: shard, coordinator, job, load
+ *   workers/LICENSES          of the packages that are part of those
+ *   cli.js bench-client.js    the command line, a consumer of index.js, and what its benchmark runs on
+ *                             further threads
+ *   dev/                      demonstration and benchmarks; not published
  *
  * `--fast` leaves the types out. `--if-stale` does nothing when no source is newer than the build.
  */
@@ -207,7 +207,14 @@ function isOlder(outputs, sources) {
 
 /** The library is built last. */
 function isStale() {
-  const outputs = ['index.js', 'index.cjs', 'cli.js', 'dev/demo.js', 'workers/job.cjs'];
+  const outputs = [
+    'index.js',
+    'index.cjs',
+    'cli.js',
+    'dev/demo.js',
+    'workers/job.cjs',
+    'workers/load.cjs',
+  ];
   if (!FAST) outputs.push('index.d.ts', 'index.d.cts');
   return isOlder(outputs, ['src', 'workers', 'scripts', 'bench', 'package.json', 'tsconfig.json']);
 }
@@ -221,9 +228,11 @@ for (const stale of ['index.d.ts', 'index.d.cts', 'workers/shard.js', 'workers/c
 // The kernel takes the longest and changes the least.
 if (isOlder(['kernel.wasm'], ['src/kernel/assembly', 'package.json'])) buildKernel();
 await Promise.all([buildLibrary(), FAST ? undefined : buildTypes()]);
-const kib = (name) => Math.ceil(statSync(join(DIST, name)).size / 1024);
+const kib = (...names) =>
+  Math.ceil(names.reduce((sum, name) => sum + statSync(join(DIST, name)).size, 0) / 1024);
+const workers = ['shard', 'coordinator', 'job', 'load'].map((name) => `workers/${name}.cjs`);
 console.log(
   `built dist/ in ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s: ` +
-    `index.js ${kib('index.js')} KiB, workers ${kib('workers/shard.cjs') + kib('workers/coordinator.cjs') + kib('workers/job.cjs')} KiB, ` +
+    `index.js ${kib('index.js')} KiB, workers ${kib(...workers)} KiB, ` +
     `kernel.wasm ${kib('kernel.wasm')} KiB`,
 );
