@@ -3,11 +3,12 @@ import type { TableExports } from './table-exports.js';
 
 /** Signatures of the functions that the kernel exports; each is documented where it is defined. */
 export interface KernelExports extends TableExports, CommitExports {
-  // reader.ts, get.ts, scan.ts
+  // reader.ts, get.ts, get-many.ts, scan.ts
   attach(slot: number): void;
   scratchBase(): number;
   get(keyLength: number, snapshot: number, routing: number): number;
   getSettled(keyLength: number, hidden: number, seen: number): number;
+  getMany(count: number, snapshot: number): number;
   scan(
     startLength: number,
     endLength: number,
@@ -15,9 +16,6 @@ export interface KernelExports extends TableExports, CommitExports {
     snapshot: number,
     entriesMax: number,
   ): number;
-
-  // prefetch.ts
-  prefetchKeys(count: number): void;
 
   // own-block.ts
   ownBlockSource(): number;

@@ -41,8 +41,9 @@ export class KeyScratch {
     this.hash = murmur3(this.words, this.#target, key.length);
   }
 
-  /** Takes back a key that `copyToWords` copied, whose hash is the word before. */
-  takeFromWords(from: Int32Array, word: number, length: number): void {
+  /** Takes back a key that `copyToWords` copied, behind a word each of its length and hash. */
+  takeFromWords(from: Int32Array, word: number): void {
+    const length = from[word - 2] as number;
     const count = (length + 3) >>> 2;
     const words = this.words;
     if (count <= LOOP_BYTES_MAX) {

@@ -18,6 +18,8 @@ const SLAB_BYTES = 16 * 1024;
 const SHARED_BYTES_MAX = 2048;
 const ALIGNMENT = 8;
 
+const NOTHING = Buffer.alloc(0);
+
 type BufferConstructor = new (memory: ArrayBufferLike, start: number, length: number) => Buffer;
 const PartOf: BufferConstructor = (Buffer as unknown as { [Symbol.species]: BufferConstructor })[
   Symbol.species
@@ -33,6 +35,12 @@ function newSlab(bytes: number): Buffer {
   return made;
 }
 
+function startSlab(): void {
+  slab = newSlab(SLAB_BYTES);
+  slabMemory = slab.buffer;
+  slabUsed = 0;
+}
+
 /** A private copy of what a view shows. */
 export function privateCopy(view: Uint8Array): Buffer {
   const { length } = view;
@@ -42,11 +50,7 @@ export function privateCopy(view: Uint8Array): Buffer {
     return own;
   }
   // Its length is 0 when its memory was taken away.
-  if (slabUsed + length > slab.length) {
-    slab = newSlab(SLAB_BYTES);
-    slabMemory = slab.buffer;
-    slabUsed = 0;
-  }
+  if (slabUsed + length > slab.length) startSlab();
   const start = slabUsed;
   slab.set(view, start);
   slabUsed = (start + length + ALIGNMENT - 1) & -ALIGNMENT;
@@ -99,4 +103,49 @@ export class PrivateParts {
   }
 }
 
-const NOTHING = Buffer.alloc(0);
+/**
+ * Private copies of parts of a source of which all is wanted, in ascending order: as many as there is room for
+ * in the common slab are copied at once.
+ */
+export class PrivateSequence {
+  #source: Buffer = NOTHING;
+  /** Where the parts begin in the source, and where they end. */
+  #base = 0;
+  #end = 0;
+  #memory: ArrayBufferLike = NOTHING.buffer;
+  /** What is in `#memory`, from `#place` on, ends here. */
+  #copiedTo = -1;
+  #place = 0;
+
+  /** From now on parts are of `source[base, base + length)`. */
+  of(source: Buffer, base: number, length: number): void {
+    this.#source = source;
+    this.#base = base;
+    this.#end = length;
+    // Less than the end of any part, also of an empty one.
+    this.#copiedTo = -1;
+  }
+
+  /** The `length` bytes from `start` on; `start` is a multiple of ALIGNMENT. */
+  take(start: number, length: number): Buffer {
+    if (start + length > this.#copiedTo) {
+      if (length > SHARED_BYTES_MAX) {
+        const own = Buffer.allocUnsafeSlow(length);
+        own.set(this.#source.subarray(this.#base + start, this.#base + start + length));
+        return own;
+      }
+      this.#copyFrom(start, length);
+    }
+    return new PartOf(this.#memory, this.#place + start, length);
+  }
+
+  #copyFrom(start: number, length: number): void {
+    if (slabUsed + length > slab.length) startSlab();
+    const end = Math.min(this.#end, start + slab.length - slabUsed);
+    slab.set(this.#source.subarray(this.#base + start, this.#base + end), slabUsed);
+    this.#memory = slabMemory;
+    this.#place = slabUsed - start;
+    this.#copiedTo = end;
+    slabUsed = (slabUsed + end - start + ALIGNMENT - 1) & -ALIGNMENT;
+  }
+}

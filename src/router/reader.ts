@@ -8,37 +8,30 @@
 
 import { bufferEncoding } from '../encoding/encoding.js';
 import { LightningError } from '../errors.js';
-import {
-  REQUEST_GET,
-  REQUEST_GET_MANY,
-  SCRATCH_OUT,
-  SCRATCH_OUT_BYTES,
-  SCRATCH_RESULT,
-} from '../kernel/assembly/layout.js';
-import { encodeGetMany, GET_HEAD_BYTES } from '../protocol/requests.js';
+import { REQUEST_GET_MANY, SCRATCH_OUT_BYTES, SCRATCH_RESULT } from '../kernel/assembly/layout.js';
+import { encodeGetMany } from '../protocol/requests.js';
 import type { Client } from './client.js';
-import { type Codec, copyOf, decode, encodeKey } from './codec.js';
+import { type Codec, encodeKey } from './codec.js';
+import {
+  decodeHeld,
+  decodeResult,
+  GET_ABSENT,
+  GET_FOUND,
+  GET_FOUND_HELD,
+  GET_NEED_BLOCK,
+  requestValue,
+} from './found-value.js';
 import { LentBytes } from './lent-bytes.js';
-import { privateCopy } from './private-bytes.js';
 import { newPromise, rejectPart, resolvePart } from './promise-parts.js';
 import { KeptSink, PresenceSink, ValueSink } from './response-sink.js';
 import type { ShardClient } from './shard-client.js';
-
-/** Answers of the kernel's `get`. */
-const GET_ABSENT = 0;
-const GET_FOUND = 1;
-const GET_NEED_BLOCK = 2;
-const GET_FOUND_HELD = 3;
+import { STAGED_BYTES_MAX } from './staged-keys.js';
 
 /** Blocks that a version may lie behind, and evictions between a load and the look at it. */
 const VERSION_ATTEMPTS_MAX = 64;
 
 /** Keys asked for in one request, so that one answer stays small enough to be put together. */
 const GET_MANY_KEYS_MAX = 512;
-
-/** Keys whose memory accesses are made to overlap, and the longest of them. */
-const TOGETHER = 32;
-const STAGED_BYTES_MAX = 512;
 
 const BYTES: Codec = bufferEncoding as Codec;
 
@@ -53,8 +46,6 @@ interface Fetch {
 
 export class Reader {
   readonly #client: Client;
-  /** Of each staged key: the word it stands at (0: nowhere), its length, its shard. */
-  readonly #staged = new Int32Array(TOGETHER * 3);
   /** Private memory for borrowed values; made for the first of them. */
   #lent: LentBytes | undefined;
 
@@ -69,7 +60,7 @@ export class Reader {
     if (status === GET_FOUND) return decodeResult(shard, codec);
     if (status === GET_FOUND_HELD) return decodeHeld(shard, codec);
     const sink = new KeptSink();
-    this.#request(shard, snapshot, sink, true);
+    requestValue(shard, this.#client.key, snapshot, sink, true);
     this.#client.waitSync(shard, sink);
     return sink.value(codec);
   }
@@ -82,7 +73,7 @@ export class Reader {
     if (status === GET_FOUND) return this.#lend(shard);
     if (status === GET_FOUND_HELD) return decodeHeld(shard, BYTES) as Buffer;
     const sink = new KeptSink();
-    this.#request(shard, snapshot, sink, true);
+    requestValue(shard, this.#client.key, snapshot, sink, true);
     this.#client.waitSync(shard, sink);
     return sink.value(BYTES) as Buffer | undefined;
   }
@@ -104,7 +95,7 @@ export class Reader {
     if (status === GET_FOUND_HELD) return Promise.resolve(decodeHeld(shard, codec));
     const promise = newPromise<unknown>();
     const sink = new ValueSink(codec, resolvePart(), rejectPart());
-    this.#request(shard, snapshot, sink, false);
+    requestValue(shard, this.#client.key, snapshot, sink, false);
     return this.#client.reads.add(snapshot, promise);
   }
 
@@ -113,7 +104,7 @@ export class Reader {
     const status = shard.lookupSync(this.#client.key, snapshot);
     if (status !== GET_NEED_BLOCK) return isPresent(shard, status);
     const sink = new KeptSink();
-    this.#request(shard, snapshot, sink, true);
+    requestValue(shard, this.#client.key, snapshot, sink, true);
     this.#client.waitSync(shard, sink);
     sink.check();
     return sink.isPresent();
@@ -125,7 +116,7 @@ export class Reader {
     if (status !== GET_NEED_BLOCK) return Promise.resolve(isPresent(shard, status));
     const promise = newPromise<boolean>();
     const sink = new PresenceSink(resolvePart(), rejectPart());
-    this.#request(shard, snapshot, sink, false);
+    requestValue(shard, this.#client.key, snapshot, sink, false);
     return this.#client.reads.add(snapshot, promise);
   }
 
@@ -211,34 +202,33 @@ export class Reader {
       else if (status === GET_FOUND_HELD) values[i] = decodeHeld(shard, valueCodec);
       else addFetch(fetches, shard, i, key.toBuffer(), status === GET_NEED_BLOCK);
     };
-    // The application's own code may use the database, and with it the room for staged keys: encodings,
-    // and the `toJSON` of keys.
+    // The application's own code may use the database, and with it the staged keys: encodings, and the
+    // `toJSON` of keys.
     const isStaging =
       keyCodec.kind !== 'custom' && keyCodec.kind !== 'json' && valueCodec.kind !== 'custom';
-    const staged = this.#staged;
-    for (let start = 0; start < keys.length; start += TOGETHER) {
-      const end = Math.min(start + TOGETHER, keys.length);
-      // One that is refused may have left those before it staged.
-      for (const shard of shards) shard.forgetStaged();
-      for (let i = start; i < end; i++) {
+    const readStaged = (shard: ShardClient): void => {
+      const { staged } = shard;
+      const left = staged.read(valueCodec, snapshot, values);
+      for (let n = 0; n < left; n++) {
+        staged.takeLeft(n, key);
+        read(staged.leftPosition(n), shard);
+      }
+    };
+    try {
+      for (let i = 0; i < keys.length; i++) {
         encodeKey(key, keyCodec, keys[i], 'keys');
         const shard = this.#client.route();
-        const word = isStaging && key.length <= STAGED_BYTES_MAX ? shard.stage(key) : 0;
-        if (word === 0) read(i, shard);
-        const at = (i - start) * 3;
-        staged[at] = word;
-        staged[at + 1] = key.length;
-        staged[at + 2] = shard.shard;
+        if (isStaging && key.length <= STAGED_BYTES_MAX) {
+          shard.staged.add(key, i);
+          if (shard.staged.isFull) readStaged(shard);
+        } else {
+          read(i, shard);
+        }
       }
-      for (const shard of shards) shard.prefetch();
-      for (let i = start; i < end; i++) {
-        const at = (i - start) * 3;
-        const word = staged[at] as number;
-        if (word === 0) continue;
-        const shard = shards[staged[at + 2] as number] as ShardClient;
-        key.takeFromWords(shard.kernel.i32, word, staged[at + 1] as number);
-        read(i, shard);
-      }
+      if (isStaging) for (const shard of shards) readStaged(shard);
+    } catch (error) {
+      if (isStaging) for (const shard of shards) shard.staged.forget();
+      throw error;
     }
     return fetches;
   }
@@ -248,47 +238,6 @@ export class Reader {
     shard.send(REQUEST_GET_MANY, 0, keys.length, encodeGetMany(snapshot, keys), sink);
     return sink;
   }
-
-  /** Asks the shard worker for the value of the key in the scratch. */
-  #request(
-    shard: ShardClient,
-    snapshot: number,
-    sink: KeptSink | ValueSink | PresenceSink,
-    first: boolean,
-  ): void {
-    const { key } = this.#client;
-    const payload = Buffer.allocUnsafe(GET_HEAD_BYTES + key.length);
-    payload.writeDoubleLE(snapshot, 0);
-    payload.set(key.bytes.subarray(0, key.length), GET_HEAD_BYTES);
-    shard.send(REQUEST_GET, 0, 0, payload, sink, first);
-  }
-}
-
-/** The value that a lookup copied out. */
-function decodeResult(shard: ShardClient, codec: Codec): unknown {
-  const { resultWord } = shard;
-  const words = shard.kernel.u32;
-  const length = words[resultWord + 1] as number;
-  if (codec.kind === 'buffer') return privateCopy(shard.values.view(length));
-  const start = shard.scratch + SCRATCH_OUT;
-  return decode(codec, shard.bytes, start, start + length, words[resultWord + 2] !== 0);
-}
-
-/** The value that a lookup holds in place. No user code runs before it is let go. */
-function decodeHeld(shard: ShardClient, codec: Codec): unknown {
-  const words = shard.kernel.u32;
-  const start = words[shard.resultWord] as number;
-  const end = start + (words[shard.resultWord + 1] as number);
-  let copy: Buffer;
-  try {
-    if (codec.kind !== 'custom') {
-      return decode(codec, shard.bytes, start, end, words[shard.resultWord + 2] !== 0);
-    }
-    copy = copyOf(shard.bytes, start, end);
-  } finally {
-    shard.leave();
-  }
-  return codec.decode(copy);
 }
 
 function isPresent(shard: ShardClient, status: number): boolean {

@@ -21,13 +21,10 @@ import {
   H_SLEEPING,
   H_VERSION,
   H_VISIBLE,
-  PREFETCH_KEY_BYTES,
-  PREFETCH_KEYS_MAX,
   REQUEST_BLOB_BEGIN,
   REQUEST_WRITE,
   SCRATCH_DESCRIPTORS,
   SCRATCH_KEY,
-  SCRATCH_KEY2,
   SCRATCH_OUT,
   SCRATCH_RESULT,
 } from '../kernel/assembly/layout.js';
@@ -53,6 +50,7 @@ import { OwnReads } from './own-reads.js';
 import { PendingAnswers } from './pending-answers.js';
 import { RequestQueue } from './request-queue.js';
 import type { ResponseSink } from './response-sink.js';
+import { StagedKeys } from './staged-keys.js';
 import { allocateStringBuffer, asStringBuffer, type StringBuffer } from './string-buffer.js';
 
 /** Committed but unpublished bytes after which the shard is let at them without further ado. */
@@ -122,9 +120,8 @@ export class ShardClient {
   /** What was there; kept, so that the load is not left out as useless. */
   touchedHint = 0;
   #wasPresent = false;
-  /** Keys staged, and the words they take. */
-  #staged = 0;
-  #stagedWords = 0;
+  /** Keys that are looked up together. */
+  readonly staged = new StagedKeys(this);
 
   constructor(options: ShardClientOptions) {
     const { shard, control, client, listener, directory, directCommits = false } = options;
@@ -210,35 +207,6 @@ export class ShardClient {
     }
     if (status === GET_FOUND) this.#ownReads.offer(key.length);
     return status;
-  }
-
-  /**
-   * Puts the key where `prefetch` finds it, with others that will be looked up next; returns the word
-   * at which it can be taken back, or 0 when there is no room. A scan on this thread overwrites it.
-   */
-  stage(key: KeyScratch): number {
-    const words = 2 + ((key.length + 3) >>> 2);
-    const used = this.#stagedWords;
-    if (this.#staged === PREFETCH_KEYS_MAX || (used + words) * 4 > PREFETCH_KEY_BYTES) return 0;
-    const at = ((this.scratch + SCRATCH_KEY2) >>> 2) + used;
-    this.kernel.i32[at] = key.length;
-    this.kernel.i32[at + 1] = key.hash;
-    key.copyToWords(this.kernel.i32, at + 2);
-    this.#stagedWords = used + words;
-    this.#staged++;
-    return at + 2;
-  }
-
-  /** Lets the memory accesses of all staged keys overlap, and forgets the keys. */
-  prefetch(): void {
-    if (this.#staged > 1) this.kernel.exports.prefetchKeys(this.#staged);
-    this.forgetStaged();
-  }
-
-  /** Keys that were staged are not looked up after all. */
-  forgetStaged(): void {
-    this.#staged = 0;
-    this.#stagedWords = 0;
   }
 
   /** Throws when there is nothing that could be read: the shard's worker has never come up. */

@@ -252,6 +252,44 @@ class Shard {
     }
   }
 
+  /** Status and value of each key: those that one call answers. */
+  getMany(keys: readonly string[], snapshot = -1): [number, string | undefined][] {
+    const { exports, bytes, u32 } = this.reader;
+    const scratch = exports.scratchBase();
+    const first = scratch + layout.SCRATCH_KEY2;
+    let at = first;
+    for (const key of keys) {
+      const length = bytes.write(key, at + 8);
+      bytes.writeUInt32LE(length, at);
+      bytes.writeUInt32LE(exports.murmur32(at + 8, length) >>> 0, at + 4);
+      at += 8 + ((length + 3) & ~3);
+    }
+    const used = exports.getMany(keys.length, snapshot);
+    let end = 0;
+    const found = keys.map((_, i): [number, string | undefined] => {
+      const result = scratch + layout.SCRATCH_DESCRIPTORS + i * layout.MANY_RESULT_BYTES;
+      const status = u32[(result + layout.MANY_STATUS) >>> 2] as number;
+      if (status !== GET_FOUND) return [status, undefined];
+      const value = u32[(result + layout.MANY_VALUE) >>> 2] as number;
+      const length = u32[(result + layout.MANY_VALUE_BYTES) >>> 2] as number;
+      expect(value).toBe(end);
+      end = Math.min((value + length + 7) & ~7, layout.SCRATCH_OUT_BYTES);
+      const out = scratch + layout.SCRATCH_OUT + value;
+      const text = bytes.subarray(out, out + length);
+      const isAscii = u32[(result + layout.MANY_ASCII) >>> 2] !== 0;
+      expect(isAscii).toBe(text.every((byte) => byte < 128));
+      return [status, text.toString()];
+    });
+    expect(used).toBe(end);
+    return found;
+  }
+
+  /** Counted so far. */
+  get gets(): number {
+    const line = layout.READERS + layout.READER_BYTES + layout.READER_GETS;
+    return Number(this.reader.u64[line >>> 3]);
+  }
+
   scan(
     range: {
       start?: string;
@@ -370,7 +408,20 @@ describe('reads', () => {
             '',
           ]);
           for (const { at, model: then } of [...history, { at: -1, model }]) {
+            const many = [...every].slice(0, layout.GET_MANY_KEYS_MAX);
+            const check = (isAll: boolean): void => {
+              const gets = shard.gets;
+              const found = shard.getMany(many, at);
+              for (const [i, [status, value]] of found.entries()) {
+                if (isAll) expect(status).not.toBe(GET_NEED_BLOCK);
+                if (status !== GET_NEED_BLOCK) expect(value).toBe(then.get(many[i] as string));
+              }
+              const answered = found.filter(([status]) => status !== GET_NEED_BLOCK);
+              expect(shard.gets - gets).toBe(answered.length);
+            };
+            check(false);
             for (const key of every) expect(shard.get(key, at)).toBe(then.get(key));
+            check(true);
             const sorted = [...then].sort(([a], [b]) => compare(a, b));
             expect(shard.scan({}, at)).toEqual(sorted);
             expect(shard.scan({ reverse: true }, at)).toEqual([...sorted].reverse());
@@ -395,6 +446,59 @@ describe('reads', () => {
       { numRuns: 60, endOnFailure: true },
     );
   }, 120_000);
+
+  it('of as many keys as there may be find them in large memtables and in tables', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    const count = layout.GET_MANY_KEYS_MAX;
+    // The longest keys that are staged, and all that stands behind them.
+    const roomBytes = layout.SCRATCH_OUT - layout.SCRATCH_KEY2;
+    expect(layout.GET_MANY_KEY_BYTES + count * (8 + 8 + 16)).toBeLessThanOrEqual(roomBytes);
+    const keyAt = (i: number): string => `${i}`.padStart(200, 'k');
+    const write = (round: number, step: number): void => {
+      const numbers = Array.from({ length: Math.ceil(2500 / step) }, (_, n) => n * step);
+      const value = `${round}`;
+      shard.apply(numbers.map((i) => ({ key: keyAt(i), value: `${i}:`.padEnd(90, value) })));
+    };
+    write(1, 1);
+    for (let round = 2; round < 5; round++) {
+      for (let first = 0; first < 2500; first += count) {
+        const chosen = Array.from({ length: count }, (_, n) => (first + n * 31) % 2600);
+        const wanted = chosen.map((i) => {
+          if (i >= 2500) return undefined;
+          const written = [4, 3, 2].find((r) => r < round && i % (2 * r) === 0) ?? 1;
+          return `${i}:`.padEnd(90, `${written}`);
+        });
+        const keys = chosen.map(keyAt);
+        for (const key of keys) shard.get(key);
+        const found = shard.getMany(keys);
+        expect(found.map(([, value]) => value)).toEqual(wanted);
+      }
+      if (round === 2) shard.flush();
+      write(round, 2 * round);
+    }
+  });
+
+  it('of many keys leave what nobody may see yet, and what finds no room, to others', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path);
+    const large = 'l'.repeat(100_000);
+    const keysOf = (from: number): string[] => Array.from({ length: 8 }, (_, i) => `k${from + i}`);
+    shard.apply(keysOf(0).map((key, i) => ({ key, value: i % 2 === 0 ? large : 'small' })));
+    const unsettled = shard.apply(keysOf(8).map((key) => ({ key, value: 'hidden?' }))) - 7;
+    shard.apply([{ key: 'k0', value: undefined }]);
+    const statuses = (snapshot?: number): number[] =>
+      shard.getMany([...keysOf(0), ...keysOf(8), 'none'], snapshot).map(([status]) => status);
+    // k0 is deleted; of k2, k4 and k6, two find room.
+    const ofFirst = [0, 1, 1, 1, 1, 1, 3, 1];
+    expect(statuses()).toEqual([...ofFirst, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
+    shard.kernel.u64[layout.H_UNSETTLED >>> 3] = BigInt(unsettled);
+    expect(statuses()).toEqual([5, ...ofFirst.slice(1), 5, 5, 5, 5, 5, 5, 5, 5, 0]);
+    // A snapshot is below what is not released.
+    expect(statuses(unsettled - 1)).toEqual([1, 1, 1, 1, 3, 1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    // Nor does it stay in its epoch.
+    expect(shard.kernel.exports.epochReached(shard.kernel.exports.retire())).toBe(1);
+  });
 
   it('stay right while a small cache evicts all the time', () => {
     directory = temporaryDirectory();

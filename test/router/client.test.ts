@@ -11,6 +11,7 @@ import {
   ShardUnavailableError,
 } from '../../src/errors.js';
 import {
+  MANY_RESULT_BYTES,
   REQUEST_BLOB_BEGIN,
   REQUEST_GET,
   REQUEST_GET_MANY,
@@ -48,8 +49,16 @@ function missBlocks(shard: ShardClient, misses: (calls: number) => boolean): voi
   let calls = 0;
   const get = (keyLength: number, snapshot: number, routing: number): number =>
     misses(calls++) ? 2 : exports.get(keyLength, snapshot, routing);
+  const getMany = (count: number, snapshot: number): number => {
+    const used = exports.getMany(count, snapshot);
+    for (let i = 0; i < count; i++) {
+      const at = shard.descriptorWord + (i * MANY_RESULT_BYTES) / 4;
+      if (misses(calls++)) shard.kernel.u32[at] = 2;
+    }
+    return used;
+  };
   const kernel = Object.create(shard.kernel, {
-    exports: { value: { ...exports, get } },
+    exports: { value: { ...exports, get, getMany } },
   });
   shard.kernel = kernel;
 }

@@ -1,6 +1,6 @@
 import { MessageChannel } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
-import { PrivateParts, privateCopy } from '../../src/router/private-bytes.js';
+import { PrivateParts, PrivateSequence, privateCopy } from '../../src/router/private-bytes.js';
 
 function pattern(length: number, seed: number): Buffer {
   return Buffer.from(Array.from({ length }, (_, i) => (i * 7 + seed) & 0xff));
@@ -79,6 +79,13 @@ describe('memory that several share', () => {
       parts.of(source, source.length);
       transfer(parts.take(0, 100).buffer);
       expect(parts.take(100, 200).equals(source.subarray(100, 200))).toBe(true);
+      const sequence = new PrivateSequence();
+      for (const length of [100, 0, 100]) {
+        sequence.of(source, 0, source.length);
+        const part = sequence.take(0, length);
+        expect(part.equals(source.subarray(0, length))).toBe(true);
+        transfer(part.buffer);
+      }
     },
   );
 });
@@ -122,5 +129,40 @@ describe('private parts', () => {
     parts.of(source, source.length);
     parts.take(30_000, 30_100);
     expect(parts.take(10, 60).equals(source.subarray(10, 60))).toBe(true);
+  });
+});
+
+describe('a private sequence', () => {
+  it('is what stood there, whatever the lengths, beside other copies', () => {
+    const source = pattern(300_000, 5);
+    const wanted = Buffer.from(source);
+    const sequence = new PrivateSequence();
+    const taken: { part: Buffer; start: number; length: number }[] = [];
+    const others: { copy: Buffer; seed: number }[] = [];
+    for (let n = 0, end = 8; end + 20_000 < source.length; ) {
+      const base = end;
+      sequence.of(source, base, 20_000);
+      for (let start = 0; start < 17_000; n++) {
+        const length = [50, 200, 0, 1, 2048, 2049, 7][n % 7] as number;
+        taken.push({ part: sequence.take(start, length), start: base + start, length });
+        start = (start + length + 7) & ~7;
+        end = base + start;
+        if (n % 5 === 0) others.push({ copy: privateCopy(pattern(100, n)), seed: n });
+      }
+    }
+    source.fill(0xee);
+    for (const { part, start, length } of taken) {
+      expect(Buffer.isBuffer(part)).toBe(true);
+      expect(part.buffer).toBeInstanceOf(ArrayBuffer);
+      expect(part.equals(wanted.subarray(start, start + length))).toBe(true);
+    }
+    for (const { copy, seed } of others) expect(copy.equals(pattern(100, seed))).toBe(true);
+    // Nor do they lie on one another.
+    for (const { part } of taken) part.fill(0x11);
+    for (const { copy, seed } of others) expect(copy.equals(pattern(100, seed))).toBe(true);
+    for (const [index, { part, start, length }] of taken.entries()) {
+      part.set(wanted.subarray(start, start + length));
+      expect(taken[index + 1]?.part.every((byte) => byte === 0x11) ?? true).toBe(true);
+    }
   });
 });

@@ -99,7 +99,7 @@ function touchAhead(): void {
     count++;
   }
   // Alone, a key gains nothing. After the end, never again.
-  if (count > 1) memtableTouch(activeMemtable, list, count);
+  if (count > 1) memtableTouch(activeMemtable, list, count, false);
   if (count < AHEAD_MAX) {
     aheadEnd = aheadLimit;
     aheadAt = aheadLimit;

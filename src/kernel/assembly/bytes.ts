@@ -27,6 +27,22 @@ export function copyBytes(target: u32, from: u32, n: u32): void {
   for (let i: u32 = 0; i < n; i++) store<u8>(target + i, load<u8>(from + i));
 }
 
+/** As `copyBytes`; returns whether no byte has its high bit set. */
+export function copyText(target: u32, from: u32, n: u32): bool {
+  if (n < 16 || n > 512) {
+    copyBytes(target, from, n);
+    return isAscii(target, n);
+  }
+  let all = v128.load(from + n - 16);
+  v128.store(target + n - 16, all);
+  for (let i: u32 = 0; i + 16 <= n; i += 16) {
+    const bytes = v128.load(from + i);
+    v128.store(target + i, bytes);
+    all = v128.or(all, bytes);
+  }
+  return !i8x16.bitmask(all);
+}
+
 /** Whether two runs of `n` bytes are the same. */
 export function equalBytes(a: u32, b: u32, n: u32): bool {
   if (n >= 8) {
@@ -88,11 +104,13 @@ export function headOf(key: u32, length: u32): u64 {
 
 /** True when no byte has its high bit set. */
 export function isAscii(ptr: u32, length: u32): bool {
-  let i: u32 = 0;
-  for (; i + 16 <= length; i += 16) {
-    if (i8x16.bitmask(v128.load(ptr + i))) return false;
+  if (length >= 16) {
+    for (let i: u32 = 0; i + 16 <= length; i += 16) {
+      if (i8x16.bitmask(v128.load(ptr + i))) return false;
+    }
+    return !i8x16.bitmask(v128.load(ptr + length - 16));
   }
-  for (; i < length; i++) if (load<u8>(ptr + i) & 0x80) return false;
+  for (let i: u32 = 0; i < length; i++) if (load<u8>(ptr + i) & 0x80) return false;
   return true;
 }
 

@@ -1,7 +1,7 @@
 /** Point reads: a key's newest version at or below a snapshot, from memory alone. See reader.ts. */
 
 import { blockEntry, blockFind } from './block';
-import { compareBytes, copyBytes, isAscii } from './bytes';
+import { compareBytes, copyText, isAscii } from './bytes';
 import { readerEnter, readerLeave } from './epoch';
 import { filterMayContain } from './filter';
 import { murmur32, xxh64 } from './hash';
@@ -74,31 +74,58 @@ const RUNS_ASKED_FIRST_MAX: u32 = 8;
 /** Whether a lookup has met tables. */
 let hadRuns: bool = false;
 
-/** Hands out the value at `ptr`: copied, or held in place when it is larger than the room. */
-function found(type: u32, ptr: u32, length: u32, sequence: u64): i32 {
+/** Of the version that `find` has found: OP_*, and where its value stands. */
+export let foundType: u32 = 0;
+export let foundValue: u32 = 0;
+export let foundBytes: u32 = 0;
+export let foundSequence: u64 = 0;
+
+/** Notes a version that was found. */
+// @ts-ignore: decorator
+@inline
+function note(type: u32, value: u32, length: u32, sequence: u64): void {
   absentInARow = 0;
-  store<f64>(scratch + SCRATCH_RESULT, <f64>sequence, 24);
+  foundType = type;
+  foundValue = value;
+  foundBytes = length;
+  foundSequence = sequence;
+}
+
+/** Whether what was found is for the transaction table to decide: nobody may see it yet, perhaps. */
+// @ts-ignore: decorator
+@inline
+export function isUnsettled(): bool {
   // After the version was found: whoever put it there lowered the word before.
-  if (isLatest && sequence >= atomic.load<u64>(H_UNSETTLED) && sequence != settled) {
+  return isLatest && foundSequence >= atomic.load<u64>(H_UNSETTLED) && foundSequence != settled;
+}
+
+/** Hands out what was found: copied, or held in place when it is larger than the room. */
+// @ts-ignore: decorator
+@inline
+function handOut(): i32 {
+  const result = scratch + SCRATCH_RESULT;
+  const length = foundBytes;
+  store<f64>(result, <f64>foundSequence, 24);
+  if (isUnsettled()) {
     readerLeave(slot);
     return GET_UNSETTLED;
   }
-  if (type == OP_DELETE) {
+  if (foundType == OP_DELETE) {
     readerLeave(slot);
     return GET_ABSENT;
   }
-  store<u32>(scratch + SCRATCH_RESULT, length, 4);
+  store<u32>(result, length, 4);
   if (length > SCRATCH_OUT_BYTES) {
-    store<u32>(scratch + SCRATCH_RESULT, ptr, 0);
-    store<u32>(scratch + SCRATCH_RESULT, <u32>isAscii(ptr, length), 8);
+    store<u32>(result, foundValue, 0);
+    store<u32>(result, <u32>isAscii(foundValue, length), 8);
     return GET_FOUND_HELD;
   }
   const out = scratch + SCRATCH_OUT;
-  copyBytes(out, ptr, length);
+  const ascii = copyText(out, foundValue, length);
   readerLeave(slot);
-  store<u32>(scratch + SCRATCH_RESULT, out, 0);
-  if (type == OP_PUT_BLOB) return GET_BLOB;
-  store<u32>(scratch + SCRATCH_RESULT, <u32>isAscii(out, length), 8);
+  store<u32>(result, out, 0);
+  if (foundType == OP_PUT_BLOB) return GET_BLOB;
+  store<u32>(result, <u32>ascii, 8);
   return GET_FOUND;
 }
 
@@ -113,13 +140,13 @@ function touch(raw: u32, index: i32): void {
   if (!(marks & bit)) store<u32>(entry, marks | bit, CACHE_TOUCHED);
 }
 
-/** Hands out the value of entry `index` of a block. */
+/** Notes entry `index` of a block. */
 // @ts-ignore: decorator
 @inline
-function foundInBlock(raw: u32, index: i32): i32 {
+function noteEntry(raw: u32, index: i32): void {
   const decoded = scratch + ENTRY;
   blockEntry(raw, index, decoded);
-  return found(
+  note(
     load<u32>(decoded, 16),
     load<u32>(decoded, 8),
     load<u32>(decoded, 12),
@@ -140,8 +167,14 @@ function noteOwnHit(meta: u32, hash: u64): void {
   store<u32>(scratch + SCRATCH_RESULT, <u32>hash, 40);
 }
 
-/** The block that is wanted is not in memory: tells which, and where in its file it stands. */
-function missing(meta: u32, block: u32): i32 {
+/** The block that `find` wants and that is not in memory. */
+let missingMeta: u32 = 0;
+let missingBlock: u32 = 0;
+
+/** Tells which block is wanted, and where in its file it stands. */
+function missing(): i32 {
+  const meta = missingMeta;
+  const block = missingBlock;
   const result = scratch + SCRATCH_RESULT;
   const offsets = load<u32>(meta, T_OFFSETS) + (block << 2);
   tally(READER_CACHE_MISSES);
@@ -192,6 +225,106 @@ function mayBeInRuns(version: u32, runs: u32, key: u32, keyLength: u32, hash: u6
   return false;
 }
 
+/** Of the Version that `open` has found: its address, its runs, and the moment that is read. */
+export let version: u32 = 0;
+let runCount: u32 = 0;
+let moment: u64 = 0;
+
+/** Looks at the Version, from inside the epoch. Returns the number of runs. */
+// @ts-ignore: decorator
+@inline
+export function open(snapshot: f64): u32 {
+  version = atomic.load<u32>(H_VERSION);
+  isLatest = snapshot < 0;
+  moment = min(snapshotOf(snapshot), bound - 1);
+  runCount = load<u32>(version, V_RUN_COUNT);
+  return runCount;
+}
+
+/** Whether keys that are looked up are as a rule absent, so that hints are not worth waiting for. */
+// @ts-ignore: decorator
+@inline
+export function expectsAbsent(): bool {
+  return absentInARow >= ABSENT_EXPECTED && runCount <= RUNS_ASKED_FIRST_MAX;
+}
+
+/**
+ * Looks up a key in what `open` has found. GET_FOUND: `found…` tell what; it may be a tombstone, or
+ * unsettled. GET_ABSENT, GET_NEED_BLOCK: as of `get`. `isPrefetched`: whether what the key's hint names has
+ * been asked for.
+ */
+// @ts-ignore: decorator
+@inline
+export function find(
+  key: u32,
+  keyLength: u32,
+  hash: u64,
+  routing: u32,
+  isPrefetched: bool,
+): i32 {
+  const current = version;
+  const at = moment;
+  let runs = runCount;
+  if (runs) {
+    if (expectsAbsent() && !mayBeInRuns(current, runs, key, keyLength, hash)) runs = 0;
+    else if (!isPrefetched) hintPrefetch(hash, routing);
+  }
+  const memtables = load<u32>(current, V_MEMTABLE_COUNT);
+  for (let i: u32 = 0; i < memtables; i++) {
+    const record = memtableFind(load<u32>(current + V_MEMTABLES + (i << 2)), key, keyLength, at);
+    if (record) {
+      tally(READER_MEMTABLE_HITS);
+      const word = load<u32>(record, VERSION_VALUE_LENGTH);
+      note(
+        word >> VERSION_TYPE_SHIFT,
+        record + VERSION_VALUE,
+        word & VERSION_LENGTH_MASK,
+        load<u64>(record, VERSION_SEQUENCE),
+      );
+      return GET_FOUND;
+    }
+  }
+  for (let i: u32 = 0; i < runs; i++) {
+    const meta = tableOfRun(current + V_RUNS + i * V_RUN_BYTES, key, keyLength);
+    if (!meta) continue;
+    const hinted = hintFind(meta, key, keyLength, hash, routing, at);
+    if (hinted >= 0) {
+      tally(READER_CACHE_HITS);
+      touch(hintBlock, hinted);
+      noteEntry(hintBlock, hinted);
+      return GET_FOUND;
+    }
+    tally(READER_FILTER_CHECKS);
+    if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
+      tally(READER_FILTER_NEGATIVES);
+      continue;
+    }
+    const block = tableFindBlock(meta, key, keyLength);
+    const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
+    const isCached = entry > CACHE_GHOST;
+    const raw = isCached ? entry + CACHE_HEAD_BYTES : ownBlock(load<u32>(meta, T_ID), block);
+    if (!raw) {
+      missingMeta = meta;
+      missingBlock = block;
+      return GET_NEED_BLOCK;
+    }
+    if (isCached) tally(READER_CACHE_HITS);
+    const index = blockFind(raw, key, keyLength, hash, at);
+    if (index >= 0) {
+      if (isCached) {
+        touch(raw, index);
+        hintNote(raw, index, hash, routing);
+      } else if (isNewest(raw, index, hash)) {
+        noteOwnHit(meta, hash);
+      }
+      noteEntry(raw, index);
+      return GET_FOUND;
+    }
+  }
+  absentInARow = min<u32>(absentInARow + 1, ABSENT_EXPECTED);
+  return GET_ABSENT;
+}
+
 /**
  * Looks up the key at SCRATCH_KEY, whose murmur3 is `routing`, as of `snapshot` (-1: latest). See GET_* for the answer; result
  * words: value address, value length, ASCII flag, table id, block, and the sequence as f64 at byte 24;
@@ -206,71 +339,15 @@ export function get(keyLength: u32, snapshot: f64, routing: u32): i32 {
   let hash: u64 = hadRuns ? xxh64(key, keyLength, 0) : 0;
   readerEnter(slot);
   tally(READER_GETS);
-  const version = atomic.load<u32>(H_VERSION);
-  isLatest = snapshot < 0;
-  const at = min(snapshotOf(snapshot), bound - 1);
-  let runs = load<u32>(version, V_RUN_COUNT);
-  if (runs) {
+  if (open(snapshot)) {
     if (!hadRuns) hash = xxh64(key, keyLength, 0);
     hadRuns = true;
-    if (
-      absentInARow >= ABSENT_EXPECTED &&
-      runs <= RUNS_ASKED_FIRST_MAX &&
-      !mayBeInRuns(version, runs, key, keyLength, hash)
-    ) {
-      runs = 0;
-    } else {
-      hintPrefetch(hash, routing);
-    }
   }
-  const memtables = load<u32>(version, V_MEMTABLE_COUNT);
-  for (let i: u32 = 0; i < memtables; i++) {
-    const record = memtableFind(load<u32>(version + V_MEMTABLES + (i << 2)), key, keyLength, at);
-    if (record) {
-      tally(READER_MEMTABLE_HITS);
-      const word = load<u32>(record, VERSION_VALUE_LENGTH);
-      return found(
-        word >> VERSION_TYPE_SHIFT,
-        record + VERSION_VALUE,
-        word & VERSION_LENGTH_MASK,
-        load<u64>(record, VERSION_SEQUENCE),
-      );
-    }
-  }
-  for (let i: u32 = 0; i < runs; i++) {
-    const meta = tableOfRun(version + V_RUNS + i * V_RUN_BYTES, key, keyLength);
-    if (!meta) continue;
-    const hinted = hintFind(meta, key, keyLength, hash, routing, at);
-    if (hinted >= 0) {
-      tally(READER_CACHE_HITS);
-      touch(hintBlock, hinted);
-      return foundInBlock(hintBlock, hinted);
-    }
-    tally(READER_FILTER_CHECKS);
-    if (!filterMayContain(load<u32>(meta, T_FILTER), load<u32>(meta, T_FILTER_LINES), hash)) {
-      tally(READER_FILTER_NEGATIVES);
-      continue;
-    }
-    const block = tableFindBlock(meta, key, keyLength);
-    const entry = atomic.load<u32>(load<u32>(meta, T_CACHE_REFS) + (block << 2));
-    const isCached = entry > CACHE_GHOST;
-    const raw = isCached ? entry + CACHE_HEAD_BYTES : ownBlock(load<u32>(meta, T_ID), block);
-    if (!raw) return missing(meta, block);
-    if (isCached) tally(READER_CACHE_HITS);
-    const index = blockFind(raw, key, keyLength, hash, at);
-    if (index >= 0) {
-      if (isCached) {
-        touch(raw, index);
-        hintNote(raw, index, hash, routing);
-      } else if (isNewest(raw, index, hash)) {
-        noteOwnHit(meta, hash);
-      }
-      return foundInBlock(raw, index);
-    }
-  }
+  const status = find(key, keyLength, hash, routing, false);
+  if (status == GET_FOUND) return handOut();
+  if (status == GET_NEED_BLOCK) return missing();
   readerLeave(slot);
   store<f64>(scratch + SCRATCH_RESULT, 0, 24);
-  absentInARow = min<u32>(absentInARow + 1, ABSENT_EXPECTED);
   return GET_ABSENT;
 }
 

@@ -115,25 +115,43 @@ export function hintTouch(routing: u32): void {
   if (base) touched = load<u32>(lineOf(base, routing));
 }
 
+/** Where `hintPlace` leaves the entry that a hint names. */
+export let hintedEntry: u32 = 0;
+
+/** The raw block that the hint for a hash names, or 0; the entry in it is `hintedEntry`. */
+// @ts-ignore: decorator
+@inline
+export function hintPlace(hash: u64, routing: u32): u32 {
+  const base = load<u32>(H_HINT_BASE);
+  if (!base) return 0;
+  const hint = hintOf(lineOf(base, routing), hash);
+  const raw = rawOf(hint);
+  hintedEntry = raw + (<u32>(hint >> 20) & 0xffff);
+  return raw;
+}
+
+/** Starts bringing to this core's caches what a lookup will want of a block and an entry in it. */
+// @ts-ignore: decorator
+@inline
+export function touchEntry(raw: u32, p: u32): void {
+  touched =
+    load<u32>(raw) ^
+    load<u32>(p) ^
+    load<u32>(liveWord(raw - CACHE_HEAD_BYTES)) ^
+    load<u32>(raw, 48) ^
+    load<u32>(p, 64) ^
+    load<u32>(p, 128) ^
+    load<u32>(p, 192) ^
+    load<u32>(p, 256);
+}
+
 /**
  * Starts bringing to this core's caches what a lookup of the hash will want: the lines that its hint
  * names. Loads that nothing waits for run beside each other, and beside the search of the memtables.
  */
 export function hintPrefetch(hash: u64, routing: u32): void {
-  const base = load<u32>(H_HINT_BASE);
-  if (!base) return;
-  const hint = hintOf(lineOf(base, routing), hash);
-  const raw = rawOf(hint);
-  if (!raw) return;
-  const p = raw + (<u32>(hint >> 20) & 0xffff);
-  touched =
-    load<u32>(liveWord(raw - CACHE_HEAD_BYTES)) ^
-    load<u32>(raw) ^
-    load<u32>(raw, 48) ^
-    load<u32>(p) ^
-    load<u32>(p, 64) ^
-    load<u32>(p, 128) ^
-    load<u32>(p, 192);
+  const raw = hintPlace(hash, routing);
+  if (raw) touchEntry(raw, hintedEntry);
 }
 
 /** Number of the entry of table `meta` with the newest version of the key, at or below `at`; or -1. */

@@ -69,7 +69,6 @@ export {
   storedUnpack,
   storedVerify,
 } from './stored-block';
-export { prefetchKeys } from './prefetch';
 export { setHeldRanges } from './held';
 export {
   groupKeysBegin,
@@ -87,5 +86,6 @@ export {
   validatedTo,
 } from './locks';
 export { get, getSettled } from './get';
+export { getMany } from './get-many';
 export { attach, scratchBase } from './reader';
 export { scan } from './scan';

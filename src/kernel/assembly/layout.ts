@@ -171,9 +171,9 @@ export const SCRATCH_ENTRY: u32 = 768;
 export const SCRATCH_KEY: u32 = 1024;
 /** The second key of a call: the other bound of a scan. */
 export const SCRATCH_KEY2: u32 = SCRATCH_KEY + 66560;
-/** Room at SCRATCH_KEY2 for keys that are looked up together. */
-export const PREFETCH_KEY_BYTES: u32 = 65536;
-export const PREFETCH_KEYS_MAX: u32 = 64;
+/** Room at SCRATCH_KEY2 for keys that are looked up together; their hashes stand behind it. */
+export const GET_MANY_KEY_BYTES: u32 = 34816;
+export const GET_MANY_KEYS_MAX: u32 = 128;
 /** Where values and scan batches are copied to. */
 export const SCRATCH_OUT: u32 = SCRATCH_KEY2 + 66560;
 export const SCRATCH_OUT_BYTES: u32 = 262144;
@@ -182,6 +182,12 @@ export const SCRATCH_DESCRIPTORS: u32 = SCRATCH_OUT + SCRATCH_OUT_BYTES;
 export const SCAN_BATCH_ENTRIES_MAX: u32 = 2048;
 /** keyAddress u32, keyLength u32, valueAddress u32, valueLength u32 | SCAN_* flags. */
 export const SCAN_DESCRIPTOR_BYTES: u32 = 16;
+/** What `getMany` has found, of each key: GET_*, where in SCRATCH_OUT its value stands, its length, whether it is ASCII; u32. */
+export const MANY_RESULT_BYTES: u32 = 16;
+export const MANY_STATUS: u32 = 0;
+export const MANY_VALUE: u32 = 4;
+export const MANY_VALUE_BYTES: u32 = 8;
+export const MANY_ASCII: u32 = 12;
 export const SCRATCH_CURSORS: u32 =
   SCRATCH_DESCRIPTORS + SCAN_BATCH_ENTRIES_MAX * SCAN_DESCRIPTOR_BYTES;
 /** Merge sources of a scan: memtables and runs. */
