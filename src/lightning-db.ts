@@ -195,6 +195,7 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
       }
       // The value first: its encoding may be the application's code and use the database.
       const encoded = encodeValue(codec, value);
+      client.gathered.read();
       encodeKey(client.key, session.keyCodec, key);
       const promise = newPromise<void>();
       client.route().put(client.key, encoded, flags, new WriteSink(resolvePart(), rejectPart()));
@@ -209,6 +210,7 @@ export class LightningDb<K = string, V = string> implements Readable<K, V> {
     try {
       const { client, keyCodec } = this.#writable();
       const flags = isSync(options) ? RECORD_FLAG_SYNC : 0;
+      client.gathered.read();
       encodeKey(client.key, keyCodec, key);
       const promise = newPromise<void>();
       client.route().delete(client.key, flags, new WriteSink(resolvePart(), rejectPart()));

@@ -22,6 +22,7 @@ import {
 import { DirectBatch } from './direct-batch.js';
 import { DirectChoice } from './direct-choice.js';
 import { DirectDecision } from './direct-decision.js';
+import { GatheredGets } from './gathered-gets.js';
 import { KeepAlive } from './keep-alive.js';
 import { KeyScratch } from './key-scratch.js';
 import { shardOf } from './murmur3.js';
@@ -70,6 +71,7 @@ export class Client implements RequestListener {
   readonly key = new KeyScratch();
   readonly keepAlive = new KeepAlive();
   readonly reads = new ReadsInFlight();
+  readonly gathered = new GatheredGets(this);
   /** Commits over several shards. */
   readonly commits: CommitState;
   /** Commits batches over several shards that have been lent. */
@@ -343,6 +345,7 @@ export class Client implements RequestListener {
 
   /** Lets every request that is under way get its answer, for as long as `millisecondsMax`. */
   async drain(millisecondsMax: number): Promise<void> {
+    this.gathered.read();
     const startMs = performance.now();
     while (performance.now() - startMs < millisecondsMax) {
       for (const shard of this.shards) if (shard.isDirty) shard.flush();

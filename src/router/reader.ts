@@ -88,6 +88,8 @@ export class Reader {
   }
 
   get(codec: Codec, snapshot: number): Promise<unknown> {
+    const { gathered } = this.#client;
+    if (gathered.takes(codec, snapshot)) return gathered.add(codec);
     const shard = this.#client.route();
     const status = shard.lookup(this.#client.key, snapshot);
     if (status === GET_ABSENT) return Promise.resolve(undefined);
@@ -214,6 +216,7 @@ export class Reader {
         read(staged.leftPosition(n), shard);
       }
     };
+    this.#client.gathered.read();
     try {
       for (let i = 0; i < keys.length; i++) {
         encodeKey(key, keyCodec, keys[i], 'keys');

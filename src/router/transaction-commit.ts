@@ -65,6 +65,7 @@ export function newCommitState(watched: CommitWatchOptions): CommitState {
  * has been written since.
  */
 export function commitTransaction(client: Client, request: CommitRequest): Promise<number> {
+  client.gathered.read();
   let involved = 0;
   let only = 0;
   for (let shard = 0; shard < client.shards.length; shard++) {

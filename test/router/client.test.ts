@@ -11,6 +11,7 @@ import {
   ShardUnavailableError,
 } from '../../src/errors.js';
 import {
+  GET_MANY_KEYS_MAX,
   MANY_RESULT_BYTES,
   REQUEST_BLOB_BEGIN,
   REQUEST_GET,
@@ -190,6 +191,94 @@ describe('reads', () => {
     expect(await Promise.all(keys.map((key) => db.has(key)))).toEqual(
       expected.map((value) => value !== undefined),
     );
+  });
+
+  it('of one turn, gathered or not, find what they ask the shard for before a later write', async () => {
+    const { db, session } = await start({ shards: 2, requestRingBytes: 512 });
+    const keys = Array.from({ length: 200 }, (_, i) => `k${i}`);
+    for (const key of keys) await db.put(key, 'old');
+    for (const shard of session.client.shards) missBlocks(shard, (calls) => calls % 3 !== 0);
+    for (let round = 0; round < 6; round++) {
+      const before = keys.map((key) => db.get(key));
+      const puts = keys.map((key, i) =>
+        i % 2 === 0 ? db.put(key, `new-${round}`) : db.delete(key),
+      );
+      const after = keys.map((key) => db.get(key));
+      const old = (await Promise.all(before)).slice(1);
+      expect(new Set(old)).toEqual(
+        round === 0 ? new Set(['old']) : new Set([`new-${round - 1}`, undefined]),
+      );
+      await Promise.all(puts);
+      await Promise.all(after);
+      expect(await Promise.all(keys.map((key) => db.get(key)))).toEqual(
+        keys.map((_, i) => (i % 2 === 0 ? `new-${round}` : undefined)),
+      );
+    }
+    expect(seen(REQUEST_GET)).toBeGreaterThan(100);
+  });
+
+  it('of one turn are looked up together while many come, and at once when they come alone', async () => {
+    const { db, session } = await start({ shards: 1 });
+    const shard = session.client.shards[0] as ShardClient;
+    const calls = { alone: 0, together: 0 };
+    const { exports } = shard.kernel;
+    shard.kernel = Object.create(shard.kernel, {
+      exports: {
+        value: {
+          ...exports,
+          get: (...args: Parameters<typeof exports.get>) => {
+            calls.alone++;
+            return exports.get(...args);
+          },
+          getMany: (...args: Parameters<typeof exports.getMany>) => {
+            calls.together++;
+            return exports.getMany(...args);
+          },
+        },
+      },
+    });
+    const countOf = async (read: () => Promise<unknown>): Promise<typeof calls> => {
+      const before = { ...calls };
+      await read();
+      return { alone: calls.alone - before.alone, together: calls.together - before.together };
+    };
+    const readAll = (): Promise<unknown> =>
+      Promise.all(Array.from({ length: 2 * GET_MANY_KEYS_MAX }, (_, i) => db.get(`k${i}`)));
+    const readAlone = async (): Promise<void> => {
+      for (let i = 0; i < 100; i++) await db.get(`k${i}`);
+    };
+    expect(await countOf(readAlone)).toEqual({ alone: 100, together: 0 });
+    await readAll();
+    expect(await countOf(readAll)).toEqual({ alone: 0, together: 2 });
+    expect(await countOf(readAll)).toEqual({ alone: 0, together: 2 });
+    // The first of them finds out.
+    expect(await countOf(readAlone)).toEqual({ alone: 99, together: 1 });
+    // A call is looked up when it is made.
+    const { alone } = calls;
+    const get = db.get('k1');
+    expect(calls.alone).toBe(alone + 1);
+    await get;
+  });
+
+  it('that are gathered fail when there is nothing to read, or nobody to ask', async () => {
+    const { db, session, control } = await start({ shards: 1 });
+    const getAll = (): Promise<unknown[]> =>
+      Promise.all(
+        Array.from({ length: 100 }, (_, i) =>
+          db.get(`k${i}`).then(
+            (value) => value,
+            (error: LightningError) => error.code,
+          ),
+        ),
+      );
+    for (let i = 0; i < 100; i++) await db.put(`k${i}`, 'value');
+    for (let round = 0; round < 3; round++)
+      expect(new Set(await getAll())).toEqual(new Set(['value']));
+    missBlocks(session.client.shards[0] as ShardClient, () => true);
+    control.setShardState(0, SHARD_DOWN);
+    expect(new Set(await getAll())).toEqual(new Set(['LIGHTNING_SHARD_UNAVAILABLE']));
+    control.setShardState(0, SHARD_SERVING);
+    expect(new Set(await getAll())).toEqual(new Set(['value']));
   });
 
   it('use the encoding that is asked for', async () => {
