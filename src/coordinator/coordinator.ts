@@ -329,6 +329,7 @@ export class Coordinator {
       stats: () => this.#attachStats(),
       releaseClient: async (shard, client) =>
         this.#link(shard).call((it) => it.releaseClient(client)),
+      releaseLog: () => this.#durability?.log.takeUp(),
     };
   }
 

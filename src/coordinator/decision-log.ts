@@ -152,8 +152,10 @@ export class DecisionLog {
     return this.#segment;
   }
 
+  /** What clients have appended is counted. */
   get bytes(): number {
-    return this.#bytes;
+    const { lentLog } = this.#lending ?? {};
+    return this.#isLent && lentLog !== undefined ? lentLog.bytes : this.#bytes;
   }
 
   /** Why nothing is appended any more; undefined while it is. */
@@ -192,6 +194,12 @@ export class DecisionLog {
 
   letGo(): void {
     if (--this.#holds === 0) this.#offer();
+  }
+
+  /** What clients have appended is taken up, and what one that died has left in the middle is decided. */
+  takeUp(): void {
+    this.hold();
+    this.letGo();
   }
 
   #held<T>(use: () => T): T {
@@ -303,7 +311,10 @@ export class DecisionLog {
     try {
       await file.datasyncLater();
     } catch (error) {
-      throw this.#poisoned(error);
+      this.#poisoned(error);
+      // It was lent meanwhile: from now on it is not.
+      this.takeUp();
+      throw error;
     }
     if (this.#file === file) this.#durableBytes = Math.max(this.#durableBytes, bytes);
     if (this.#isFull && this.#bytes >= 2 * this.#rotateBytes) this.#held(() => this.#tryRotate());

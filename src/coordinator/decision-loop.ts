@@ -84,9 +84,13 @@ export class DecisionLoop {
     this.#ended = this.#run();
   }
 
-  /** Clients that hold all participants of a commit decide it themselves, but not where each is synced. */
+  /**
+   * Clients that hold all participants of a commit decide it themselves, but not where each is synced, nor
+   * when nothing is decided any more.
+   */
   lendLog(): void {
     const { control, log, syncAlways } = this.#options;
+    if (control.transactions.areOutcomesUnknown) return;
     if (syncAlways || !areThreadEndsKnown() || isWeakened('keep-log')) return;
     log.lendTo({
       lentLog: control.transactions.lentLog,

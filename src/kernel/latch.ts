@@ -39,6 +39,11 @@ export function takeAt(words: Int32Array, at: number, client: number): boolean {
   return Atomics.compareExchange(words, at, LATCH_LENDABLE, taken) === LATCH_LENDABLE;
 }
 
+/** Whether it is that client that has it. */
+export function isHeldAt(words: Int32Array, at: number, client: number): boolean {
+  return (Atomics.load(words, at) & ~LATCH_WANTED) === LATCH_CLIENT + client;
+}
+
 /** The client has done; the next may come. False: the owner waits, it has been given to it. */
 export function giveBackAt(words: Int32Array, at: number, client: number): boolean {
   const taken = LATCH_CLIENT + client;

@@ -34,6 +34,7 @@ import { H_LATCH, H_LATCH_SOON, H_LATCH_WAITERS } from './assembly/layout.js';
 import {
   giveBackAt,
   type IsAlive,
+  isHeldAt,
   LATCH_CLIENT,
   LATCH_CLIENT_MASK,
   LATCH_LENDABLE,
@@ -100,7 +101,7 @@ export function isLatchHeld(words: Int32Array): boolean {
 
 /** Whether it is that client that has the shard. */
 export function holdsLatch(words: Int32Array, client: number): boolean {
-  return (Atomics.load(words, WORD) & ~LATCH_WANTED) === LATCH_CLIENT + client;
+  return isHeldAt(words, WORD, client);
 }
 
 /** The client has done; the next may come, unless the worker waits. */

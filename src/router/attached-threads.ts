@@ -4,7 +4,8 @@
  *
  * A thread announces itself with a MessagePort, whose closing says that it has left or died. Slots that
  * nobody was told of, or whose keeper has died, are looked at now and then. Of a thread that is gone
- * every shard lets go (its epoch, its rings, its commits) before anybody else gets the slot.
+ * every shard lets go (its epoch, its rings, its commits), and the coordinator's log is taken, before
+ * anybody else gets the slot.
  */
 
 import { type MessagePort, postMessageToThread } from 'node:worker_threads';
@@ -40,6 +41,8 @@ export interface AttachService {
   stats(): Promise<AttachStats>;
   /** Rejects when the shard does not answer: then it starts anew, with an empty memory. */
   releaseClient(shard: number, client: number): Promise<void>;
+  /** Takes the coordinator's log from a client that is gone. Absent: it is not lent. */
+  releaseLog?(): void;
 }
 
 export interface AttachedThreadsOptions {
@@ -172,6 +175,8 @@ export class AttachedThreads {
   async #letGo(client: number): Promise<void> {
     const { control, service } = this.#options;
     const aborted = this.#abortCommitsOf(client);
+    // The next owner of the slot lives: nobody would take the log from that one (lent-log.ts).
+    service.releaseLog?.();
     const shards = Array.from({ length: control.shards }, (_, shard) => shard);
     const outcomes = await Promise.allSettled(
       shards.map((shard) => service.releaseClient(shard, client)),

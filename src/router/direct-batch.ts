@@ -124,6 +124,7 @@ export class DirectBatch {
     const { transactions } = control;
     transactions.abort(slot, word, ABORT_UNAVAILABLE);
     const isAborted = stateOf(transactions.word(slot)) === TRANSACTION_ABORTED;
+    this.#decision?.abandon(slot);
     transactions.stopAwaiting(slot);
     // Those that were not written to would never hear of it.
     for (const { shard } of isAborted ? participants : []) control.letGo(slot, word, shard.shard);

@@ -61,6 +61,19 @@ export class DirectDecision {
     return true;
   }
 
+  /**
+   * Something that nobody foresaw ended `decide`: the log, if it is here, goes to the coordinator, with what
+   * was begun. Nobody else would ever take it from a thread that lives.
+   */
+  abandon(slot: number): void {
+    const { control, client } = this.#options;
+    const { transactions } = control;
+    if (!transactions.lentLog.isHeldBy(client)) return;
+    transactions.lentLog.leave();
+    transactions.markReady(slot);
+    transactions.ring();
+  }
+
   /** Gives the commit its number: it is DECIDING then. False: it was aborted. */
   #number(slot: number, word: number): boolean {
     const { control, wallMs } = this.#options;

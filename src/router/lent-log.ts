@@ -13,8 +13,17 @@
  * 3. The holder holds shards, too; it waits for nothing but its write to the file. Who waits for this latch
  *    holds no shard.
  * 4. It is lent only where the system tells of a thread's end: nobody but the coordinator could tell it.
+ *    The slot of a client that has died is not given to another thread before the log was taken back.
  */
-import { giveBackAt, type IsAlive, offerAt, takeAt, takeBackAt, yieldAt } from '../kernel/latch.js';
+import {
+  giveBackAt,
+  type IsAlive,
+  isHeldAt,
+  offerAt,
+  takeAt,
+  takeBackAt,
+  yieldAt,
+} from '../kernel/latch.js';
 
 const LATCH = 0;
 const LEFT = 4;
@@ -111,6 +120,10 @@ export class LentLog {
   /** A frame is in the log. */
   appended(frameBytes: number): void {
     this.#f64[(this.#base + BYTES) >>> 3] = this.bytes + frameBytes;
+  }
+
+  isHeldBy(client: number): boolean {
+    return isHeldAt(this.#i32, this.#latch, client);
   }
 
   giveBack(client: number): void {

@@ -5,9 +5,11 @@
 
 import { describe, expect, it } from 'vitest';
 import { DecisionLog } from '../../src/coordinator/decision-log.js';
-import { readDecisionLog } from '../../src/coordinator/log-reader.js';
+import { logSegmentName, readDecisionLog } from '../../src/coordinator/log-reader.js';
+import { verifyDatabase } from '../../src/coordinator/verify-database.js';
 import type { FileSystem } from '../../src/file-system/file-system.js';
 import { MemoryFileSystem } from '../../src/file-system/memory.js';
+import { AttachedThreads, type AttachService } from '../../src/router/attached-threads.js';
 import { stateOf, TRANSACTION_UNKNOWN } from '../../src/router/transaction-table.js';
 import { COORDINATOR_DIRECTORY } from '../../src/version/database-file.js';
 import { createPlace, DATABASE_PATH, LocalDatabase } from '../durability/local-database.js';
@@ -206,12 +208,86 @@ describe('a decision that a client cannot write', () => {
     );
     expect(states).toContain(TRANSACTION_UNKNOWN);
     expect(transactions.lentLog.take(2, 56)).toBe(false);
+    db.replaceCoordinator();
+    expect(transactions.lentLog.take(2, 56)).toBe(false);
     const found = await read(await reopen());
     expect([three('first'), three('second')]).toContainEqual(found);
   });
 });
 
+describe('a decision that ends in what nobody foresaw', () => {
+  it.each([0, 30, 56])(
+    'after %i bytes of it leaves the log to the coordinator, which makes it',
+    async (bytes) => {
+      const { fs, db, client, dieAt, reopen } = await makeScene();
+      await client.batch(everywhere('first'));
+      const lent = client.offer(ALL);
+      dieAt(bytes);
+      client.onRing = () => {};
+      await expect(client.commit(everywhere('second'))).rejects.toMatchObject({
+        details: { outcome: 'unknown' },
+      });
+      expect(db.control.transactions.lentLog.isHeldBy(client.slot)).toBe(false);
+      client.onRing = () => db.decide();
+      client.takeBack(lent);
+      turnAll(db);
+      expect(leftovers(db)).toEqual([]);
+      expect(inLog(fs)).toBe(2);
+      expect(await read(await reopen())).toEqual(three('second'));
+    },
+  );
+});
+
+describe('a log whose sync fails', () => {
+  it('while it is lent is lent no longer', async () => {
+    const { fs, db, client } = await makeScene();
+    await client.batch(everywhere('first'));
+    const { log } = db.durability;
+    fs.failOnce(1, 'EIO', 'sync');
+    await expect(log.appendMark(db.control.lastSequence())).rejects.toMatchObject({
+      code: 'LIGHTNING_IO',
+    });
+    expect(db.control.transactions.lentLog.take(2, 56)).toBe(false);
+    expect(log.decisions.size).toBe(1);
+  });
+});
+
 describe('a client that dies with the log', () => {
+  it('keeps its slot until the coordinator has the log, though no shard is there to find it', async () => {
+    const { db, client, dieAt, fs } = await makeScene();
+    const { transactions } = db.control;
+    await client.batch(everywhere('first'));
+    client.offer(ALL);
+    dieAt(30);
+    const { abort } = Object.getPrototypeOf(transactions);
+    Object.assign(transactions, {
+      abort: () => {
+        throw new Died();
+      },
+    });
+    expect(() => client.commit(everywhere('second'))).toThrow(Died);
+    Object.assign(transactions, { abort });
+    client.die();
+    const service = {
+      releaseClient: () => Promise.reject(new Error('The shard is away')),
+      releaseLog: () => db.durability.log.takeUp(),
+    };
+    const threads = new AttachedThreads({
+      databaseId: DATABASE_ID,
+      control: db.control,
+      service: service as unknown as AttachService,
+      openerThread: 0,
+    });
+    threads.start();
+    while (db.control.retiredClients().length > 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    threads.close();
+    expect(db.control.claimClient(9)).toBe(client.slot);
+    expect(transactions.lentLog.isHeldBy(client.slot)).toBe(false);
+    expect(inLog(fs)).toBe(2);
+  });
+
   it.each([0, 1, 30, 55, 56])(
     'after %i bytes of a decision has it decided again by the coordinator, when a shard finds it',
     async (bytes) => {
@@ -243,6 +319,23 @@ describe('a client that dies with the log', () => {
 });
 
 describe('what was appended to a lent log', () => {
+  it('is checked like the rest of it', async () => {
+    const { fs, db, client } = await makeScene();
+    for (let i = 0; i < 5; i++) await client.batch(everywhere(`${i}`));
+    const { log } = db.durability;
+    const { segment, bytes } = log;
+    const job = { kind: 'verify-database', path: DATABASE_PATH, databaseId: DATABASE_ID } as const;
+    expect(bytes).toBe(fs.fileSize(`${COORDINATOR}/${logSegmentName(segment)}`));
+    const inLogs = () =>
+      verifyDatabase(fs, { ...job, log: { segment, bytes } }).filter(({ file }) =>
+        file.endsWith('.log'),
+      );
+    expect(inLogs()).toEqual([]);
+    const file = fs.open(`${COORDINATOR}/${logSegmentName(segment)}`, 'r+');
+    file.write(Buffer.from([1]), bytes - 20);
+    expect(inLogs()).toHaveLength(1);
+  });
+
   it('and cannot be read back ends the log: nothing of it is forgotten', async () => {
     const { fs, db, client } = await makeScene();
     await client.batch(everywhere('first'));
