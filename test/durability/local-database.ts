@@ -123,6 +123,7 @@ export class LocalDatabase {
     this.control.transactions.raiseIds(durability.log.openCounter * IDS_PER_OPEN);
     this.#nextId = this.control.transactions.grantIds().first;
     this.#decisions = this.#newLoop(durability);
+    if (this.#options.lendsLog === true) this.#decisions.lendLog();
   }
 
   get #durabilityOptions(): DurabilityOptions {
@@ -142,16 +143,14 @@ export class LocalDatabase {
   }
 
   #newLoop({ log }: CommitDurability): DecisionLoop {
-    const { config, lendsLog = false } = this.#options;
-    const loop = new DecisionLoop({
+    const { config } = this.#options;
+    return new DecisionLoop({
       control: this.control,
       log,
       syncAlways: config.walSync === 'sync',
       nowUs: () => 1e15,
       ringShard: () => {},
     });
-    if (lendsLog) loop.lendLog();
-    return loop;
   }
 
   async #openShards(cutSequence: number | undefined): Promise<void> {
@@ -204,6 +203,7 @@ export class LocalDatabase {
     this.#durability = CommitDurability.open(this.#durabilityOptions, COORDINATOR_PATH, true);
     this.#decisions = this.#newLoop(this.#durability);
     this.#decisions.takeOver();
+    if (this.#options.lendsLog === true) this.#decisions.lendLog();
   }
 
   get durability(): CommitDurability {
