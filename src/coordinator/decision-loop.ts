@@ -228,7 +228,7 @@ export class DecisionLoop {
    * at all that may be ready, and tells the shards what they may not have been told.
    */
   takeOver(): void {
-    const { control } = this.#options;
+    const { control, log } = this.#options;
     const { transactions } = control;
     const deciding: Candidate[] = [];
     const over: Candidate[] = [];
@@ -243,10 +243,13 @@ export class DecisionLoop {
       if (state === TRANSACTION_PREPARING) transactions.markReady(slot);
     }
     control.decisionsAllocated();
-    this.#append(
-      deciding.sort((a, b) => transactions.sequence(a.slot) - transactions.sequence(b.slot)),
-    );
-    this.#ring(over);
+    deciding.sort((a, b) => transactions.sequence(a.slot) - transactions.sequence(b.slot));
+    // What stands in the log takes place, even if nothing more can be written there.
+    const isInLog = ({ slot }: Candidate): boolean => log.decisions.has(transactions.id(slot));
+    const decided = deciding.filter(isInLog);
+    for (const { slot, word } of decided) transactions.commit(slot, word);
+    this.#append(deciding.filter((candidate) => !isInLog(candidate)));
+    this.#ring([...decided, ...over]);
   }
 
   // ---- the thread ---------------------------------------------------------------------

@@ -318,6 +318,31 @@ describe('a client that dies with the log', () => {
   );
 });
 
+describe('a client that dies between its decision and the commit', () => {
+  it('has decided, even when the coordinator finds no more room in the log', async () => {
+    const { fs, db, client, reopen } = await makeScene();
+    const { transactions } = db.control;
+    await client.batch(everywhere('first'));
+    const lent = client.offer(ALL);
+    const { abort, commit } = Object.getPrototypeOf(transactions);
+    const die = () => {
+      throw new Died();
+    };
+    Object.assign(transactions, { abort: die, commit: die });
+    expect(() => client.commit(everywhere('second'))).toThrow(Died);
+    Object.assign(transactions, { abort, commit });
+    client.die();
+    fs.failFrom(1, 'ENOSPC', 'write');
+    db.durability.log.takeUp();
+    fs.clearFaults();
+    client.takeBack(lent);
+    turnAll(db);
+    expect(leftovers(db)).toEqual([]);
+    expect(await read(db)).toEqual(three('second'));
+    expect(await read(await reopen())).toEqual(three('second'));
+  });
+});
+
 describe('what was appended to a lent log', () => {
   it('is checked like the rest of it', async () => {
     const { fs, db, client } = await makeScene();

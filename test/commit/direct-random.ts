@@ -80,7 +80,7 @@ export class RandomRun {
 
   async run(): Promise<void> {
     await this.#open();
-    for (let i = 0; i < this.#options.steps; i++) await this.#step();
+    for (let i = 0; i < this.#options.steps; i++) await this.#stepOn();
     await this.#crash();
     await this.#abandon();
   }
@@ -331,6 +331,7 @@ export class RandomRun {
     const done = this.#replaced(shard).finally(() => {
       isDone = true;
     });
+    done.catch(() => undefined);
     for (let turns = 0; !isDone; turns++) {
       if (turns === 5 && this.#fate.dead.has('coordinator')) this.#replaceCoordinator();
       if (turns === 10) await this.#releaseDead();
@@ -382,6 +383,17 @@ export class RandomRun {
 
   // ---- steps --------------------------------------------------------------------------
 
+  /** The power may fail in the middle. */
+  async #stepOn(): Promise<void> {
+    try {
+      await this.#step();
+    } catch (error) {
+      if (!this.#fs.powerLost) throw error;
+    }
+    await immediate();
+    if (this.#fs.powerLost) await this.#crash('synced');
+  }
+
   async #step(): Promise<void> {
     if (this.#isOver) await this.#crash();
     const choice = this.#below(100);
@@ -406,6 +418,12 @@ export class RandomRun {
 
   #fault(): void {
     if (!this.#options.withErrors) return;
+    if (this.#below(4) === 0) {
+      this.#fs.crashAt(1 + this.#below(12));
+      this.#hasErrors = true;
+      this.#count('power cut');
+      return;
+    }
     const errno = (['ENOSPC', 'ENOSPC', 'EMFILE', 'EFBIG', 'EIO', 'SHORT'] as const)[
       this.#below(6)
     ] as string;
@@ -483,8 +501,7 @@ export class RandomRun {
     this.#count('quiet');
   }
 
-  async #crash(): Promise<void> {
-    const mode = this.#below(2) === 0 ? 'all' : 'synced';
+  async #crash(mode: 'all' | 'synced' = this.#below(2) === 0 ? 'all' : 'synced'): Promise<void> {
     if (!this.#hasErrors && this.#below(2) === 0) await this.#quiet();
     for (const commit of this.#commits) if (commit.outcome === 'open') commit.outcome = 'unknown';
     this.#together = [];

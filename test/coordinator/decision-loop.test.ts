@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { DecisionLog } from '../../src/coordinator/decision-log.js';
 import { DecisionLoop } from '../../src/coordinator/decision-loop.js';
 import type { Decision } from '../../src/coordinator/log-format.js';
+import { NoSpaceError } from '../../src/errors.js';
 import { ControlBlock } from '../../src/router/control-block.js';
 import {
   ABORT_LOG,
@@ -19,7 +20,9 @@ function place() {
   const control = ControlBlock.create(SHARDS);
   const written: Decision[] = [];
   const rung = new Set<number>();
+  const decisions = new Map<number, Decision>();
   const log = {
+    decisions,
     poison: undefined,
     hold: () => undefined,
     letGo: () => undefined,
@@ -41,7 +44,7 @@ function place() {
     for (const shard of shards) transactions.prepared(slot, shard);
     return { slot, word };
   };
-  return { control, loop, written, rung, prepared };
+  return { control, loop, log, decisions, written, rung, prepared };
 }
 
 describe('commits of one client', () => {
@@ -114,6 +117,28 @@ describe('a coordinator that takes over', () => {
     expect(stateOf(control.transactions.word(slot))).toBe(TRANSACTION_COMMITTED);
     expect(control.isAllocatingDecisions).toBe(false);
     expect([...rung].sort()).toEqual([0, 1]);
+  });
+
+  it('keeps to what stands in the log already, though nothing more can be written there', () => {
+    const { control, loop, log, decisions, prepared, rung } = place();
+    const [first, second] = [prepared(7, [0, 1]), prepared(8, [1, 2])];
+    for (const { slot, word } of [first, second]) {
+      control.transactions.setSequence(slot, control.allocateDecisions(1), 1);
+      control.transactions.decide(slot, word);
+    }
+    decisions.set(7, {
+      id: 7,
+      sequence: control.transactions.sequence(first.slot),
+      timestampUs: 1,
+      participants: 3n,
+    });
+    log.appendDecisions = (): never => {
+      throw new NoSpaceError('No room');
+    };
+    loop.takeOver();
+    expect(stateOf(control.transactions.word(first.slot))).toBe(TRANSACTION_COMMITTED);
+    expect(stateOf(control.transactions.word(second.slot))).toBe(TRANSACTION_ABORTED);
+    expect([...rung].sort()).toEqual([0, 1, 2]);
   });
 
   it('decides what was prepared for the one before', () => {
