@@ -333,7 +333,7 @@ export class RandomRun {
     });
     done.catch(() => undefined);
     for (let turns = 0; !isDone; turns++) {
-      if (turns === 5 && this.#fate.dead.has('coordinator')) this.#replaceCoordinator();
+      if (turns % 50 === 5 && this.#fate.dead.has('coordinator')) this.#replaceCoordinator();
       if (turns === 10) await this.#releaseDead();
       this.#turn();
       await immediate();
