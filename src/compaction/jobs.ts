@@ -32,6 +32,8 @@ export interface MergeJob {
   readonly isBottom: boolean;
   /** Bytes of all the tables that the compaction replaces, of which this may be one job of many. */
   readonly compactionBytes: number;
+  /** Whether runs have gathered: then it does not stand back for flushes, which make more of them. */
+  readonly isUrgent: boolean;
 }
 
 /** Every byte of a file is checked. */

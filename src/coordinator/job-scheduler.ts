@@ -12,7 +12,7 @@
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import type { Piscina } from 'piscina';
-import type { Job, VerifyResult } from '../compaction/jobs.js';
+import type { Job, MergeJob, VerifyResult } from '../compaction/jobs.js';
 import { newRateLimit } from '../compaction/rate-limit.js';
 import { LightningError } from '../errors.js';
 import { YOUNG_GENERATION_MB } from '../limits.js';
@@ -57,6 +57,7 @@ export class JobScheduler {
   readonly #threads: number;
   /** Queued and running. */
   #flushCount = 0;
+  #urgentCount = 0;
   #isClosed = false;
 
   constructor({ threads, worker, module, mergeBytesPerSecondMax }: JobSchedulerOptions) {
@@ -100,11 +101,21 @@ export class JobScheduler {
         this.#countFlush(-1);
       }
     }
-    let priority = PRIORITY_OTHER;
-    if (job.kind === 'merge') {
-      priority = job.isBottom ? PRIORITY_BOTTOM_MERGE : youngMergePriority(job.compactionBytes);
+    if (job.kind === 'verify')
+      return this.#enqueue(this.#others, { job }, job.shard, PRIORITY_OTHER);
+    return this.#runMerge(job);
+  }
+
+  async #runMerge(job: MergeJob): Promise<JobResult> {
+    const { isBottom, isUrgent, compactionBytes, shard } = job;
+    const priority = isBottom ? PRIORITY_BOTTOM_MERGE : youngMergePriority(compactionBytes);
+    if (!isUrgent) return this.#enqueue(this.#others, { job }, shard, priority);
+    this.#countUrgent(1);
+    try {
+      return await this.#enqueue(this.#others, { job }, shard, priority);
+    } finally {
+      this.#countUrgent(-1);
     }
-    return this.#enqueue(this.#others, { job }, job.shard, priority);
   }
 
   async runCheck(job: VerifyDatabaseJob): Promise<VerifyResult> {
@@ -131,10 +142,17 @@ export class JobScheduler {
 
   #countFlush(change: 1 | -1): void {
     this.#flushCount += change;
-    this.#others.concurrency = Math.max(
-      this.#flushCount > 0 ? this.#threads - 1 : this.#threads,
-      1,
-    );
+    this.#shareThreads();
+  }
+
+  #countUrgent(change: 1 | -1): void {
+    this.#urgentCount += change;
+    this.#shareThreads();
+  }
+
+  #shareThreads(): void {
+    const standBack = this.#flushCount > 0 && this.#urgentCount === 0;
+    this.#others.concurrency = Math.max(standBack ? this.#threads - 1 : this.#threads, 1);
   }
 
   async #enqueue(

@@ -10,7 +10,7 @@
  */
 import { alignedFrom, rangeStarts } from '../compaction/clusters.js';
 import type { BuildResult, MergeJob } from '../compaction/jobs.js';
-import { type Pick, pickCompaction } from '../compaction/pick-compaction.js';
+import { PICK_DEFAULTS, type Pick, pickCompaction } from '../compaction/pick-compaction.js';
 import { type MergePlan, type Plan, type PlanPart, planMerge } from '../compaction/plan-merge.js';
 import type { Retention } from '../compaction/retention.js';
 import { deserializeError, LightningError, serializeError } from '../errors.js';
@@ -23,8 +23,8 @@ import { deleteTables, JobCounters, reserveTables } from './flusher.js';
 import type { ShardState } from './shard-state.js';
 import type { TableReads } from './table-reads.js';
 
-/** Compactions of one shard at a time: a long one must not hold up the small ones. */
-const CONCURRENT_MAX = 2;
+/** Compactions of one shard at a time: none of any size must wait for a longer one to end. */
+const CONCURRENT_MAX = 4;
 /** Parts under way, in parts of all tables; one may always be. */
 const UNDER_WAY_SHARE = 1 / 8;
 const UNDER_WAY_BYTES_MIN = 64 * 1024 * 1024;
@@ -431,6 +431,7 @@ export class Compactor {
       retention,
       isBottom: retention.bottom,
       compactionBytes,
+      isUrgent: this.#state.version.runs.length > PICK_DEFAULTS.upperRunsMax,
     };
   }
 

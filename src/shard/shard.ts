@@ -31,10 +31,10 @@ import { StalledReaders } from './stalled-readers.js';
 import { TableReads } from './table-reads.js';
 import { Validation } from './validation.js';
 import type { CommitOutcome } from './wal-replay.js';
-import { isStopped, type WritePressure, writeDelayMs } from './write-throttle.js';
+import { RunsLately, type WritePressure, writeDelayMs } from './write-throttle.js';
 
 /** Runs from which on writes are slowed, and at which they stop: a scan must be able to open all. */
-const RUNS_SLOW = 20;
+const RUNS_SLOW = 17;
 const RUNS_STOP = RUNS_MAX - 4;
 
 /** Segments found at open from which on the log is made shorter. */
@@ -63,6 +63,7 @@ export class Shard {
   #isLoading = true;
   #loadsAtMs = Number.NEGATIVE_INFINITY;
   #isEnding = false;
+  readonly #lately = new RunsLately();
   #isClosing = false;
   #isAbandoned = false;
 
@@ -321,15 +322,16 @@ export class Shard {
 
   #delayMs(groupBytes: number): number {
     const { memtables, version } = this.state;
+    const runs = version.runs.length;
     const pressure: WritePressure = {
       groupBytes,
       memtableFill: memtables.fill,
       flushBytesPerMs: this.flusher.bytesPerMs,
-      runs: version.runs.length,
+      runs: this.#lately.runs(runs, this.#options.clock.nowMs()),
       runsSlow: RUNS_SLOW,
       runsStop: RUNS_STOP,
     };
-    return isStopped(pressure) ? Number.POSITIVE_INFINITY : writeDelayMs(pressure);
+    return runs >= RUNS_STOP ? Number.POSITIVE_INFINITY : writeDelayMs(pressure);
   }
 
   // ---- durability ---------------------------------------------------------------------

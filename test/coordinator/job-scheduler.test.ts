@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { MergeJob, VerifyResult } from '../../src/compaction/jobs.js';
+import type { FlushJob, MergeJob, VerifyResult } from '../../src/compaction/jobs.js';
 import { JobScheduler } from '../../src/coordinator/job-scheduler.js';
 import { IoError, type LightningError } from '../../src/errors.js';
 
@@ -46,7 +46,17 @@ const merge = (path: string, changes: Partial<MergeJob> = {}): MergeJob => ({
   retention: { horizon: 0, snapshots: [], bottom: false },
   isBottom: false,
   compactionBytes: 0,
+  isUrgent: false,
   ...changes,
+});
+
+/** Of a memtable that is not there. */
+const newFlush = (): FlushJob => ({
+  kind: 'flush',
+  shard: 0,
+  memtable: 0,
+  target: merge('').target,
+  retention: { horizon: 0, snapshots: [], bottom: false },
 });
 
 describe('JobScheduler', () => {
@@ -74,17 +84,7 @@ describe('JobScheduler', () => {
     expect([scheduler.queued, scheduler.running]).toEqual([2, 2]);
     await Promise.all(alone);
 
-    const target = { directory: root, firstTableId: 1, tableIds: 1, tableBytesMax: 1e6 };
-    const flush = scheduler.runShardJob(
-      {
-        kind: 'flush',
-        shard: 0,
-        memtable: 0,
-        target: { ...target, blockBytes: 4096, compression: true, filterBitsPerKey: 10 },
-        retention: { horizon: 0, snapshots: [], bottom: false },
-      },
-      shardMemory,
-    );
+    const flush = scheduler.runShardJob(newFlush(), shardMemory);
     const beside = verifyFour();
     expect([scheduler.queued, scheduler.running]).toEqual([3, 2]);
     // There is no memtable in that memory.
@@ -93,6 +93,22 @@ describe('JobScheduler', () => {
     const after = verifyFour();
     expect([scheduler.queued, scheduler.running]).toEqual([2, 2]);
     await Promise.all(after);
+    await scheduler.close();
+  });
+
+  it('gives merges all threads beside flushes when runs have gathered', async () => {
+    const scheduler = new JobScheduler({ threads: 2, worker, module });
+    const missing = join(root, 'missing');
+    const flush = scheduler.runShardJob(newFlush(), shardMemory);
+    const merges = [1, 2, 3].map(() => scheduler.runShardJob(merge(missing), shardMemory));
+    expect([scheduler.queued, scheduler.running]).toEqual([2, 2]);
+    const urgent = scheduler.runShardJob(merge(missing, { isUrgent: true }), shardMemory);
+    expect([scheduler.queued, scheduler.running]).toEqual([2, 3]);
+    await Promise.allSettled([flush, ...merges, urgent]);
+    const later = scheduler.runShardJob(newFlush(), shardMemory);
+    const others = [1, 2].map(() => scheduler.runShardJob(merge(missing), shardMemory));
+    expect([scheduler.queued, scheduler.running]).toEqual([1, 2]);
+    await Promise.allSettled([later, ...others]);
     await scheduler.close();
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   DELAY_MS_MAX,
-  isStopped,
+  RunsLately,
   type WritePressure,
   writeDelayMs,
 } from '../../src/shard/write-throttle.js';
@@ -32,17 +32,25 @@ describe('writes', () => {
     expect(delays[2]).toBeCloseTo(1, 5);
   });
 
-  it('are delayed more and more as runs gather, and stop when a scan could not open more', () => {
+  it('are delayed more and more as runs gather, the more the less room is left', () => {
     expect(delay({ runs: 20 })).toBeGreaterThan(0);
     const delays = [20, 21, 22, 23, 24, 25, 26, 27].map((runs) => delay({ runs }));
-    for (let i = 1; i < delays.length; i++) {
-      expect((delays[i] as number) / (delays[i - 1] as number)).toBeCloseTo(1.5, 5);
-    }
-    // From a part of the time that a flush of it takes to many times that.
-    expect(delays[0]).toBeCloseTo(0.4, 5);
-    expect(delays[7]).toBeGreaterThan(5);
-    expect(isStopped({ ...AT_EASE, runs: 27 })).toBe(false);
-    expect(isStopped({ ...AT_EASE, runs: 28 })).toBe(true);
+    const steps = delays.slice(1).map((ms, i) => ms / (delays[i] as number));
+    for (const step of steps.slice(0, 3)) expect(step).toBeCloseTo(1.25, 5);
+    for (const step of steps.slice(3)) expect(step).toBeCloseTo(1.6, 5);
+    // From a part of the time that a flush of it takes to several times that.
+    expect(delays[0]).toBeCloseTo(0.3, 5);
+    expect(delays[7]).toBeGreaterThan(3);
+  });
+
+  it('are slowed by the runs of the last seconds, not by what one flush or merge changes at once', () => {
+    const lately = new RunsLately();
+    expect(lately.runs(20, 1e6)).toBe(20);
+    expect(lately.runs(14, 1e6 + 1)).toBeGreaterThan(19.9);
+    expect(lately.runs(14, 1e6 + 2000)).toBeCloseTo(14 + 6 / Math.E, 1);
+    expect(lately.runs(14, 1e6 + 60_000)).toBeCloseTo(14, 5);
+    // Short of the stop, what there is counts.
+    expect(lately.runs(27, 1e6 + 60_001)).toBe(24);
   });
 
   it('are never delayed long at a time', () => {
