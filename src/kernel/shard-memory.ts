@@ -130,7 +130,9 @@ export function createShardMemory(options: ShardMemoryOptions): WebAssembly.Memo
   set(layout.H_CACHE_BYTES, cacheBytes);
   set(layout.H_CACHE_SMALL_BYTES, smallQueueBytes(cacheBytes));
   set(layout.H_HINT_BASE, hintBytes === 0 ? 0 : region(hintBytes));
-  set(layout.H_HINT_MASK, Math.max(hintBytes / 64 - 1, 0));
+  // Half of it as long as the cache is not half full.
+  set(layout.H_HINT_MASK, Math.max(hintBytes / 128 - 1, 0));
+  set(layout.H_HINT_MASK_MAX, Math.max(hintBytes / 64 - 1, 0));
   set(layout.H_LIVE_BASE, region(liveMapBytes(cacheBytes)));
   set(layout.H_JOB_BASE, region(jobBytes(options.arenaBytes)));
   set(layout.H_JOB_BYTES, jobBytes(options.arenaBytes));

@@ -116,7 +116,6 @@ export class ShardClient {
   #direct: DirectCommit | undefined;
   /** Where hints begin, in 32-bit words, and the number of lines less one. */
   #hintWord = 0;
-  #hintMask = 0;
   /** What was there; kept, so that the load is not left out as useless. */
   touchedHint = 0;
   #wasPresent = false;
@@ -146,7 +145,6 @@ export class ShardClient {
     this.descriptorWord = (this.scratch + SCRATCH_DESCRIPTORS) >>> 2;
     this.#keyWord = (this.scratch + SCRATCH_KEY) >>> 2;
     this.#hintWord = (kernel.u32[H_HINT_BASE >>> 2] as number) >>> 2;
-    this.#hintMask = kernel.u32[H_HINT_MASK >>> 2] as number;
     this.valueInlineBytesMax = valueInlineBytesMax(kernel.u32[H_ARENA_BYTES >>> 2] as number);
     this.#requests = new RingWriter(kernel, requestRing(kernel, this.#client));
     this.#responses = new RingReader(kernel, responseRing(kernel, this.#client));
@@ -188,7 +186,9 @@ export class ShardClient {
     const words = kernel.i32;
     // The hint, a cache miss, is on its way while the call is made. Missing keys do without it.
     if (this.#wasPresent) {
-      this.touchedHint = words[this.#hintWord + ((key.hash & this.#hintMask) << 4)] as number;
+      this.touchedHint = words[
+        this.#hintWord + ((key.hash & (words[H_HINT_MASK >>> 2] as number)) << 4)
+      ] as number;
     }
     key.copyToWords(words, this.#keyWord);
     const status = kernel.exports.get(key.length, snapshot, key.hash);

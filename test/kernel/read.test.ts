@@ -634,6 +634,25 @@ describe('reads', () => {
     expect(shard.get('upper', first)).toBeUndefined();
   });
 
+  it('have half of the hints until two fifths of the cache are used, then all, and find keys as before', () => {
+    directory = temporaryDirectory();
+    const shard = new Shard(directory.path, 1 << 18);
+    const value = (i: number): string => `${i}:`.padEnd(300, 'x');
+    shard.apply(Array.from({ length: 700 }, (_, i) => ({ key: `k${i}`, value: value(i) })));
+    shard.flush();
+    const { u32, exports } = shard.kernel;
+    const slotsMax = ((u32[layout.H_HINT_MASK_MAX >>> 2] as number) + 1) * 8;
+    const cacheBytes = u32[layout.H_CACHE_BYTES >>> 2] as number;
+    for (let i = 0; i < 700; i++) {
+      expect(shard.get(`k${i}`)).toBe(value(i));
+      const isLittle = exports.cacheUsedBytes() * 5 <= cacheBytes * 2;
+      // It does not shrink again.
+      expect(shard.hintSlots).toBe(isLittle && i < 400 ? slotsMax / 2 : slotsMax);
+      if (i > 0) expect(shard.get(`k${i >> 1}`)).toBe(value(i >> 1));
+    }
+    expect(shard.hintSlots).toBe(slotsMax);
+  });
+
   it('never believe a hint that is wrong', () => {
     directory = temporaryDirectory();
     const shard = new Shard(directory.path);

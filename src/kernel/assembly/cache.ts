@@ -31,6 +31,7 @@ import {
   SMALL,
   addressOf,
   append,
+  cacheUsedBytes,
   columnsRoom,
   entryBytes,
   fillerBytes,
@@ -41,7 +42,7 @@ import {
   tally,
 } from './cache-queue';
 import { murmur32, xxh64 } from './hash';
-import { hintFind, hintNote, hintNoteAll } from './hint';
+import { hintFind, hintNote, hintNoteAll, hintsGrow } from './hint';
 import {
   BLOCK_HEAD_BYTES,
   CACHE_BLOCK,
@@ -246,6 +247,7 @@ export function cacheInsert(
   setLive(entry);
   atomic.store<u32>(ref, entry);
   tally(COUNTER_CACHE_INSERTS);
+  hintsGrow(cacheUsedBytes());
   hintNoteAll(target, keyRoom());
   return <i32>target;
 }
@@ -273,6 +275,7 @@ export function cacheRecord(
   makeRoom(which, size);
   if (!addRecord(which, table, key, keyLength, value, valueLength, <u64>sequence)) return 0;
   tally(COUNTER_CACHE_INSERTS);
+  hintsGrow(cacheUsedBytes());
   return 1;
 }
 

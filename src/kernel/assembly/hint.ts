@@ -3,7 +3,7 @@
  * reference and block search, a chain of ten dependent cache and TLB misses over a large data set,
  * by two: the hint, then live bit, block head and entry at once, since the hint gives all addresses.
  *
- * A table of lines of eight slots in shared memory, found by the key's routing hash (murmur3), which a
+ * A table of lines of eight slots in shared memory, of which the worker takes half into use at first, found by the key's routing hash (murmur3), which a
  * client thread has before anything else, so that the line is on its way while the call is made:
  *
  *   bits 36..63  address of the raw block, in units of 16
@@ -43,6 +43,7 @@ import {
   H_CACHE_BYTES,
   H_HINT_BASE,
   H_HINT_MASK,
+  H_HINT_MASK_MAX,
   T_ID,
 } from './layout';
 import { isLive, liveWord } from './live-map';
@@ -60,7 +61,18 @@ export let hintBlock: u32 = 0;
 // @ts-ignore: decorator
 @inline
 function lineOf(base: u32, routing: u32): u32 {
-  return base + ((routing & load<u32>(H_HINT_MASK)) << LINE_SHIFT);
+  return base + ((routing & atomic.load<u32>(H_HINT_MASK)) << LINE_SHIFT);
+}
+
+/**
+ * The cache holds `used` bytes: from two fifths of it on, hints have all of their table. Up to then half of
+ * it is enough, and more of that stays in the processor's caches. Half of the hints are where nobody looks
+ * for them any more then, and come again as keys are found.
+ */
+export function hintsGrow(used: f64): void {
+  const max = load<u32>(H_HINT_MASK_MAX);
+  if (load<u32>(H_HINT_MASK) == max) return;
+  if (used * 5 > <f64>load<u32>(H_CACHE_BYTES) * 2) atomic.store<u32>(H_HINT_MASK, max);
 }
 
 // @ts-ignore: decorator

@@ -49,9 +49,11 @@ export const H_JOB_BASE: u32 = HEADER + 72;
 export const H_JOB_BYTES: u32 = HEADER + 76;
 /** Bytes at the start of the cache region that form the small (probation) queue. */
 export const H_CACHE_SMALL_BYTES: u32 = HEADER + 80;
-/** Address of the hint table (hint.ts), 0 when there is none, and its lines of slots less one. */
+/** Address of the hint table (hint.ts), 0 when there is none. */
 export const H_HINT_BASE: u32 = HEADER + 84;
+/** u32, atomic: lines of slots in use, less one; and what it grows to, at most. */
 export const H_HINT_MASK: u32 = HEADER + 88;
+export const H_HINT_MASK_MAX: u32 = HEADER + 96;
 /** Address of the live map (live-map.ts): a bit for each CACHE_UNIT_BYTES of the cache region. */
 export const H_LIVE_BASE: u32 = HEADER + 92;
 
