@@ -239,7 +239,7 @@ export const PLANTS: readonly Plant[] = [
   },
   {
     name: 'a log segment is deleted before its table is there',
-    caughtBy: '1/sync/sync-once/341',
+    caughtBy: '1/async/power-synced/137',
     beforeFlush(fs, directory) {
       const segments = fs.readdir(directory).filter((name) => WAL.test(name));
       for (const name of segments.slice(0, -1)) fs.unlink(`${directory}/${name}`);
