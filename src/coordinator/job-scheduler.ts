@@ -7,7 +7,8 @@
  *
  * The pool has one thread more than jobs other than flushes may take, so that a flush never waits for
  * one. While there are flushes, whose threads also wait for the medium, the others take one thread
- * less: writes wait for flushes. When there are none, they take all.
+ * less: writes wait for flushes. When there are none they take all; and when runs have gathered, since then
+ * writes wait for merges.
  */
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';

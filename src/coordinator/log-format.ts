@@ -22,7 +22,7 @@ const FRAME_DECISION = 1;
 const FRAME_MARK = 2;
 const FRAME_RETAIN = 3;
 const DECISION_BYTES = 32;
-const DECISION_FRAME_BYTES = FRAME_HEAD_BYTES + DECISION_BYTES;
+export const DECISION_FRAME_BYTES = FRAME_HEAD_BYTES + DECISION_BYTES;
 const MARK_BYTES = 8;
 /** No frame has a longer payload. */
 export const FRAME_PAYLOAD_BYTES_MAX = 4096;

@@ -51,6 +51,7 @@ import {
 } from '../wal/segment-format.js';
 import type { BatchPart } from './batch-part.js';
 import type { ControlBlock } from './control-block.js';
+import { errnoOf, IdleFile } from './idle-file.js';
 
 /** What groupCollect answers when it has taken all there is (commit.ts). */
 const COLLECT_EMPTY = 0;
@@ -62,8 +63,6 @@ const RECORD_ROOM_BYTES = 128;
 const OFFER_MS_MAX = 1;
 /** What an operation takes of a memtable besides its encoded bytes, most of the time. */
 const OPERATION_BYTES = 128;
-/** A log file that nothing was written to for so long is closed: the shard may have deleted it. */
-const IDLE_MS = 1000;
 
 export interface DirectCommitOptions {
   readonly fs: FileSystem;
@@ -91,11 +90,9 @@ export type DirectOutcome = 'away' | 'all' | 'rest';
 export class DirectCommit {
   readonly #options: DirectCommitOptions;
   readonly #lent: LentShard;
+  readonly #files: IdleFile;
+  /** Of the commit under way. */
   #file: FileHandle | undefined;
-  /** Of `#file`. */
-  #segment = 0;
-  #usedAtMs = 0;
-  #idleTimer: NodeJS.Timeout | undefined;
   /** Requests of the group under way, and its time. */
   readonly #requestIds: number[] = [];
   #timestampUs = 0;
@@ -106,6 +103,8 @@ export class DirectCommit {
   constructor(options: DirectCommitOptions) {
     this.#options = options;
     this.#lent = new LentShard(options.kernel);
+    const { fs, directory } = options;
+    this.#files = new IdleFile(fs, (segment) => `${directory}/${shardFileName('wal', segment)}`);
     options.kernel.exports.groupRecordMax(options.recordBytesMax);
   }
 
@@ -255,9 +254,7 @@ export class DirectCommit {
 
   /** Closes the log's file. It is opened again when it is wanted. */
   close(): void {
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = undefined;
-    this.#closeFile();
+    this.#files.close();
   }
 
   /** False: something is left for the worker. */
@@ -366,48 +363,9 @@ export class DirectCommit {
     this.#requestIds.length = 0;
   }
 
-  /** Has the segment open that the log goes on in. False: it cannot be opened now. */
+  /** Has the segment open that the log goes on in. False: it cannot be opened now, the worker has it. */
   #openFile(): boolean {
-    const { segment } = this.#lent;
-    this.#usedAtMs = performance.now();
-    if (this.#file !== undefined && this.#segment === segment) return true;
-    this.#closeFile();
-    const { fs, directory } = this.#options;
-    try {
-      this.#file = fs.open(`${directory}/${shardFileName('wal', segment)}`, 'r+');
-    } catch (error) {
-      // The worker has it open: it writes what is to be written, or says why it cannot be.
-      if (error instanceof LightningError) return false;
-      throw error;
-    }
-    this.#segment = segment;
-    if (this.#idleTimer === undefined) this.#closeWhenIdle(IDLE_MS);
-    return true;
+    this.#file = this.#files.open(this.#lent.segment);
+    return this.#file !== undefined;
   }
-
-  #closeWhenIdle(delayMs: number): void {
-    this.#idleTimer = setTimeout(() => {
-      this.#idleTimer = undefined;
-      const idleMs = performance.now() - this.#usedAtMs;
-      if (idleMs >= IDLE_MS) this.#closeFile();
-      else this.#closeWhenIdle(IDLE_MS - idleMs);
-    }, delayMs);
-    this.#idleTimer.unref();
-  }
-
-  #closeFile(): void {
-    const file = this.#file;
-    this.#file = undefined;
-    try {
-      file?.close();
-    } catch (error) {
-      // What it wrote is with the system, or was refused; the worker syncs it.
-      if (!(error instanceof LightningError)) throw error;
-    }
-  }
-}
-
-function errnoOf({ details }: LightningError): string {
-  const { errno } = details;
-  return typeof errno === 'string' ? errno : 'UNKNOWN';
 }

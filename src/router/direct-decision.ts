@@ -3,17 +3,13 @@
  * (direct-batch.ts), while the coordinator has lent its log (lent-log.ts). It does what the coordinator
  * would do, in the same order (coordinator/decision-loop.ts): number, DECIDING, frame, COMMITTED.
  */
-import { encodeDecision } from '../coordinator/log-format.js';
+import { DECISION_FRAME_BYTES, encodeDecision } from '../coordinator/log-format.js';
 import { logSegmentName } from '../coordinator/log-reader.js';
 import { LightningError, NoSpaceError } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { FileHandle, FileSystem } from '../file-system/file-system.js';
 import type { ControlBlock } from './control-block.js';
-
-/** A file that nothing was written to for so long is closed: the coordinator may have deleted it. */
-const IDLE_MS = 1000;
-/** Of a decision in the log. */
-const FRAME_BYTES = 56;
+import { errnoOf, IdleFile } from './idle-file.js';
 
 export interface DirectDecisionOptions {
   readonly fs: FileSystem;
@@ -27,14 +23,13 @@ export interface DirectDecisionOptions {
 
 export class DirectDecision {
   readonly #options: DirectDecisionOptions;
-  #file: FileHandle | undefined;
-  /** Of `#file`. */
-  #segment = 0;
-  #usedAtMs = 0;
-  #idleTimer: NodeJS.Timeout | undefined;
+  /** A segment of the coordinator's log. */
+  readonly #file: IdleFile;
 
   constructor(options: DirectDecisionOptions) {
     this.#options = options;
+    const { fs, directory } = options;
+    this.#file = new IdleFile(fs, (segment) => `${directory}/${logSegmentName(segment)}`);
   }
 
   /**
@@ -45,14 +40,15 @@ export class DirectDecision {
     const { control, client } = this.#options;
     const { transactions } = control;
     const { lentLog } = transactions;
-    if (!lentLog.take(client, FRAME_BYTES)) return false;
-    if (!this.#openFile(lentLog.segment)) {
+    if (!lentLog.take(client, DECISION_FRAME_BYTES)) return false;
+    const file = this.#file.open(lentLog.segment);
+    if (file === undefined) {
       lentLog.giveBack(client);
       return false;
     }
     transactions.preparedByAll(slot);
     faultPoint('all-prepared');
-    const isLeft = this.#number(slot, word) && !this.#append(slot, word);
+    const isLeft = this.#number(slot, word) && !this.#append(file, slot, word);
     if (!isLeft) lentLog.giveBack(client);
     else {
       transactions.markReady(slot);
@@ -85,7 +81,7 @@ export class DirectDecision {
   }
 
   /** False: it could not be written, and the log is the coordinator's. */
-  #append(slot: number, word: number): boolean {
+  #append(file: FileHandle, slot: number, word: number): boolean {
     const { transactions } = this.#options.control;
     const { lentLog } = transactions;
     faultPoint('deciding');
@@ -98,7 +94,7 @@ export class DirectDecision {
     const { segment, bytes: offset, durableBytes } = lentLog;
     const frame = encodeDecision(decision, { segment, offset, durableBytes });
     try {
-      this.#file?.write(frame, offset);
+      file.write(frame, offset);
     } catch (error) {
       if (!(error instanceof LightningError)) throw error;
       // For want of room, the coordinator cuts back what was written, and revokes the commit.
@@ -113,56 +109,8 @@ export class DirectDecision {
     return true;
   }
 
-  // ---- the file -----------------------------------------------------------------------
-
-  /** Closes the file. It is opened again when it is wanted. */
+  /** Lets go of the file. It is opened again when it is wanted. */
   close(): void {
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = undefined;
-    this.#closeFile();
+    this.#file.close();
   }
-
-  /** False: it cannot be opened now. */
-  #openFile(segment: number): boolean {
-    this.#usedAtMs = performance.now();
-    if (this.#file !== undefined && this.#segment === segment) return true;
-    this.#closeFile();
-    const { fs, directory } = this.#options;
-    try {
-      this.#file = fs.open(`${directory}/${logSegmentName(segment)}`, 'r+');
-    } catch (error) {
-      // The coordinator has it open.
-      if (error instanceof LightningError) return false;
-      throw error;
-    }
-    this.#segment = segment;
-    if (this.#idleTimer === undefined) this.#closeWhenIdle(IDLE_MS);
-    return true;
-  }
-
-  #closeWhenIdle(delayMs: number): void {
-    this.#idleTimer = setTimeout(() => {
-      this.#idleTimer = undefined;
-      const idleMs = performance.now() - this.#usedAtMs;
-      if (idleMs >= IDLE_MS) this.#closeFile();
-      else this.#closeWhenIdle(IDLE_MS - idleMs);
-    }, delayMs);
-    this.#idleTimer.unref();
-  }
-
-  #closeFile(): void {
-    const file = this.#file;
-    this.#file = undefined;
-    try {
-      file?.close();
-    } catch (error) {
-      // What it wrote is with the system, or was refused; the coordinator syncs it.
-      if (!(error instanceof LightningError)) throw error;
-    }
-  }
-}
-
-function errnoOf({ details }: LightningError): string {
-  const { errno } = details;
-  return typeof errno === 'string' ? errno : 'UNKNOWN';
 }

@@ -114,7 +114,7 @@ export class ShardClient {
   /** Where the shard's log is; undefined: the shard worker commits everything. */
   readonly #logDirectory: string | undefined;
   #direct: DirectCommit | undefined;
-  /** Where hints begin, in 32-bit words, and the number of lines less one. */
+  /** Where hints begin, in 32-bit words. */
   #hintWord = 0;
   /** What was there; kept, so that the load is not left out as useless. */
   touchedHint = 0;

@@ -31,7 +31,7 @@ import { StalledReaders } from './stalled-readers.js';
 import { TableReads } from './table-reads.js';
 import { Validation } from './validation.js';
 import type { CommitOutcome } from './wal-replay.js';
-import { RunsLately, type WritePressure, writeDelayMs } from './write-throttle.js';
+import { isStopped, RunsLately, type WritePressure, writeDelayMs } from './write-throttle.js';
 
 /** Runs from which on writes are slowed, and at which they stop: a scan must be able to open all. */
 const RUNS_SLOW = 17;
@@ -60,10 +60,10 @@ export class Shard {
   readonly #options: ShardOptions;
   #recovered: RecoveryResult | undefined;
   /** Until a turn has seen that no table is left to be loaded. */
+  readonly #lately = new RunsLately();
   #isLoading = true;
   #loadsAtMs = Number.NEGATIVE_INFINITY;
   #isEnding = false;
-  readonly #lately = new RunsLately();
   #isClosing = false;
   #isAbandoned = false;
 
@@ -331,7 +331,8 @@ export class Shard {
       runsSlow: RUNS_SLOW,
       runsStop: RUNS_STOP,
     };
-    return runs >= RUNS_STOP ? Number.POSITIVE_INFINITY : writeDelayMs(pressure);
+    const isHalted = isStopped({ runs, runsStop: RUNS_STOP });
+    return isHalted ? Number.POSITIVE_INFINITY : writeDelayMs(pressure);
   }
 
   // ---- durability ---------------------------------------------------------------------

@@ -38,6 +38,11 @@ export function writeDelayMs(pressure: WritePressure): number {
   return Math.min((pressure.groupBytes / rate) * 2 * factor, DELAY_MS_MAX);
 }
 
+/** Whether writes must wait for a compaction; `runs`: there are now. */
+export function isStopped({ runs, runsStop }: Pick<WritePressure, 'runs' | 'runsStop'>): boolean {
+  return runs >= runsStop;
+}
+
 /** Flushes fall behind: slow down as what is left fills. */
 function memtableFactor({ memtableFill }: WritePressure): number {
   return (memtableFill - MEMTABLE_FILL_SLOW) / (1 - MEMTABLE_FILL_SLOW);
@@ -69,7 +74,7 @@ export class RunsLately {
   #atMs = 0;
 
   runs(now: number, nowMs: number): number {
-    const share = 1 - Math.exp((this.#atMs - nowMs) / LATELY_MS);
+    const share = 1 - Math.exp(-Math.max(nowMs - this.#atMs, 0) / LATELY_MS);
     this.#mean += (now - this.#mean) * share;
     this.#atMs = nowMs;
     this.#mean = Math.max(this.#mean, now - BEHIND_MAX);

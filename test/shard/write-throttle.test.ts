@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   DELAY_MS_MAX,
+  isStopped,
   RunsLately,
   type WritePressure,
   writeDelayMs,
@@ -41,6 +42,8 @@ describe('writes', () => {
     // From a part of the time that a flush of it takes to several times that.
     expect(delays[0]).toBeCloseTo(0.3, 5);
     expect(delays[7]).toBeGreaterThan(3);
+    expect(isStopped({ ...AT_EASE, runs: 27 })).toBe(false);
+    expect(isStopped({ ...AT_EASE, runs: 28 })).toBe(true);
   });
 
   it('are slowed by the runs of the last seconds, not by what one flush or merge changes at once', () => {
@@ -51,6 +54,8 @@ describe('writes', () => {
     expect(lately.runs(14, 1e6 + 60_000)).toBeCloseTo(14, 5);
     // Short of the stop, what there is counts.
     expect(lately.runs(27, 1e6 + 60_001)).toBe(24);
+    // A clock that goes back changes nothing.
+    expect(lately.runs(14, 1e6)).toBe(24);
   });
 
   it('are never delayed long at a time', () => {
